@@ -1,0 +1,1 @@
+"""Score distillation from the core into a radiance field, and from there to a mesh."""

@@ -1,0 +1,1 @@
+"""The latent diffusion core: images, noise, text and attention. It knows neither video nor 3D."""

@@ -1,0 +1,1 @@
+"""Temporal layers on the core: a video latent diffusion model."""
