@@ -1,0 +1,41 @@
+# make demo | test | check | clean. Each does its own set-up: no step has to be run before it.
+PYTHON ?= python3
+# Where a CPU build of torch is looked for when the configured index has none. `make venv TORCH_INDEX=` takes the default
+# build instead (on Linux: the CUDA one, several GB). Unreachable is fine: then pip's own choice is taken.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
+
+.PHONY: venv check test demo clean
+
+venv: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v < (3, 13) else "Python 3.10 to 3.12 is needed, this is %d.%d: make PYTHON=python3.11 ..." % v)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@if [ -n "$(TORCH_INDEX)" ] && ! $(BIN)/python -c 'import torch; assert torch.__version__.split("+")[0] == "$(TORCH)"' 2>/dev/null; then \
+		echo "installing the CPU build of torch $(TORCH)"; \
+		$(PIP) install -q --no-deps --only-binary :all: --retries 1 "torch==$(TORCH)+cpu" 2>/dev/null \
+		|| $(PIP) install -q --no-deps --only-binary :all: --retries 1 --timeout 20 --index-url $(TORCH_INDEX) "torch==$(TORCH)" 2>/dev/null \
+		|| echo "no CPU build of torch found: taking the default one"; \
+	fi
+	$(PIP) install -q --prefer-binary -c constraints.txt -e ".[dev]"
+	touch $@
+
+check: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+demo: $(STAMP)
+	$(BIN)/python -m lab.demo --out out/demo
+
+clean:
+	rm -rf $(VENV) build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
