@@ -1,0 +1,120 @@
+"""Reads data folders (captions.jsonl beside pictures or clips) into arrays, once, and caches what is costly to make."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from shared.codec import Codec
+from shared.errors import InputError
+from shared.files import atomic_path
+from shared.media import IMAGE_SUFFIXES, read_clip, read_image
+
+
+@dataclass(frozen=True)
+class MediaFolder:
+    """pixels: uint8 "n t h w 3" (t = 1 for pictures), perhaps mapped from the cache file; captions: n strings."""
+
+    path: Path
+    pixels: np.ndarray
+    captions: list[str]
+
+    @property
+    def frames(self) -> int:
+        return self.pixels.shape[1]
+
+
+def find_folders(data: Path) -> list[Path]:
+    """`data` itself or its direct subfolders, those that hold a captions.jsonl."""
+    found = [p.parent for p in [data / "captions.jsonl", *sorted(data.glob("*/captions.jsonl"))] if p.is_file()]
+    if not found:
+        raise InputError("data folder", expected=f"captions.jsonl in {data} or in a folder of it", got="none")
+    return found
+
+
+def read_captions(folder: Path) -> list[dict[str, object]]:
+    """The lines of captions.jsonl. Raises InputError naming the first bad line."""
+    lines = []
+    for number, line in enumerate((folder / "captions.jsonl").read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(f"{folder}/captions.jsonl line {number}", expected="a JSON object", got=line) from error
+        if not isinstance(entry, dict) or not isinstance(entry.get("caption"), str):
+            raise InputError(f"{folder}/captions.jsonl line {number}", expected='"file" and "caption"', got=line)
+        lines.append(entry)
+    if not lines:
+        raise InputError(f"{folder}/captions.jsonl", expected="at least one line", got="an empty file")
+    return lines
+
+
+def load_media(folder: Path, *, size: int = 64, frames: int = 16) -> MediaFolder:
+    """Decodes a folder once into `pixels.npy` beside the captions and maps that file from then on.
+
+    Pictures are cropped to the middle square and resized to `size`; clips are resampled to `frames` frames, evenly in time.
+    """
+    entries = read_captions(folder)
+    captions = [str(entry["caption"]) for entry in entries]
+    cache = folder / "pixels.npy"
+    if not cache.is_file() or cache.stat().st_mtime < (folder / "captions.jsonl").stat().st_mtime:
+        decoded = [_decode(folder / str(entry["file"]), size, frames) for entry in entries]
+        if len({len(d) for d in decoded}) > 1:
+            raise InputError(f"{folder}", expected="only pictures or only clips", got="a mix", hint="Use two folders.")
+        with atomic_path(cache) as temporary:
+            np.save(temporary, np.stack(decoded))
+    pixels = np.load(cache, mmap_mode="r")
+    if len(pixels) != len(captions) or pixels.shape[2:] != (size, size, 3):
+        raise InputError(
+            str(cache), expected=f"{len(captions)} samples of {size}x{size}", got=pixels.shape, hint="Delete the file."
+        )
+    return MediaFolder(folder, pixels, captions)
+
+
+def _decode(path: Path, size: int, frames: int) -> np.ndarray:
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        pictures = read_image(path)[None]
+    else:
+        clip = read_clip(path).frames
+        pictures = clip[np.linspace(0, len(clip) - 1, frames).round().astype(int)]
+    return np.stack([_fit(p, size) for p in pictures])
+
+
+def _fit(picture: np.ndarray, size: int) -> np.ndarray:
+    height, width = picture.shape[:2]
+    if (height, width) == (size, size):
+        return picture
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = Image.fromarray(np.ascontiguousarray(picture[top : top + side, left : left + side]))
+    return np.asarray(square.resize((size, size), Image.Resampling.LANCZOS))
+
+
+def to_model_range(pixels: np.ndarray | Tensor) -> Float[Tensor, "... c h w"]:
+    """uint8 "... h w 3" to float in [-1, 1], channels first."""
+    return torch.as_tensor(np.asarray(pixels)).movedim(-1, -3).float() / 127.5 - 1
+
+
+@torch.no_grad()
+def load_latents(folder: MediaFolder, codec: Codec, batch: int = 64) -> Float[Tensor, "n t c h w"]:
+    """The folder's latents (float16), encoded once and cached beside it under the codec's fingerprint."""
+    digest = hashlib.sha256()
+    for tensor in codec.vae.state_dict().values():
+        digest.update(tensor.detach().float().numpy().tobytes())
+    cache = folder.path / f"latents-{digest.hexdigest()[:12]}.safetensors"
+    if not cache.is_file():
+        n, t = folder.pixels.shape[:2]
+        flat = folder.pixels.reshape(n * t, *folder.pixels.shape[2:])
+        parts = [codec.encode(to_model_range(flat[i : i + batch])).half() for i in range(0, n * t, batch)]
+        latents = torch.cat(parts)
+        with atomic_path(cache) as temporary:
+            save_file({"latents": latents.view(n, t, *latents.shape[1:])}, temporary)
+    return load_file(cache)["latents"]

@@ -1,0 +1,124 @@
+"""What every training stage needs: the state that it yields, a learning-rate curve, averaged weights, checkpoints."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from shared.errors import InputError
+from shared.files import atomic_path
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """One finished optimiser step. `seconds` is the training time so far, earlier runs of a resumed training included."""
+
+    step: int
+    total: int
+    loss: float
+    lr: float
+    seconds: float
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+def learning_rate(step: int, total: int, peak: float, *, warmup: int, decay_from: float = 0.5) -> float:
+    """Linear warm-up, constant, then linear decay to zero over the last `1 - decay_from` of the steps."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    start = decay_from * total
+    return peak * (1.0 if step < start else max(0.0, (total - step) / (total - start)))
+
+
+class Ema:
+    """Exponential moving average of parameters, with the usual warm-up: decay = min(decay, (1 + n) / (10 + n))."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], decay: float) -> None:
+        self.parameters = list(parameters)
+        self.decay = decay
+        self.average = [p.detach().clone().float() for p in self.parameters]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self.average, [p.detach().float() for p in self.parameters], 1 - decay)
+
+    @torch.no_grad()
+    def copy_to(self) -> None:
+        """Overwrites the parameters with their averages."""
+        for parameter, average in zip(self.parameters, self.average, strict=True):
+            parameter.copy_(average)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"average": self.average}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for mine, theirs in zip(self.average, state["average"], strict=True):
+            mine.copy_(theirs)
+
+
+@dataclass
+class Checkpoint:
+    """Everything that a stopped training needs to go on exactly: named parts with `state_dict`, the step, the clock, the noise."""
+
+    path: Path
+    parts: dict[str, Any]
+    every_seconds: float = 180.0
+    step: int = 0
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._started = time.monotonic()
+        self._saved = time.monotonic()
+
+    def elapsed(self) -> float:
+        return self.seconds + time.monotonic() - self._started
+
+    def restore(self) -> None:
+        """Raises InputError when there is no checkpoint to resume from."""
+        if not self.path.is_file():
+            raise InputError("resume", expected=f"a checkpoint at {self.path}", got="none", hint="Start without --resume.")
+        state = torch.load(self.path, weights_only=True)
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+        self.step, self.seconds = state["step"], state["seconds"]
+        torch.set_rng_state(state["rng"])
+
+    def save_if_due(self, step: int, *, last: bool = False) -> None:
+        self.step = step
+        if not last and time.monotonic() - self._saved < self.every_seconds:
+            return
+        self._saved = time.monotonic()
+        state = {name: part.state_dict() for name, part in self.parts.items()}
+        state |= {"step": step, "seconds": self.elapsed(), "rng": torch.get_rng_state()}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(self.path) as temporary:
+            torch.save(state, temporary)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Sets every group's rate to `factor` times the rate that the group was made with."""
+    for group in optimizer.param_groups:
+        group.setdefault("initial_lr", group["lr"])
+        group["lr"] = factor * group["initial_lr"]
+
+
+def shuffled(count: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Endless batches of indices: every epoch a fresh permutation, short tails dropped into the next epoch."""
+    queue = torch.empty(0, dtype=torch.long)
+    while True:
+        while len(queue) < batch:
+            queue = torch.cat([queue, torch.randperm(count, generator=generator)])
+        yield queue[:batch]
+        queue = queue[batch:]
+
+
+def half_copy(module: nn.Module) -> nn.Module:
+    """A half-precision copy for saving; the original goes on in full precision."""
+    return copy.deepcopy(module).half()

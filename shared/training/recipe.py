@@ -1,0 +1,56 @@
+"""Training recipes of the core's stages (no torch here: they are read by the command line's help)."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from shared.recipe import Recipe
+
+
+class StageRecipe(Recipe):
+    """What all stages share. `minutes` ends a training early, with the learning rate's decay fitted to it."""
+
+    steps: int = Field(1000, ge=1, le=10_000_000)
+    batch_size: int = Field(32, ge=1, le=4096)
+    learning_rate: float = Field(1e-3, gt=0, le=1)
+    warmup_steps: int = Field(100, ge=1)
+    ema_decay: float = Field(0.999, ge=0, lt=1)
+    weight_decay: float = Field(0.01, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
+    precision: str = Field("bf16", pattern="^(bf16|fp32)$")
+    checkpoint_minutes: float = Field(3.0, gt=0)
+
+
+class AutoencoderTrainRecipe(StageRecipe):
+    """A deterministic convolutional autoencoder (diffusers' AutoencoderTiny) at a quarter of the picture's size."""
+
+    channels: int = Field(48, ge=8, le=512)
+    latent_channels: int = Field(4, ge=1, le=32)
+    encoder_blocks: tuple[int, int, int] = (0, 2, 3)
+    decoder_blocks: tuple[int, int, int] = (3, 2, 1)
+    latent_noise: float = Field(0.1, ge=0, le=1, description="noise on the latents while training, in their own units")
+    clip_fraction: float = Field(0.3, ge=0, le=1, description="share of the pictures drawn from clips")
+
+
+class ImageTrainRecipe(StageRecipe):
+    """A text-conditioned UNet2DConditionModel on cached latents, its CLIP text transformer trained along."""
+
+    unet_channels: tuple[int, ...] = (64, 128, 192)
+    layers_per_block: int = Field(2, ge=1, le=4)
+    head_dim: int = Field(32, ge=8)
+    text_width: int = Field(192, ge=16)
+    text_layers: int = Field(4, ge=1)
+    text_tokens: int = Field(24, ge=8, le=77)
+    caption_dropout: float = Field(0.1, ge=0, lt=1)
+    min_snr_gamma: float = Field(5.0, gt=0)
+    clip_fraction: float = Field(0.4, ge=0, le=1)
+
+
+class TextTrainRecipe(StageRecipe):
+    """CLIP's contrastive stage: an image tower learns to agree with the (frozen) text transformer."""
+
+    image_width: int = Field(128, ge=16)
+    image_layers: int = Field(4, ge=1)
+    patch_size: int = Field(8, ge=2)
+    embedding: int = Field(128, ge=16)
+    clip_fraction: float = Field(0.3, ge=0, le=1)
