@@ -14,7 +14,7 @@ def one_line(value: object, limit: int = MAX_GOT) -> str:
     if len(text) > limit:
         keep = max(limit - 3, 2)
         text = text[: keep - keep // 3] + "..." + text[len(text) - keep // 3 :]
-    # Escaped after the cut: the cut keeps the cost of a megabyte of input small. Lone surrogates would break a terminal.
+    # Escaped after the cut, which keeps a megabyte of input cheap. Lone surrogates would break a terminal.
     return "".join(c if c.isprintable() or c == " " else c.encode("unicode_escape").decode("ascii") for c in text)
 
 

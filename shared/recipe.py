@@ -1,0 +1,185 @@
+"""Recipes: one pydantic schema for the YAML file, the command line, the job line and the web form. No torch here.
+
+A recipe model lives beside what it configures and derives from `Recipe`; presets are YAML files in configs/<kind>/.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
+
+from shared.errors import InputError
+
+# configs/ lies beside shared/, in a checkout and in site-packages alike.
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+
+BOUNDS = {
+    "ge": "of at least {}",
+    "gt": "above {}",
+    "le": "of at most {}",
+    "lt": "below {}",
+    "multiple_of": "a multiple of {}",
+}
+PLAIN = {
+    "string_type": "text",
+    "string_unicode": "text",
+    "path_type": "a path",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "model_type": "keys with values",
+    "dict_type": "keys with values",
+    "invalid_key": "a name as key",
+}
+
+R = TypeVar("R", bound="Recipe")
+
+
+class Recipe(BaseModel):
+    """Base of every recipe: unknown keys refused, values frozen, no infinities, no `true` where a number belongs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_bool_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+        field = cls.model_fields.get(info.field_name or "")
+        if isinstance(value, bool) and field is not None and not _allows(field.annotation, bool, Any):
+            if _allows(field.annotation, int, float):
+                raise PydanticCustomError("int_type", "a number")
+        return value
+
+    @classmethod
+    def parse(cls: type[R], data: Mapping[str, Any]) -> R:
+        """Validate `data`. The first thing wrong is one InputError: which key, what was expected, what was got."""
+        if not isinstance(data, Mapping):
+            raise InputError("recipe", expected="keys with values", got=data)
+        try:
+            return cls.model_validate(dict(data))
+        except ValidationError as error:
+            raise _as_input_error(cls, error) from error
+
+    def resolved(self) -> dict[str, Any]:
+        """Every field with its value, as JSON types: what a run record keeps."""
+        return self.model_dump(mode="json")
+
+
+def preset_names(kind: str) -> list[str]:
+    """Names of the presets of a kind ("clip", "asset", "image", "train"), sorted."""
+    return sorted(file.stem for file in (CONFIGS / kind).glob("*.yaml"))
+
+
+def load_preset(kind: str, name: str) -> dict[str, Any]:
+    """The keys and values of configs/<kind>/<name>.yaml. An unknown name is an InputError with the nearest and all."""
+    names = preset_names(kind)
+    if name not in names:
+        raise InputError(
+            f"{kind} preset", expected=" or ".join(names) or "none", got=name, hint=did_you_mean(name, names)
+        )
+    return load_yaml(CONFIGS / kind / f"{name}.yaml")
+
+
+def load_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file. InputError when it is missing, not YAML, repeats a key, or holds no mapping."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise InputError(f"recipe file {path}", expected="a YAML file", got=reason) from error
+    try:
+        data = yaml.load(text, Loader=_UniqueKeys)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise InputError(f"recipe file {path}{where}", expected="YAML", got=getattr(error, "problem", None)) from error
+    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+        raise InputError(f"recipe file {path}", expected="keys with values, as in `steps: 20`", got=data)
+    return data
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """The hint "Did you mean X?" with the nearest of `names`, or "" when none is near."""
+    nearest = difflib.get_close_matches(str(name)[:100], list(names), n=1, cutoff=0.5)
+    return f"Did you mean {nearest[0]}?" if nearest else ""
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML's safe loader takes the last of two equal keys in silence; this one refuses them."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str) and key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} twice", key_node.start_mark)
+            seen.add(key if isinstance(key, str) else id(key))
+        return super().construct_mapping(node, deep)
+
+
+def _allows(annotation: Any, *wanted: Any) -> bool:
+    """Whether one of `wanted` is among the types that `annotation` is made of."""
+    return annotation in wanted or any(_allows(part, *wanted) for part in get_args(annotation))
+
+
+def _as_input_error(model: type[BaseModel], error: ValidationError) -> InputError:
+    """The first of pydantic's complaints in our words."""
+    first = error.errors(include_url=False)[0]
+    location, kind, context = first["loc"], first["type"], first.get("ctx", {})
+    name = ".".join(str(part) for part in location) or "recipe"
+    if kind == "extra_forbidden":
+        names = list(_model_at(model, location[:-1]).model_fields)
+        return InputError(f"unknown key {name}", expected=", ".join(names), hint=did_you_mean(str(location[-1]), names))
+    if kind == "missing":
+        return InputError(name, expected="a value", got="nothing")
+    got = first["input"]
+    if kind in ("string_too_short", "string_too_long"):
+        got = f"{len(got)} characters" if got else "an empty text"
+    field = _model_at(model, location[:-1]).model_fields.get(str(location[-1])) if location else None
+    return InputError(name, expected=_expectation(kind, context, first["msg"], field), got=got)
+
+
+def _expectation(kind: str, context: Mapping[str, Any], message: str, field: FieldInfo | None) -> str:
+    least, most = context.get("min_length"), context.get("max_length")
+    for bound in field.metadata if field else ():
+        least, most = getattr(bound, "min_length", least), getattr(bound, "max_length", most)
+    if kind.startswith("string_too"):
+        return f"{least} to {most} characters" if most else f"at least {least} characters"
+    if kind.startswith(("int", "float", "greater", "less", "finite", "multiple")):
+        noun = "a whole number" if field and _allows(field.annotation, int) else "a number"
+        return noun + _range(field, context)
+    if kind == "literal_error":
+        return str(context["expected"]).replace("'", "")
+    if kind in PLAIN:
+        return PLAIN[kind]
+    return message.removeprefix("Value error, ").removeprefix("Assertion failed, ").removeprefix("Input should be ")
+
+
+def _range(field: FieldInfo | None, context: Mapping[str, Any]) -> str:
+    """The bounds of a number as words: " from 1 to 64", " above 0", " of at least 8, a multiple of 4"."""
+    found = {key: context[key] for key in BOUNDS if key in context}
+    for bound in field.metadata if field else ():
+        found.update({key: getattr(bound, key) for key in BOUNDS if getattr(bound, key, None) is not None})
+    if "ge" in found and "le" in found:
+        words = [f"from {found['ge']} to {found['le']}"]
+        rest = ["multiple_of"]
+    else:
+        words, rest = [], list(BOUNDS)
+    words += [BOUNDS[key].format(found[key]) for key in rest if key in found]
+    return " " + ", ".join(words) if words else ""
+
+
+def _model_at(model: type[BaseModel], location: Iterable[str | int]) -> type[BaseModel]:
+    """The recipe model that holds the value at `location`: the deepest model found on the way."""
+    for part in location:
+        field = model.model_fields.get(str(part))
+        if field is None:
+            continue
+        inside = [field.annotation, *get_args(field.annotation)]
+        model = next((t for t in inside if isinstance(t, type) and issubclass(t, BaseModel)), model)
+    return model
