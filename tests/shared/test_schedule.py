@@ -38,7 +38,7 @@ def test_equals_the_diffusers_scheduler(config):
 
 
 def test_other_schedulers_of_a_model_give_the_same_numbers():
-    config = {"beta_schedule": "scaled_linear", "rescale_betas_zero_snr": True, "prediction_type": "v_prediction"}
+    config = {**CONFIGS[-1], "prediction_type": "v_prediction"}
     wanted = NoiseSchedule.from_scheduler(DDIMScheduler(**config))
     t = torch.arange(1000)
     for other in (EulerDiscreteScheduler(**config), LCMScheduler(**config)):

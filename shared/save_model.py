@@ -1,0 +1,51 @@
+"""Write an image model as a diffusers folder that stock `StableDiffusionPipeline.from_pretrained` loads."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import diffusers
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny, SchedulerMixin, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+
+def save_image_model(
+    folder: str | Path,
+    *,
+    unet: UNet2DConditionModel,
+    vae: AutoencoderKL | AutoencoderTiny,
+    text_encoder: CLIPTextModel,
+    tokenizer: CLIPTokenizer,
+    scheduler: SchedulerMixin,
+    dtype: torch.dtype = torch.float16,
+) -> Path:
+    """Write the five components and `model_index.json`; weights as safetensors in `dtype`. Returns the folder."""
+    folder = Path(folder)
+    for name, network in (("unet", unet), ("vae", vae), ("text_encoder", text_encoder)):
+        copy.deepcopy(network).to(dtype).save_pretrained(folder / name)
+    # transformers loads in the dtype that the config names, diffusers in single precision; the two must meet.
+    text_config = folder / "text_encoder" / "config.json"
+    text_config.write_text(json.dumps({**json.loads(text_config.read_text()), "dtype": "float32"}, indent=2) + "\n")
+    tokenizer.save_pretrained(folder / "tokenizer")
+    tokenizer.backend_tokenizer.model.save(
+        str(folder / "tokenizer")
+    )  # vocab.json, merges.txt: transformers 4 reads them
+    scheduler.save_pretrained(folder / "scheduler")
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "_diffusers_version": diffusers.__version__,
+        "feature_extractor": [None, None],
+        "image_encoder": [None, None],
+        "requires_safety_checker": False,
+        "safety_checker": [None, None],
+        "scheduler": ["diffusers", type(scheduler).__name__],
+        "text_encoder": ["transformers", type(text_encoder).__name__],
+        "tokenizer": ["transformers", type(tokenizer).__name__],
+        "unet": ["diffusers", type(unet).__name__],
+        "vae": ["diffusers", type(vae).__name__],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+    return folder
