@@ -1,0 +1,49 @@
+"""What a clip and a training of temporal layers need to be told (no torch here: the command line's help reads it)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from shared.recipe import Recipe
+from shared.training.recipe import StageRecipe
+
+TRAINED_FRAMES = 16
+
+
+class ClipRecipe(Recipe):
+    """One clip from one prompt.
+
+    Temporal layers are trained on 16 frames. Other numbers work too: positions of later frames are extrapolated, and
+    quality falls off the further they go. Width and height are the model's own where they are not given; others must be
+    multiples of the codec's factor and of the network's strides.
+    """
+
+    prompt: str = Field(min_length=1, max_length=2000, description="what to show, and how it moves")
+    negative: str = Field("", max_length=2000, description="what to steer away from")
+    model: str = Field("world", min_length=1, description="world, a model folder, a .safetensors file, or a hub id")
+    frames: int = Field(TRAINED_FRAMES, ge=1, le=64, description="number of frames")
+    fps: int = Field(8, ge=1, le=60, description="frames a second of the file")
+    width: int | None = Field(None, ge=8, le=2048, description="pixels; the model's own where not given")
+    height: int | None = Field(None, ge=8, le=2048, description="pixels; the model's own where not given")
+    steps: int = Field(20, ge=1, le=1000, description="denoising steps")
+    guidance_scale: float = Field(5.0, ge=0, le=50, description="how strongly the prompt steers; 1 is no guidance")
+    guidance_rescale: float = Field(0.5, ge=0, le=1, description="pulls guided contrast back (Lin et al. 2023)")
+    seed: int = Field(0, ge=0, lt=2**63, description="the same seed gives the same clip")
+
+
+class VideoTrainRecipe(StageRecipe):
+    """Temporal layers on a frozen image network (Blattmann et al. 2023, equation 2)."""
+
+    model: str = Field("world", min_length=1, description="image model to build on, where OUT holds none yet")
+    start: Literal["new", "continue"] = Field("new", description="new temporal layers, or the model's own trained on")
+    steps: int = Field(1600, ge=1, le=10_000_000)
+    batch_size: int = Field(4, ge=1, le=4096, description="clips a step")
+    frames: int = Field(TRAINED_FRAMES, ge=2, le=64, description="frames a clip is resampled to")
+    learning_rate: float = Field(1.5e-3, gt=0, le=1)
+    alpha_learning_rate: float = Field(2e-2, gt=0, le=1, description="learning rate of the mixing weights alpha")
+    embed_dim: int = Field(128, ge=8, le=2048, multiple_of=4, description="width of the frames' conditioning")
+    head_dim: int = Field(32, ge=8, le=256, description="width of a temporal attention head")
+    caption_dropout: float = Field(0.1, ge=0, lt=1, description="share of clips shown without their caption")
+    min_snr_gamma: float = Field(5.0, gt=0, description="caps the loss weight of almost clean frames")

@@ -1,0 +1,179 @@
+"""Temporal layers of a video latent diffusion model (Blattmann et al. 2023, "Align your Latents", section 3.1).
+
+Symbols, for one block:
+
+z      features of the frames of b clips, `(b t) c h w`: what the spatial layer before the block gave.
+z'     what the temporal layer makes of them.
+alpha  learned, one number a temporal layer, in [0, 1]. The block returns  alpha z + (1 - alpha) z'   (paper, section 3.1).
+e      conditioning of one frame, `b t e`: noise level, position in the clip, and the prompt (see `FrameEmbedding`).
+s      a position in the picture, s = h w.
+
+Inside a block features lie as `b t s c`. For a network in channels-last memory format that is a view of z, so that
+neither the convolution over t nor the attention over t copies anything to get there and back.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from shared.attention import attend, attend_frames
+
+
+def frame_positions(frames: int, dim: int, *, device: torch.device | None = None) -> Float[Tensor, "t dim"]:
+    """Sinusoidal positions of frames 0 .. t-1 (Vaswani et al. 2017, section 3.5): sin in the first half, cos in the second.
+
+    Wavelengths run from 2 pi to 2000 pi frames. Any number of frames has positions; those past the
+    number seen in training are extrapolated.
+    """
+    half = dim // 2
+    frequency = torch.exp(-math.log(1000.0) * torch.arange(half, device=device, dtype=torch.float32) / max(half - 1, 1))
+    angle = torch.arange(frames, device=device, dtype=torch.float32)[:, None] * frequency[None]
+    return F.pad(torch.cat([angle.sin(), angle.cos()], dim=-1), (0, dim - 2 * half))
+
+
+class AlphaMix(nn.Module):
+    """alpha z + (1 - alpha) z', with alpha exactly 1 in a new layer and alive from there.
+
+    Why not alpha = sigmoid(p): it reaches 1 only where its gradient is 0. Why not a clamped alpha that starts at 1: half
+    of all new layers have a gradient that pushes alpha above 1, and they stay shut. So the parameter is `gate`, a signed
+    number that starts at 0, with
+
+        alpha = 1 - |gate|,      z' = z + sign(gate) f(z),
+
+    and the mix is z + gate f(z): smooth through 0, and either sign opens the layer. f must not start at zero, for the
+    gate's gradient is <dL/dz, f(z)>. This is how residual branches start in ReZero (Bachlechner et al. 2020, eq. 2).
+    f's own gradient is gate times something; Adam is blind to that factor, plain SGD would not be.
+
+    `gate` is clamped to [-1, 1] with the gradient passed straight through.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = nn.Parameter(torch.zeros(()))
+
+    @property
+    def alpha(self) -> Float[Tensor, ""]:
+        """Weight of the spatial features, in [0, 1]."""
+        return 1 - self.gate.detach().clamp(-1, 1).abs()
+
+    def forward(self, z: Float[Tensor, "*shape"], f: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """alpha z + (1 - alpha) (z + sign(gate) f), which is z itself, bit for bit, while gate = 0."""
+        gate = self.gate + (self.gate.clamp(-1, 1) - self.gate).detach()
+        return z + gate * f
+
+
+class TemporalConvBlock(nn.Module):
+    """f of a 3D-convolution residual block whose kernels are 3 x 1 x 1: over t only (paper, figure 4, "Conv3D").
+
+    norm, SiLU, convolution, norm, scale and shift by e, SiLU, convolution: a diffusers resnet block turned to face t.
+    Norms are over channels of one position (LayerNorm): a group norm over all frames would make a frame's features
+    depend on how long the clip is. With (h w) flattened, the 3 x 1 x 1 kernel is a 3 x 1 kernel over (t, s).
+    """
+
+    def __init__(self, channels: int, embed_dim: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(channels)
+        self.conv1 = nn.Conv2d(channels, channels, (3, 1), padding=(1, 0))
+        self.norm2 = nn.LayerNorm(channels, elementwise_affine=False)
+        self.modulation = nn.Linear(embed_dim, 2 * channels)
+        self.conv2 = nn.Conv2d(channels, channels, (3, 1), padding=(1, 0))
+        self.mix = AlphaMix()
+
+    def forward(self, z: Float[Tensor, "b t s c"], e: Float[Tensor, "b t e"]) -> Float[Tensor, "b t s c"]:
+        scale, shift = self.modulation(e).unsqueeze(2).chunk(2, dim=-1)
+        h = _over_frames(self.conv1, F.silu(self.norm1(z)))
+        h = torch.addcmul(shift, self.norm2(h), 1 + scale)
+        return self.mix(z, _over_frames(self.conv2, F.silu(h)))
+
+
+def _over_frames(conv: nn.Conv2d, x: Float[Tensor, "b t s c"]) -> Float[Tensor, "b t s c"]:
+    return conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+class TemporalAttentionBlock(nn.Module):
+    """f of a temporal self-attention layer: every position of the picture attends over the t frames (paper, figure 4).
+
+    Frames are told apart by sinusoidal positions added to the normalised features; e scales and shifts them too.
+    """
+
+    def __init__(self, channels: int, embed_dim: int, head_dim: int) -> None:
+        super().__init__()
+        self.heads = max(channels // head_dim, 1)
+        self.norm = nn.LayerNorm(channels, elementwise_affine=False)
+        self.modulation = nn.Linear(embed_dim, 2 * channels)
+        self.to_qkv = nn.Linear(channels, 3 * channels, bias=False)
+        self.to_out = nn.Linear(channels, channels)
+        self.mix = AlphaMix()
+
+    def forward(self, z: Float[Tensor, "b t s c"], e: Float[Tensor, "b t e"]) -> Float[Tensor, "b t s c"]:
+        b, t, s, c = z.shape
+        scale, shift = self.modulation(e).unsqueeze(2).chunk(2, dim=-1)
+        shift = shift + frame_positions(t, c, device=z.device).to(shift.dtype)[None, :, None]
+        h = torch.addcmul(shift, self.norm(z), 1 + scale)
+        q, k, v = self.to_qkv(h).view(b, t, s, 3, self.heads, c // self.heads).unbind(3)
+        return self.mix(z, self.to_out(attend_frames(q, k, v).reshape(b, t, s, c)))
+
+
+class FrameEmbedding(nn.Module):
+    """e: what a temporal layer is told about a frame besides its features.
+
+    e = silu(W silu(W_t silu(time) + W_y text + W_p position)), where `time` is the image network's own embedding of the noise
+    level, `position` is sinusoidal, and `text` is a weighted mean of the prompt's tokens. The image network shows its
+    prompt to features only through cross-attention, which its upper levels lack; and all frames share one prompt, so
+    "moving left" could reach those levels only as a trace in the picture. Through e it reaches every temporal layer.
+    """
+
+    pool_heads = 4
+
+    def __init__(self, time_dim: int, text_dim: int, embed_dim: int) -> None:
+        super().__init__()
+        self.position_dim = embed_dim
+        self.text_norm = nn.LayerNorm(text_dim)
+        self.text_key = nn.Linear(text_dim, embed_dim, bias=False)
+        self.text_value = nn.Linear(text_dim, embed_dim, bias=False)
+        self.text_query = nn.Parameter(torch.zeros(self.pool_heads, embed_dim // self.pool_heads))  # 0: a plain mean
+        self.time = nn.Linear(time_dim, embed_dim)
+        self.position = nn.Linear(embed_dim, embed_dim, bias=False)
+        self.out = nn.Linear(embed_dim, embed_dim)
+
+    def forward(
+        self, time: Float[Tensor, "b time"], tokens: Float[Tensor, "b n d"], frames: int
+    ) -> Float[Tensor, "b {frames} e"]:
+        b, n, _ = tokens.shape
+        tokens = self.text_norm(tokens)
+        key, value = (
+            w(tokens).view(b, n, self.pool_heads, -1).transpose(1, 2) for w in (self.text_key, self.text_value)
+        )
+        query = self.text_query.to(key.dtype)[None, :, None].expand(b, -1, -1, -1)
+        text = attend(query, key, value).flatten(1)
+        position = frame_positions(frames, self.position_dim, device=tokens.device).to(tokens.dtype)
+        mixed = (self.time(F.silu(time)) + text)[:, None] + self.position(position)[None]
+        return F.silu(self.out(F.silu(mixed)))
+
+
+class TemporalBlock(nn.Module):
+    """The temporal layers after one spatial block: a convolution after its resnet, an attention after its transformer."""
+
+    def __init__(self, channels: int, embed_dim: int, head_dim: int) -> None:
+        super().__init__()
+        self.conv = TemporalConvBlock(channels, embed_dim)
+        self.attention = TemporalAttentionBlock(channels, embed_dim, head_dim)
+
+
+def apply_over_frames(
+    layer: TemporalConvBlock | TemporalAttentionBlock, z: Float[Tensor, "bt c h w"], e: Float[Tensor, "b t e"]
+) -> Float[Tensor, "bt c h w"]:
+    """A temporal layer on frames as a spatial network holds them; the result has z's memory format.
+
+    The format matters for more than speed: the spatial layers after it pick their algorithm, hence their rounding, by it.
+    """
+    bt, c, h, w = z.shape
+    channels_last = not z.is_contiguous() and z.is_contiguous(memory_format=torch.channels_last)
+    features = z.permute(0, 2, 3, 1).reshape(e.shape[0], bt // e.shape[0], h * w, c)
+    result = layer(features, e).view(bt, h, w, c).permute(0, 3, 1, 2)
+    return result if channels_last else result.contiguous()

@@ -1,0 +1,234 @@
+"""Trains temporal layers on clips while the image network they stand in stays frozen.
+
+x0 clean latents of a clip, `b c t h w`; eps noise; t one timestep a clip, shared by its frames; x_t, v as in
+`shared.schedule`. The objective is the image model's own, over all frames of a clip and over temporal weights phi only
+(Blattmann et al. 2023, equation 2):
+
+    phi* = argmin E || y - f_theta,phi(x_t; t, prompt) ||^2,      y = v, eps or x0, whichever the network predicts.
+
+Everything random in a step is drawn from (seed, step), so that a resumed training goes on as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from shared.codec import Codec
+from shared.errors import InputError
+from shared.model import load_image_model
+from shared.rng import generator
+from shared.schedule import NoiseSchedule
+from shared.text import TextConditioner
+from shared.training.data import find_folders, load_latents, load_media
+from shared.training.loop import Checkpoint, Ema, TrainState, half_copy, learning_rate
+from video.folder import add_temporal, copy_model, load_temporal
+from video.network import TemporalLayers, VideoUNet
+from video.recipe import VideoTrainRecipe
+
+Batch = tuple[Float[Tensor, "b c t h w"], Float[Tensor, "b n d"]]
+
+BETAS = (0.9, 0.99)
+# Gradients of a layer carry its gate as a factor (see AlphaMix) and start tiny; Adam's usual 1e-8 would brake them.
+ADAM_EPS = 1e-12
+MAX_GRADIENT_NORM = 1.0
+
+
+def train_video(
+    network: VideoUNet,
+    batch_at: Callable[[int], Batch],
+    schedule: NoiseSchedule,
+    recipe: VideoTrainRecipe,
+    *,
+    prediction_type: str = "v_prediction",
+    checkpoint: Path | None = None,
+    resume: bool = False,
+) -> Iterator[TrainState]:
+    """Trains `network.temporal`, one yield a step; when exhausted, it holds the averaged weights.
+
+    batch_at: step -> (scaled latents, prompt tokens), some of them of the empty prompt for classifier-free guidance.
+    checkpoint: file to save to every `recipe.checkpoint_minutes` and, with `resume`, to go on from.
+    Raises InputError when there is nothing to resume from.
+    """
+    temporal = network.temporal.requires_grad_(True).train()
+    parameters = list(temporal.parameters())
+    optimizer = build_optimizer(temporal, recipe)
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    ema = Ema(parameters, recipe.ema_decay)
+    parts = {"temporal": temporal, "ema": ema, "optimizer": optimizer}
+    saved = Checkpoint(checkpoint or Path(), parts, every_seconds=60 * recipe.checkpoint_minutes)
+    if resume:
+        saved.restore()
+    running = _for_compute(network, recipe.precision)
+    for step in range(saved.step, recipe.steps):
+        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+            group["lr"] = learning_rate(step, recipe.steps, peak, warmup=recipe.warmup_steps)
+        x0, tokens = batch_at(step)
+        draw = generator(recipe.seed, step, 0)
+        t = stratified_timesteps(len(x0), schedule.num_timesteps, draw).to(x0.device)
+        eps = torch.randn(x0.shape, generator=draw).to(x0)
+        with torch.autocast(x0.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+            predicted = running(schedule.add_noise(x0, eps, t), t, tokens)
+        error = (predicted.float() - target(schedule, prediction_type, x0, eps, t)).square().mean(dim=(1, 2, 3, 4))
+        loss = (loss_weight(schedule, prediction_type, t, recipe.min_snr_gamma) * error).mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
+        optimizer.step()
+        ema.update(step)
+        if checkpoint is not None:
+            saved.save_if_due(step + 1, last=step + 1 == recipe.steps)
+        alphas = temporal.alphas().values()
+        yield TrainState(
+            step + 1,
+            recipe.steps,
+            float(loss.detach()),
+            optimizer.param_groups[0]["lr"],
+            saved.elapsed(),
+            {"alpha": sum(alphas) / len(alphas)},
+        )
+    ema.copy_to()
+    temporal.eval()
+
+
+def build_optimizer(temporal: TemporalLayers, recipe: VideoTrainRecipe) -> torch.optim.AdamW:
+    """Three groups: matrices with weight decay, vectors without, and the gates with a larger rate of their own."""
+    matrices = [p for p in temporal.parameters() if p.ndim >= 2]
+    vectors = [p for p in temporal.parameters() if p.ndim == 1]
+    gates = [p for p in temporal.parameters() if p.ndim == 0]
+    groups = [
+        {"params": matrices, "lr": recipe.learning_rate, "weight_decay": recipe.weight_decay},
+        {"params": vectors, "lr": recipe.learning_rate, "weight_decay": 0.0},
+        {"params": gates, "lr": recipe.alpha_learning_rate, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, betas=BETAS, eps=ADAM_EPS)
+
+
+def stratified_timesteps(count: int, num_timesteps: int, draw: torch.Generator) -> Int[Tensor, " count"]:
+    """Uniform timesteps, one from each of `count` equal strata: the same mean, less variance than independent draws."""
+    u = (torch.arange(count) + torch.rand(count, generator=draw)) / count
+    return (u * num_timesteps).long().clamp(max=num_timesteps - 1)
+
+
+def target(
+    schedule: NoiseSchedule,
+    prediction_type: str,
+    x0: Float[Tensor, "b ..."],
+    eps: Float[Tensor, "b ..."],
+    t: Int[Tensor, " b"],
+) -> Float[Tensor, "b ..."]:
+    """y: what the network should have said, in diffusers' names for prediction types."""
+    if prediction_type == "epsilon":
+        return eps
+    return x0 if prediction_type == "sample" else schedule.velocity(x0, eps, t)
+
+
+def loss_weight(
+    schedule: NoiseSchedule, prediction_type: str, t: Int[Tensor, " b"], gamma: float
+) -> Float[Tensor, " b"]:
+    """Min-SNR weighting (Hang et al. 2023, section 3.4), as a factor of the squared error of y.
+
+    x0: min(SNR, gamma). eps: min(SNR, gamma) / SNR. v: (min(SNR, gamma) + 1) / (SNR + 1), shifted by one from the
+    paper's, which would give no weight to pure noise (SNR = 0), where layout and direction of motion are decided.
+    Rectified flow: 1.
+    """
+    if schedule.is_flow:
+        return torch.ones_like(t, dtype=torch.float32)
+    snr = schedule.alpha_bar(t) / (1 - schedule.alpha_bar(t))
+    if prediction_type == "epsilon":
+        return (gamma / snr).clamp(max=1)
+    return snr.clamp(max=gamma) if prediction_type == "sample" else (snr.clamp(max=gamma) + 1) / (snr + 1)
+
+
+def _for_compute(network: VideoUNet, precision: str) -> VideoUNet:
+    """The network to run: with bf16, frozen weights are rounded once, in a copy, and not again in every step."""
+    if precision == "fp32":
+        return network
+    # Module.to, not ModelMixin.to: the latter warns about a list of exceptions that is empty here.
+    return VideoUNet(torch.nn.Module.to(copy.deepcopy(network.unet), torch.bfloat16), network.temporal)
+
+
+class ClipBatches:
+    """step -> batch of random clips with their captions' tokens. Every distinct caption is encoded once.
+
+    latents: scaled, "n t c h w", any float dtype. captions: n strings.
+    """
+
+    def __init__(
+        self,
+        latents: Float[Tensor, "n t c h w"],
+        captions: list[str],
+        text: TextConditioner,
+        recipe: VideoTrainRecipe,
+    ) -> None:
+        self.latents = latents
+        self.recipe = recipe
+        distinct = sorted({"", *captions})
+        self.tokens = encode_captions(text, distinct)
+        index = {caption: i for i, caption in enumerate(distinct)}
+        self.empty = index[""]
+        self.caption = torch.tensor([index[caption] for caption in captions])
+
+    def __call__(self, step: int) -> Batch:
+        draw = generator(self.recipe.seed, step, 1)
+        chosen = torch.randint(len(self.latents), (self.recipe.batch_size,), generator=draw)
+        dropped = torch.rand(len(chosen), generator=draw) < self.recipe.caption_dropout
+        caption = self.caption[chosen].masked_fill(dropped, self.empty)
+        return self.latents[chosen].float().transpose(1, 2), self.tokens[caption].float()
+
+
+@torch.no_grad()
+def encode_captions(text: TextConditioner, captions: list[str], batch: int = 64) -> Float[Tensor, "m n d"]:
+    """Tokens of every caption, in half precision: there may be thousands."""
+    return torch.cat([text.encode(captions[i : i + batch]).half() for i in range(0, len(captions), batch)])
+
+
+def read_clips(data: Path, codec: Codec, *, size: int, frames: int) -> tuple[Float[Tensor, "n t c h w"], list[str]]:
+    """Latents and captions of all clips below `data`; folders of stills are passed over.
+
+    Clips are decoded, resampled to `frames`, cropped to `size` and encoded once; the results are cached beside them.
+    Raises InputError when there is no clip.
+    """
+    latents, captions = [], []
+    for folder in find_folders(data):
+        media = load_media(folder, size=size, frames=frames)
+        if media.frames == 1:
+            continue
+        if media.frames != frames:
+            raise InputError(f"{folder}", expected=f"clips cached at {frames} frames", got=media.frames)
+        latents.append(load_latents(media, codec))
+        captions += media.captions
+    if not latents:
+        raise InputError("training data", expected=f"clips below {data}", got="pictures only")
+    return torch.cat(latents), captions
+
+
+def train(recipe: VideoTrainRecipe, data: Path, out: Path, resume: bool = False) -> Iterator[TrainState]:
+    """The whole stage: clips below `data` -> the component `temporal` of the model folder `out`.
+
+    The image model is the one in `out`; where there is none, `recipe.model` is copied there first.
+    """
+    copy_model(recipe.model, out, temporal=recipe.start == "continue")
+    model = load_image_model(out)
+    latents, captions = read_clips(data, model.codec, size=model.default_size, frames=recipe.frames)
+    if recipe.start == "continue":
+        temporal = load_temporal(out)
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            temporal = TemporalLayers.for_unet(model.unet, embed_dim=recipe.embed_dim, head_dim=recipe.head_dim)
+    yield from train_video(
+        VideoUNet(model.unet, temporal),
+        ClipBatches(latents, captions, model.text, recipe),
+        model.schedule,
+        recipe,
+        prediction_type=model.denoiser.prediction_type,
+        checkpoint=out / "video.pt",
+        resume=resume,
+    )
+    add_temporal(out, half_copy(temporal))
