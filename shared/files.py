@@ -75,8 +75,8 @@ def check_writable(path: str | os.PathLike[str], suffixes: Collection[str]) -> P
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside `path`, with the same ending, which becomes `path` when the block ends well.
 
-    Whatever goes wrong inside, an interrupt included, the temporary file goes and what was at `path` stays. A full disk,
-    however the writing library reports it, is an OutputError; a place that cannot be written to is an InputError.
+    Whatever goes wrong inside, an interrupt included, the temporary file goes and what was at `path` stays. A full
+    disk, however the writing library reports it, is an OutputError; a place that cannot be written to an InputError.
     """
     text = os.fspath(path)
     temporary = None

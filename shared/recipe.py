@@ -50,9 +50,9 @@ class Recipe(BaseModel):
     @classmethod
     def _no_bool_as_number(cls, value: Any, info: ValidationInfo) -> Any:
         field = cls.model_fields.get(info.field_name or "")
-        if isinstance(value, bool) and field is not None and not _allows(field.annotation, bool, Any):
-            if _allows(field.annotation, int, float):
-                raise PydanticCustomError("int_type", "a number")
+        wanted = field.annotation if field is not None else Any
+        if isinstance(value, bool) and _allows(wanted, int, float) and not _allows(wanted, bool):
+            raise PydanticCustomError("int_type", "a number")
         return value
 
     @classmethod

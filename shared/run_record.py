@@ -1,0 +1,173 @@
+"""The run record: everything that made an artifact, embedded in the artifact, enough to make it again.
+
+It holds no time, no host and no path of the run, so that the same run gives the same bytes. Where it lies:
+MP4, WebM and GIF: the `comment`; PNG: the text `kinoform`; GLB and glTF: `asset.extras.kinoform`; a folder of PNGs:
+`clip.json`; any other file: `<file>.json` beside it.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shared.errors import InputError
+from shared.files import write_bytes
+from shared.media import CLIP_SUFFIXES, TAG, read_clip_tags, read_image_text, sidecar
+from shared.version import VERSION
+
+RECORDED_VERSIONS = ("torch", "diffusers", "transformers", "numpy", "av", "pillow", "trimesh")
+MAX_RECORD_BYTES = 16 * 1024**2
+
+GLB_MAGIC, GLB_JSON = 0x46546C67, 0x4E4F534A  # "glTF" and "JSON" in little-endian
+
+
+class ModelRecord(BaseModel):
+    """Which weights ran: the name that was asked for, and the sha256 of each file of its folder."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    hashes: dict[str, str] = Field(default_factory=dict)
+
+
+class RunRecord(BaseModel):
+    """What made an artifact. `recipe` is complete: every field, defaults included, as JSON types."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kinoform_version: str
+    command: str
+    recipe: dict[str, Any]
+    seed: int
+    model: ModelRecord
+    versions: dict[str, str]
+    platform: str
+
+    @classmethod
+    def of_run(
+        cls, command: str, recipe: Mapping[str, Any], seed: int, model_name: str, hashes: Mapping[str, str]
+    ) -> RunRecord:
+        """The record of a run in this process: its versions and platform are read here."""
+        return cls(
+            kinoform_version=VERSION,
+            command=command,
+            recipe=dict(recipe),
+            seed=seed,
+            model=ModelRecord(name=model_name, hashes=dict(hashes)),
+            versions=installed_versions(),
+            platform=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        )
+
+    def to_json(self) -> str:
+        """One line of ASCII JSON with sorted keys: every container can hold it, and equal records are equal text."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str, *, source: str = "run record") -> RunRecord:
+        """Parse `to_json`'s text. InputError when it is not a run record, or one of another version's shape."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            reason = f"{first['msg']} {f'({where})' if where else ''}".strip()
+            raise InputError(source, expected="a kinoform run record", got=reason) from error
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of the packages that shape results, read from their metadata without importing them."""
+    found = {}
+    for name in RECORDED_VERSIONS:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # the package is optional to what ran
+    return found
+
+
+def read_record(path: str | os.PathLike[str]) -> RunRecord:
+    """The run record of an artifact. InputError when the file is missing, unreadable or carries none."""
+    source = Path(path)
+    if not source.exists():
+        raise InputError("file", expected="a file that exists", got=os.fspath(path))
+    suffix = source.suffix.lower()
+    text = None
+    if source.is_dir() or suffix in CLIP_SUFFIXES:
+        tags = read_clip_tags(source)
+        text = tags.get(TAG) or tags.get("comment")
+    elif suffix == ".png":
+        text = read_image_text(source).get(TAG)
+    elif suffix in (".glb", ".gltf"):
+        extras = _gltf_json(source)["asset"].get("extras")
+        text = json.dumps(extras[TAG]) if isinstance(extras, dict) and TAG in extras else None
+    elif suffix == ".json":
+        text = _read_text(source)
+    if not text and sidecar(source).is_file():
+        text = _read_text(sidecar(source))
+    if not text:
+        raise InputError(f"file {path}", expected="a file made by kinoform, with its run record", got="none in it")
+    return RunRecord.from_json(text, source=f"file {path}")
+
+
+def write_sidecar(path: str | os.PathLike[str], record: RunRecord) -> None:
+    """Write `<file>.json` beside a file whose format has no room for the record (OBJ, PLY, JPEG)."""
+    write_bytes(sidecar(path), record.to_json().encode() + b"\n")
+
+
+def glb_with_record(glb: bytes, record: RunRecord) -> bytes:
+    """The same GLB with `record` in `asset.extras.kinoform`. glTF 2.0, section 4.4: header, JSON, other chunks."""
+    document, rest = _split_glb(glb, "glb")
+    extras = document["asset"].get("extras")
+    document["asset"]["extras"] = {**(extras if isinstance(extras, dict) else {}), TAG: json.loads(record.to_json())}
+    body = json.dumps(document, separators=(",", ":"), sort_keys=True).encode()
+    body += b" " * (-len(body) % 4)
+    header = struct.pack("<III", GLB_MAGIC, 2, 12 + 8 + len(body) + len(rest))
+    return header + struct.pack("<II", len(body), GLB_JSON) + body + rest
+
+
+def _split_glb(data: bytes, source: str) -> tuple[dict[str, Any], bytes]:
+    """The JSON chunk of a GLB, parsed, and the bytes of the chunks after it."""
+    wanted = "a GLB file (glTF 2.0, binary)"
+    if len(data) < 20:
+        raise InputError(source, expected=wanted, got=f"{len(data)} bytes")
+    magic, version, length, json_length, kind = struct.unpack_from("<IIIII", data)
+    if magic != GLB_MAGIC or version != 2 or kind != GLB_JSON or length != len(data) or 20 + json_length > length:
+        raise InputError(source, expected=wanted, got="another or a damaged file")
+    return _parsed(data[20 : 20 + json_length], source), data[20 + json_length :]
+
+
+def _gltf_json(source: Path) -> dict[str, Any]:
+    try:
+        data = source.read_bytes()
+    except OSError as error:
+        raise InputError(f"file {source}", expected="a readable file", got=error.strerror) from error
+    if source.suffix.lower() == ".glb":
+        return _split_glb(data, f"file {source}")[0]
+    return _parsed(data, f"file {source}")
+
+
+def _parsed(data: bytes, source: str) -> dict[str, Any]:
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise InputError(source, expected="glTF JSON", got=str(error)) from error
+    if not isinstance(document, dict) or not isinstance(document.get("asset"), dict):
+        raise InputError(source, expected="glTF JSON with an asset", got=document)
+    return document
+
+
+def _read_text(source: Path) -> str:
+    try:
+        if source.stat().st_size > MAX_RECORD_BYTES:
+            raise InputError(f"file {source}", expected="a run record", got=f"{source.stat().st_size} bytes")
+        return source.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise InputError(f"file {source}", expected="a run record", got=str(error)) from error

@@ -1,0 +1,27 @@
+"""What every test runs under: types checked, one torch thread, no network, no model hub."""
+
+import os
+import sys
+
+# Before the first import of a hub client: a test that reaches for the network is wrong, and must not wait for it.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import torch
+from jaxtyping import install_import_hook
+
+# Every annotation of ours, shapes included, is checked at every call that a test makes.
+install_import_hook(["shared", "video", "dreamfusion", "lab"], "beartype.beartype")
+
+# Tests run as several processes (pytest -n); results also depend on the number of threads in the last bit.
+torch.set_num_threads(1)
+
+
+def _refuse_network(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "socket.connect":
+        address = arguments[1]
+        host = address[0] if isinstance(address, tuple) else "localhost"
+        if host not in ("127.0.0.1", "::1", "localhost"):
+            raise OSError(f"tests have no network: connect to {host}")
+
+
+sys.addaudithook(_refuse_network)
