@@ -1,0 +1,187 @@
+"""From a prompt to a radiance field, by score distillation: one generator that yields after every step.
+
+    for state in distill(model, recipe):
+        ...                     # show state.loss, look at state.pixels, or stop whenever you like
+    state.scene                 # the field, ready to mesh
+
+Each step renders a few random views, asks the prior which way they should change (`dreamfusion.sds`), and takes an
+optimizer step. Renders start small and grow; the most noise falls over the run (`t_max` to `t_max_final`), which
+settles the shape first and the details after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from dreamfusion.background import BackgroundNetwork, random_grey
+from dreamfusion.field import GridField, TriplaneField
+from dreamfusion.losses import opacity_loss
+from dreamfusion.occupancy import OccupancyGrid, occupancy_of
+from dreamfusion.recipe import AssetRecipe
+from dreamfusion.sds import ScoreDistillation, sample_timesteps, score_distillation
+from dreamfusion.shading import Shading
+from dreamfusion.views import Views, sample_views, view_prompts
+from dreamfusion.volume import RayRender, render_rays
+from shared.errors import KinoformError
+from shared.model import ImageModel
+from shared.rng import generator, normal
+
+OCCUPANCY_EVERY = 10  # steps between updates of the occupancy grid
+LEAST_WEIGHT = 1e-3  # samples with less weight in their pixel take no part in its colour
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What distillation optimises. background: None where a uniform grey is drawn for each view."""
+
+    field: TriplaneField | GridField
+    background: BackgroundNetwork | None = None
+
+
+@dataclass(frozen=True)
+class DistillState:
+    """After `step` of `total` steps.
+
+    loss: root mean square of equation 3's gradient. pixels: the step's renders, in [-1, 1]. scene: the live scene,
+    which the next step changes.
+    """
+
+    step: int
+    total: int
+    loss: float
+    scene: Scene
+    pixels: Float[Tensor, "views 3 h w"]
+
+
+# What a step asks about its renders: (pixels in [-1, 1], views, share of the run done, step) -> a loss to minimise and
+# the root mean square of the gradient behind it.
+Critic = Callable[[Float[Tensor, "views 3 h w"], Views, float, int], tuple[Float[Tensor, ""], float]]
+
+
+def distill(model: ImageModel, recipe: AssetRecipe) -> Iterator[DistillState]:
+    """Optimise a new scene for `recipe.prompt` with the prior `model`; yields `recipe.steps` states."""
+    device = next(model.unet.parameters()).device
+    return optimise(new_scene(recipe, device), score_critic(model, recipe), recipe)
+
+
+def new_scene(recipe: AssetRecipe, device: str | torch.device = "cpu") -> Scene:
+    """The scene at step 0, drawn from the recipe's seed."""
+    draw = generator(recipe.seed, 0)
+    kind = {"triplane": TriplaneField, "grid": GridField}[recipe.field]
+    field = kind(recipe.radius, resolution=recipe.field_resolution, generator=draw).to(device)
+    background = BackgroundNetwork(generator=draw).to(device) if recipe.background == "network" else None
+    return Scene(field, background)
+
+
+@torch.no_grad()
+def score_critic(model: ImageModel, recipe: AssetRecipe) -> Critic:
+    """Score distillation from `model`, with view-dependent prompts."""
+    prompts = view_prompts(recipe.prompt)
+    conditioning = dict(zip(prompts, model.text.encode(list(prompts.values())), strict=True))
+    unconditional = model.text.encode([recipe.negative])[0]
+    steps_of_schedule = model.schedule.num_timesteps
+
+    def criticise(pixels: Tensor, views: Views, done: float, step: int) -> tuple[Tensor, float]:
+        wanted = (model.default_size, model.default_size)
+        if pixels.shape[-2:] != wanted:
+            pixels = functional.interpolate(pixels, wanted, mode="bilinear", align_corners=False)
+        latents = model.codec.encode(pixels)
+        count = len(views)
+        t_max = recipe.t_max + (recipe.t_max_final - recipe.t_max) * done
+        t = sample_timesteps(
+            count, steps_of_schedule, generator(recipe.seed, 2, step), t_min=recipe.t_min, t_max=t_max
+        ).to(latents.device)
+        noise = torch.stack([normal(latents.shape[1:], recipe.seed, 3, step, view) for view in range(count)])
+        score = score_distillation(
+            model.denoiser, latents, t, noise.to(latents),
+            torch.stack([conditioning[word] for word in views.words]),
+            repeat(unconditional, "n d -> views n d", views=count),
+            guidance_scale=recipe.guidance_scale, cfg_convention=recipe.cfg_convention,
+            guidance_rescale=recipe.guidance_rescale,
+        )  # fmt: skip
+        return mean_loss(score, latents), float(score.gradient.square().mean().sqrt())
+
+    return criticise
+
+
+def mean_loss(score: ScoreDistillation, x: Float[Tensor, "b ..."]) -> Float[Tensor, ""]:
+    """Equation 3's loss per element, so that the weights of other losses do not depend on sizes."""
+    return score.loss(x) / x.numel()
+
+
+def optimise(scene: Scene, critic: Critic, recipe: AssetRecipe) -> Iterator[DistillState]:
+    """The loop: render, ask `critic`, step. Raises KinoformError when the loss stops being a number."""
+    device = next(scene.field.parameters()).device
+    groups = list(scene.field.parameter_groups(recipe.learning_rate))
+    if scene.background is not None:
+        groups.append({"params": list(scene.background.parameters()), "lr": recipe.learning_rate / 10})
+    optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15)
+    occupancy: OccupancyGrid | None = None
+    for step in range(recipe.steps):
+        done = step / recipe.steps
+        draw = generator(recipe.seed, 1, step)
+        size = recipe.coarse_render_size if done < recipe.coarse_share else recipe.render_size
+        views = sample_views(recipe.views, size, draw, overhead_probability=recipe.overhead_probability)
+        shading = _draw_shading(recipe, draw)
+        if step % OCCUPANCY_EVERY == 0:
+            occupancy = occupancy_of(scene.field)
+        pixels, rays = render_views(
+            scene, views, samples=recipe.samples, shading=shading, occupancy=occupancy, draw=draw, device=device
+        )
+        loss, strength = critic(pixels, views, done, step)
+        loss = loss + recipe.opacity_weight * opacity_loss(rays.opacity)
+        loss = loss + recipe.orientation_weight * rays.orientation.mean()
+        if not torch.isfinite(loss):
+            raise KinoformError(
+                f"score distillation diverged at step {step}", expected="a finite loss", got=float(loss),
+                hint="Use a lower learning_rate or guidance_scale",
+            )  # fmt: skip
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        yield DistillState(step + 1, recipe.steps, strength, scene, pixels.detach())
+
+
+def render_views(
+    scene: Scene,
+    views: Views,
+    *,
+    samples: int,
+    shading: Shading,
+    occupancy: OccupancyGrid | None,
+    draw: torch.Generator | None,
+    device: str | torch.device,
+) -> tuple[Float[Tensor, "views 3 h w"], RayRender]:
+    """Pixels in [-1, 1] of every view, over a grey for each view or the scene's background; and the rays, flat.
+
+    draw: for the greys and the samples' offsets; None takes the middle of each interval, and mid grey.
+    """
+    count, height, width = len(views), views.cameras.height, views.cameras.width
+    origins, directions = (rearrange(r, "n h w c -> (n h w) c").to(device) for r in views.cameras.rays())
+    light = repeat(views.light, "n c -> (n h w) c", h=height, w=width).to(device)
+    offset = None if draw is None else torch.rand(len(origins), generator=draw).to(device)
+    rays = render_rays(
+        scene.field, origins, directions, samples=samples, shading=shading, light=light, offset=offset,
+        normal_step=scene.field.radius / 48, occupancy=occupancy, least_weight=LEAST_WEIGHT,
+    )  # fmt: skip
+    if scene.background is not None:
+        behind = scene.background(directions)
+    else:
+        grey = torch.full((count, 3), 0.5) if draw is None else random_grey(count, draw)
+        behind = repeat(grey, "n c -> (n h w) c", h=height, w=width).to(device)
+    colour = rays.colour + (1 - rays.opacity[:, None]) * behind
+    return rearrange(2 * colour - 1, "(n h w) c -> n c h w", n=count, h=height), rays
+
+
+def _draw_shading(recipe: AssetRecipe, draw: torch.Generator) -> Shading:
+    u = float(torch.rand((), generator=draw))
+    if u < recipe.lambertian_probability:
+        return "lambertian"
+    return "textureless" if u < recipe.lambertian_probability + recipe.textureless_probability else "albedo"

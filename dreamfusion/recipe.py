@@ -1,0 +1,62 @@
+"""What an asset is made from. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from shared.recipe import Recipe
+
+
+class AssetRecipe(Recipe):
+    """One text-to-3D asset: prompt, prior, distillation, mesh and turntable.
+
+    Lengths are in world units (objects fill the unit ball), angles in degrees, picture sizes in pixels.
+    """
+
+    prompt: str = Field(min_length=1, max_length=2000, description="what to make")
+    negative: str = Field("", max_length=2000, description="what to steer away from")
+    model: str = Field("world", min_length=1, description="world, a folder, a .safetensors file or a hub id")
+    seed: int = Field(0, ge=0, lt=2**63, description="the same seed gives the same asset")
+
+    # Score distillation.
+    steps: int = Field(400, ge=1, le=100_000, description="optimisation steps")
+    guidance_scale: float = Field(10.0, ge=0, le=1000, description="how strongly to follow the prompt")
+    cfg_convention: Literal["cfg", "dreamfusion"] = Field("cfg", description="what guidance_scale counts")
+    guidance_rescale: float = Field(0.0, ge=0, le=1, description="keeps strong guidance from oversaturating")
+    views: int = Field(2, ge=1, le=64, description="views rendered in each step")
+    overhead_probability: float = Field(0.15, ge=0, le=1, description="share of views from above")
+    t_min: float = Field(0.02, ge=0, lt=1, description="least noise, as a share of the schedule")
+    t_max: float = Field(0.98, gt=0, le=1, description="most noise, at the first step")
+    t_max_final: float = Field(0.48, gt=0, le=1, description="most noise, at the last step")
+    learning_rate: float = Field(0.02, gt=0, le=1, description="of the field, for Adam")
+    opacity_weight: float = Field(0.01, ge=0, description="of the loss that keeps empty space empty")
+    orientation_weight: float = Field(0.01, ge=0, description="of the loss on normals that face away")
+    lambertian_probability: float = Field(0.5, ge=0, le=1, description="share of steps with shading by normals")
+    textureless_probability: float = Field(0.0, ge=0, le=1, description="share of steps with shape alone")
+    background: Literal["grey", "network"] = Field("grey", description="behind the object while distilling")
+
+    # Field and rendering.
+    field: Literal["triplane", "grid"] = Field("triplane", description="how density and colour are held")
+    field_resolution: int = Field(48, ge=8, le=512, description="cells of the field along an edge")
+    radius: float = Field(1.15, gt=0, le=100, description="of the ball that holds the object")
+    samples: int = Field(40, ge=8, le=1024, description="samples on a ray")
+    coarse_render_size: int = Field(32, ge=8, le=1024, description="size of the first renders")
+    coarse_share: float = Field(0.6, ge=0, le=1, description="share of steps at coarse_render_size")
+    render_size: int = Field(64, ge=8, le=1024, description="size of the last renders")
+
+    # Mesh and turntable.
+    mesh_resolution: int = Field(96, ge=16, le=512, description="cells of the mesher along an edge")
+    mesh_faces: int = Field(20_000, ge=0, le=10_000_000, description="simplify to about so many faces; 0 keeps all")
+    turntable_frames: int = Field(24, ge=1, le=1000, description="frames of one turn")
+    turntable_size: int = Field(192, ge=16, le=2048, description="size of the turntable's frames")
+    turntable_fps: int = Field(12, ge=1, le=240, description="frames a second of the turntable")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> AssetRecipe:
+        if not self.t_min < min(self.t_max, self.t_max_final):
+            raise ValueError("t_min must be less than t_max and t_max_final")
+        if self.lambertian_probability + self.textureless_probability > 1:
+            raise ValueError("lambertian_probability and textureless_probability must sum to 1 at most")
+        return self

@@ -1,0 +1,90 @@
+"""Where to look from, and what the prompt says about it (DreamFusion, section 3.2 and appendix A.2)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from shared.cameras import Cameras, orbit, view_word
+
+VIEW_WORDS = ("front view", "side view", "back view", "overhead view")
+
+# As the pictures of the world are taken: cameras on a sphere, a light above the horizon on the camera's side.
+CAMERA_RADIUS = 4.0
+FOV_Y = math.radians(35.0)
+ELEVATION = (3.0, 38.0)
+OVERHEAD_ELEVATION = (65.0, 88.0)
+LIGHT_SPREAD = 60.0
+LIGHT_ELEVATION = (25.0, 65.0)
+
+
+@dataclass(frozen=True)
+class Views:
+    """Cameras with their directions in degrees, and a light for each: unit vectors towards it."""
+
+    cameras: Cameras
+    azimuth: tuple[float, ...]
+    elevation: tuple[float, ...]
+    light: Float[Tensor, "n 3"]
+
+    def __len__(self) -> int:
+        return len(self.azimuth)
+
+    @property
+    def words(self) -> list[str]:
+        """The view words of each camera."""
+        return [view_word(a, e) for a, e in zip(self.azimuth, self.elevation, strict=True)]
+
+
+def direction(azimuth: Float[Tensor, " n"], elevation: Float[Tensor, " n"]) -> Float[Tensor, "n 3"]:
+    """Unit vectors from the origin; angles in degrees, as in `shared.cameras`."""
+    a, e = torch.deg2rad(azimuth), torch.deg2rad(elevation)
+    return torch.stack([a.sin() * e.cos(), e.sin(), a.cos() * e.cos()], dim=-1)
+
+
+def make_views(
+    azimuth: Float[Tensor, " n"], elevation: Float[Tensor, " n"], light: Float[Tensor, "n 3"], size: int
+) -> Views:
+    """Views from given angles (degrees), `size` pixels square."""
+    cameras = orbit(azimuth, elevation, radius=CAMERA_RADIUS, fov_y=FOV_Y, height=size, width=size)
+    return Views(cameras, tuple(azimuth.tolist()), tuple(elevation.tolist()), light)
+
+
+def sample_views(count: int, size: int, generator: torch.Generator, *, overhead_probability: float = 0.15) -> Views:
+    """Random views: azimuths spread evenly around a random start, elevations and lights as the world has them.
+
+    overhead_probability: of looking down from OVERHEAD_ELEVATION instead of across from ELEVATION.
+    """
+    draw = torch.rand(7, count, generator=generator)
+    azimuth = (draw[0, 0] + (torch.arange(count) + 0.5 * (draw[1] - 0.5)) / count) * 360 % 360 - 180
+    across = ELEVATION[0] + (ELEVATION[1] - ELEVATION[0]) * draw[2]
+    overhead = OVERHEAD_ELEVATION[0] + (OVERHEAD_ELEVATION[1] - OVERHEAD_ELEVATION[0]) * draw[3]
+    elevation = torch.where(draw[4] < overhead_probability, overhead, across)
+    light_elevation = LIGHT_ELEVATION[0] + (LIGHT_ELEVATION[1] - LIGHT_ELEVATION[0]) * draw[5]
+    light = direction(azimuth + LIGHT_SPREAD * (2 * draw[6] - 1), light_elevation)
+    return make_views(azimuth, elevation, light, size)
+
+
+def around(count: int, size: int, *, elevation: float = 20.0, start: float = 0.0) -> Views:
+    """`count` views evenly around the object, beginning at azimuth `start`, each lit from above its right shoulder."""
+    azimuth = start + torch.arange(count) * (360.0 / count)
+    light = direction(azimuth + 30.0, torch.full((count,), 50.0))
+    return make_views(azimuth, torch.full((count,), elevation), light, size)
+
+
+def without_view_words(prompt: str) -> str:
+    """The prompt without view words at its end: they are for the camera to say."""
+    text = prompt.strip()
+    for word in VIEW_WORDS:
+        text = text.removesuffix(word).rstrip().removesuffix(",").rstrip() if text.endswith(word) else text
+    return text
+
+
+def view_prompts(prompt: str) -> dict[str, str]:
+    """The prompt for each of VIEW_WORDS: "a blue chair" gives "a blue chair, front view" and so on."""
+    base = without_view_words(prompt)
+    return {word: f"{base}, {word}" for word in VIEW_WORDS}
