@@ -5,7 +5,7 @@ each of its transformers a temporal attention (at levels without transformers, r
 
     z <- resnet(z);  z <- temporal convolution(z);  z <- transformer(z);  z <- temporal attention(z).
 
-`TemporalLayers` holds the temporal weights alone and is what is trained and saved; `VideoUNet` composes it with an image
+`TemporalLayers` holds the temporal weights alone: what is trained and saved. `VideoUNet` composes it with an image
 UNet. With new temporal layers (every alpha = 1) the video network is the image network, bit for bit.
 """
 

@@ -4,7 +4,7 @@ Symbols, for one block:
 
 z      features of the frames of b clips, `(b t) c h w`: what the spatial layer before the block gave.
 z'     what the temporal layer makes of them.
-alpha  learned, one number a temporal layer, in [0, 1]. The block returns  alpha z + (1 - alpha) z'   (paper, section 3.1).
+alpha  learned, one number a layer, in [0, 1]. The block returns  alpha z + (1 - alpha) z'   (paper, section 3.1).
 e      conditioning of one frame, `b t e`: noise level, position in the clip, and the prompt (see `FrameEmbedding`).
 s      a position in the picture, s = h w.
 
@@ -25,10 +25,10 @@ from shared.attention import attend, attend_frames
 
 
 def frame_positions(frames: int, dim: int, *, device: torch.device | None = None) -> Float[Tensor, "t dim"]:
-    """Sinusoidal positions of frames 0 .. t-1 (Vaswani et al. 2017, section 3.5): sin in the first half, cos in the second.
+    """Sinusoidal positions of frames 0 .. t-1 (Vaswani et al. 2017, section 3.5), first sines, then cosines.
 
-    Wavelengths run from 2 pi to 2000 pi frames. Any number of frames has positions; those past the
-    number seen in training are extrapolated.
+    Wavelengths run from 2 pi to 2000 pi frames. Any number of frames has positions; those past the number seen in
+    training are extrapolated.
     """
     half = dim // 2
     frequency = torch.exp(-math.log(1000.0) * torch.arange(half, device=device, dtype=torch.float32) / max(half - 1, 1))
@@ -39,9 +39,9 @@ def frame_positions(frames: int, dim: int, *, device: torch.device | None = None
 class AlphaMix(nn.Module):
     """alpha z + (1 - alpha) z', with alpha exactly 1 in a new layer and alive from there.
 
-    Why not alpha = sigmoid(p): it reaches 1 only where its gradient is 0. Why not a clamped alpha that starts at 1: half
-    of all new layers have a gradient that pushes alpha above 1, and they stay shut. So the parameter is `gate`, a signed
-    number that starts at 0, with
+    Why not alpha = sigmoid(p): it reaches 1 only where its gradient is 0. Why not a clamped alpha that starts at 1:
+    half of all new layers have a gradient that pushes alpha above 1, and they stay shut. So the parameter is `gate`, a
+    signed number that starts at 0, with
 
         alpha = 1 - |gate|,      z' = z + sign(gate) f(z),
 
@@ -122,10 +122,10 @@ class TemporalAttentionBlock(nn.Module):
 class FrameEmbedding(nn.Module):
     """e: what a temporal layer is told about a frame besides its features.
 
-    e = silu(W silu(W_t silu(time) + W_y text + W_p position)), where `time` is the image network's own embedding of the noise
-    level, `position` is sinusoidal, and `text` is a weighted mean of the prompt's tokens. The image network shows its
-    prompt to features only through cross-attention, which its upper levels lack; and all frames share one prompt, so
-    "moving left" could reach those levels only as a trace in the picture. Through e it reaches every temporal layer.
+    e = silu(W silu(W_t silu(time) + W_y text + W_p position)), where `time` is the image network's own embedding of the
+    noise level, `position` is sinusoidal, and `text` is a weighted mean of the prompt's tokens. The image network shows
+    its prompt to features only through cross-attention, which its upper levels lack; and all frames share one prompt,
+    so "moving left" could reach those levels only as a trace in the picture. Through e it reaches every temporal layer.
     """
 
     pool_heads = 4
@@ -157,7 +157,7 @@ class FrameEmbedding(nn.Module):
 
 
 class TemporalBlock(nn.Module):
-    """The temporal layers after one spatial block: a convolution after its resnet, an attention after its transformer."""
+    """The temporal layers of one spatial block: a convolution after its resnet, an attention after its transformer."""
 
     def __init__(self, channels: int, embed_dim: int, head_dim: int) -> None:
         super().__init__()
@@ -170,7 +170,7 @@ def apply_over_frames(
 ) -> Float[Tensor, "bt c h w"]:
     """A temporal layer on frames as a spatial network holds them; the result has z's memory format.
 
-    The format matters for more than speed: the spatial layers after it pick their algorithm, hence their rounding, by it.
+    The format matters for more than speed: spatial layers pick their algorithm, hence their rounding, by it.
     """
     bt, c, h, w = z.shape
     channels_last = not z.is_contiguous() and z.is_contiguous(memory_format=torch.channels_last)

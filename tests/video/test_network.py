@@ -1,0 +1,144 @@
+"""The video network against diffusers' own UNet, frame by frame, and what its temporal layers add."""
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from einops import rearrange
+
+from shared.errors import InputError, ModelError
+from tests.tiny import tiny_unet
+from video.network import TemporalLayers, VideoUNet
+
+LEGACY = {
+    "block_out_channels": (16, 32),
+    "layers_per_block": 2,
+    "norm_num_groups": 8,
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+    "attention_head_dim": 2,
+}
+UNETS = {
+    "attention everywhere": {},
+    "stable diffusion 1": LEGACY,
+    "attention below only": {
+        **LEGACY,
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+        "layers_per_block": 1,
+        "use_linear_projection": True,
+    },
+    "three levels": {
+        **LEGACY,
+        "block_out_channels": (16, 16, 32),
+        "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        "layers_per_block": 1,
+        "center_input_sample": True,
+    },
+}
+
+
+def video(unet: UNet2DConditionModel, gate: float | None = None) -> VideoUNet:
+    temporal = TemporalLayers.for_unet(unet, embed_dim=32, head_dim=16)
+    if gate is not None:
+        for name, parameter in temporal.named_parameters():
+            if name.endswith("gate"):
+                parameter.data.fill_(gate)
+    return VideoUNet(unet, temporal).eval()
+
+
+def inputs(size=(16, 16), frames=3, text=32):
+    torch.manual_seed(7)
+    return torch.randn(2, 4, frames, *size), torch.tensor([20, 900]), torch.randn(2, 6, text)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("config", UNETS.values(), ids=UNETS)
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_new_video_network_is_the_image_network_bit_for_bit(config, memory_format):
+    unet = tiny_unet(**config).to(memory_format=memory_format)
+    x, t, tokens = inputs()
+    out = video(unet)(x, t, tokens)
+    frames = unet(
+        rearrange(x, "b c t h w -> (b t) c h w"),
+        t.repeat_interleave(3),
+        encoder_hidden_states=tokens.repeat_interleave(3, dim=0),
+    ).sample
+    assert torch.equal(out, rearrange(frames, "(b t) c h w -> b c t h w", t=3))
+
+
+@torch.no_grad()
+def test_sizes_that_strides_do_not_divide_follow_diffusers_too():
+    unet = tiny_unet(**UNETS["three levels"])
+    x, t, tokens = inputs(size=(9, 14))
+    frames = unet(x[:, :, 0], t, encoder_hidden_states=tokens).sample
+    assert torch.equal(video(unet)(x[:, :, :1], t, tokens)[:, :, 0], frames)
+
+
+def test_every_gate_is_alive_in_a_new_network_and_every_weight_once_gates_are_open():
+    x, t, tokens = inputs()
+    network = video(tiny_unet(**UNETS["stable diffusion 1"]))
+    network(x, t, tokens).square().sum().backward()
+    gates = {n: p.grad for n, p in network.temporal.named_parameters() if n.endswith("gate")}
+    assert len(gates) == 2 * len(network.temporal.blocks)
+    assert all(grad.abs() > 0 for grad in gates.values()), gates
+    assert all(p.grad is None for p in network.unet.parameters())
+
+    network = video(tiny_unet(**UNETS["stable diffusion 1"]), gate=0.1)
+    torch.nn.init.normal_(network.temporal.embedding.text_query)  # 0 at first; keys wait for it
+    network(x, t, tokens).square().sum().backward()
+    dead = [n for n, p in network.temporal.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert dead == []
+
+
+@torch.no_grad()
+def test_open_gates_let_frames_see_each_other_and_clips_not():
+    x, t, tokens = inputs(frames=4)
+    network = video(tiny_unet(), gate=0.3)
+    out = network(x, t, tokens)
+    changed = x.clone()
+    changed[0, :, 0] += 1
+    moved = (network(changed, t, tokens) - out).abs().amax(dim=(1, 3, 4))  # b t
+    assert (moved[0] > 1e-4).all()  # all frames of the clip, the last included
+    assert (moved[1] < 1e-5).all()
+
+
+@torch.no_grad()
+def test_the_prompt_reaches_temporal_layers_where_the_unet_has_no_cross_attention():
+    network = video(tiny_unet(**UNETS["stable diffusion 1"]))
+    e = network.temporal.embedding
+    time, tokens = torch.zeros(1, e.time.in_features), torch.randn(2, 6, 32)
+    assert (e(time, tokens[:1], 4) - e(time, tokens[1:], 4)).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_more_frames_than_trained_on_run():
+    x, t, tokens = inputs(frames=40)
+    out = video(tiny_unet(**UNETS["attention below only"]), gate=0.2)(x, t, tokens)
+    assert out.shape == x.shape
+    assert out.isfinite().all()
+
+
+def test_saved_temporal_layers_come_back(tmp_path):
+    temporal = video(tiny_unet(), gate=0.3).temporal
+    temporal.save_pretrained(tmp_path)
+    again, info = TemporalLayers.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(info.values())
+    assert dict(again.config)["channels"] == [32] * 8
+    for name, tensor in temporal.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor), name
+    assert all(alpha == pytest.approx(0.7) for alpha in again.alphas().values())
+
+
+def test_unknown_blocks_are_refused_by_name():
+    unet = tiny_unet(down_block_types=("AttnDownBlock2D", "CrossAttnDownBlock2D"))
+    with pytest.raises(InputError, match="AttnDownBlock2D"):
+        TemporalLayers.for_unet(unet)
+    with pytest.raises(InputError, match="class_embed_type"):
+        TemporalLayers.for_unet(tiny_unet(class_embed_type="timestep"))
+
+
+def test_layers_of_another_network_are_refused():
+    other = TemporalLayers.for_unet(tiny_unet(**LEGACY))
+    with pytest.raises(ModelError, match="do not fit"):
+        VideoUNet(tiny_unet(), other)

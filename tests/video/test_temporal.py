@@ -1,0 +1,144 @@
+"""Temporal layers against slow loops, torch's own 3D convolution and attention, and closed forms of the mix."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from tests.tolerances import close
+from video.temporal import (
+    AlphaMix,
+    FrameEmbedding,
+    TemporalAttentionBlock,
+    TemporalConvBlock,
+    apply_over_frames,
+    frame_positions,
+)
+
+B, T, S, C, E = 2, 5, 6, 16, 8
+
+
+def filled(layer: nn.Module, gate: float = 0.5) -> nn.Module:
+    """The layer with every alpha at 1 - |gate|."""
+    with torch.no_grad():
+        layer.mix.gate.fill_(gate)
+    return layer
+
+
+def test_frame_positions_are_the_formula():
+    positions = frame_positions(40, 8)
+    for frame in (0, 1, 7, 39):
+        for k in range(4):
+            angle = frame / 1000 ** (k / 3)
+            assert positions[frame, k] == pytest.approx(math.sin(angle), abs=1e-5)
+            assert positions[frame, k + 4] == pytest.approx(math.cos(angle), abs=1e-5)
+    assert torch.equal(frame_positions(16, 8), frame_positions(64, 8)[:16])
+
+
+def test_frame_positions_of_an_odd_width_end_in_zero():
+    assert frame_positions(3, 5).shape == (3, 5)
+    assert (frame_positions(3, 5)[:, 4] == 0).all()
+
+
+def test_mix_is_the_papers_equation():
+    torch.manual_seed(0)
+    z, f = torch.randn(2, 3), torch.randn(2, 3)
+    mix = AlphaMix()
+    for gate in (-0.7, 0.3):
+        with torch.no_grad():
+            mix.gate.fill_(gate)
+        alpha, z_prime = mix.alpha, z + math.copysign(1, gate) * f
+        assert alpha == pytest.approx(1 - abs(gate))
+        torch.testing.assert_close(mix(z, f), alpha * z + (1 - alpha) * z_prime)
+
+
+def test_new_mix_is_the_identity_with_a_live_gradient():
+    z, f = torch.randn(4, 5, requires_grad=True), torch.randn(4, 5)
+    mix = AlphaMix()
+    out = mix(z, f)
+    assert float(mix.alpha) == 1.0
+    assert torch.equal(out, z)
+    g = torch.randn(4, 5)
+    out.backward(g)
+    torch.testing.assert_close(mix.gate.grad, (g * f).sum())  # dL/dgate = <dL/dz, f>
+    assert torch.equal(z.grad, g)
+
+
+def test_alpha_stays_in_range_and_its_gradient_survives_the_clamp():
+    mix = AlphaMix()
+    with torch.no_grad():
+        mix.gate.fill_(1.8)
+    z, f = torch.randn(3), torch.randn(3)
+    assert float(mix.alpha) == 0.0
+    torch.testing.assert_close(mix(z, f), z + f)
+    mix(z, f).sum().backward()
+    torch.testing.assert_close(mix.gate.grad, f.sum())
+
+
+def test_conv_block_runs_a_3x1x1_convolution_over_time():
+    torch.manual_seed(1)
+    block = filled(TemporalConvBlock(C, E), 0.5)
+    z, e = torch.randn(B, T, S, C), torch.randn(B, T, E)
+    h = torch.nn.functional.silu(block.norm1(z))
+    for i, conv in enumerate((block.conv1, block.conv2)):
+        weight = conv.weight[..., None]  # out in 3 1 -> out in 3 1 1
+        volume = h.view(B, T, 2, 3, C).permute(0, 4, 1, 2, 3)
+        volume = torch.nn.functional.conv3d(volume, weight, conv.bias, padding=(1, 0, 0))
+        h = volume.permute(0, 2, 3, 4, 1).reshape(B, T, S, C)
+        if i == 0:
+            scale, shift = block.modulation(e)[:, :, None].chunk(2, -1)
+            h = torch.nn.functional.silu(block.norm2(h) * (1 + scale) + shift)
+    torch.testing.assert_close(block(z, e), z + 0.5 * h, **close(torch.float32))
+
+
+def test_attention_block_is_a_loop_over_positions_and_heads():
+    torch.manual_seed(2)
+    block = filled(TemporalAttentionBlock(C, E, head_dim=8), -0.4)
+    z, e = torch.randn(B, T, S, C), torch.randn(B, T, E)
+    scale, shift = block.modulation(e).chunk(2, -1)
+    expected = z.clone()
+    for b in range(B):
+        for s in range(S):
+            h = block.norm(z[b, :, s]) * (1 + scale[b]) + shift[b] + frame_positions(T, C)
+            q, k, v = block.to_qkv(h).chunk(3, -1)
+            heads = []
+            for i in (0, 8):
+                scores = q[:, i : i + 8] @ k[:, i : i + 8].T / math.sqrt(8)
+                heads.append(scores.softmax(-1) @ v[:, i : i + 8])
+            expected[b, :, s] += -0.4 * block.to_out(torch.cat(heads, -1))
+    torch.testing.assert_close(block(z, e), expected, **close(torch.float32))
+
+
+def test_attention_tells_frames_apart_only_by_positions():
+    """Frames in another order, with e in that order too: another result, since positions did not move with them."""
+    torch.manual_seed(3)
+    block = filled(TemporalAttentionBlock(C, E, head_dim=8))
+    z, e = torch.randn(1, T, S, C), torch.zeros(1, T, E)
+    order = torch.tensor([3, 1, 4, 0, 2])
+    assert not torch.allclose(block(z[:, order], e), block(z, e)[:, order], atol=1e-3)
+
+
+def test_frame_embedding_starts_from_the_mean_token_and_knows_the_frame():
+    torch.manual_seed(4)
+    embedding = FrameEmbedding(time_dim=6, text_dim=12, embed_dim=E)
+    time, tokens = torch.randn(B, 6), torch.randn(B, 7, 12)
+    e = embedding(time, tokens, T)
+    text = embedding.text_value(embedding.text_norm(tokens)).mean(1)
+    silu = torch.nn.functional.silu
+    hidden = (embedding.time(silu(time)) + text)[:, None] + embedding.position(frame_positions(T, E))
+    torch.testing.assert_close(e, silu(embedding.out(silu(hidden))), **close(torch.float32))
+    assert (e[:, 0] - e[:, 1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("layer", [TemporalConvBlock(C, E), TemporalAttentionBlock(C, E, head_dim=8)])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_apply_over_frames_keeps_the_memory_format(layer, memory_format):
+    torch.manual_seed(5)
+    layer = filled(layer, 0.5)
+    z = torch.randn(B * T, C, 2, 3).to(memory_format=memory_format)
+    e = torch.randn(B, T, E)
+    out = apply_over_frames(layer, z, e)
+    assert out.is_contiguous(memory_format=memory_format)
+    expected = layer(z.permute(0, 2, 3, 1).reshape(B, T, S, C), e)
+    assert torch.equal(out.permute(0, 2, 3, 1).reshape(B, T, S, C), expected)
