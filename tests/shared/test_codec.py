@@ -2,10 +2,10 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 from einops import rearrange
-from tests.tolerances import close
 
 from shared.codec import Codec
 from shared.errors import InputError
+from tests.near import near
 from tests.tiny import tiny_vae
 
 EIGHT_BITS = 2 / 255  # one step of an eight-bit picture, in pixels of [-1, 1]
@@ -33,8 +33,8 @@ def test_the_scale_and_the_shift_are_those_of_the_config():
     codec = Codec(vae)
     with torch.no_grad():
         latents = codec.encode(image)
-        close(latents, (vae.encode(image).latent_dist.mean - 0.1) * 0.3)
-        close(codec.decode(latents), vae.decode(latents / 0.3 + 0.1).sample.clamp(-1, 1))
+        near(latents, (vae.encode(image).latent_dist.mean - 0.1) * 0.3)
+        near(codec.decode(latents), vae.decode(latents / 0.3 + 0.1).sample.clamp(-1, 1))
     assert (codec.factor, codec.latent_channels) == (2, 4)
 
 
@@ -43,8 +43,8 @@ def test_a_tiny_autoencoder_too():
     codec = Codec(vae)
     with torch.no_grad():
         latents = codec.encode(image)
-        close(latents, 0.7 * vae.encode(image).latents)
-        close(codec.decode(latents), vae.decode(latents / 0.7).sample.clamp(-1, 1))
+        near(latents, 0.7 * vae.encode(image).latents)
+        near(codec.decode(latents), vae.decode(latents / 0.7).sample.clamp(-1, 1))
     assert codec.factor == 4
     assert latents.shape == (2, 4, 8, 4)
 
@@ -54,10 +54,10 @@ def test_frames_are_images_one_by_one():
     with torch.no_grad():
         latents = codec.encode(clip)
         for t in range(5):
-            close(latents[:, :, t], codec.encode(clip[:, :, t]))
+            near(latents[:, :, t], codec.encode(clip[:, :, t]))
         decoded = codec.decode(latents)
         for t in range(5):
-            close(decoded[:, :, t], codec.decode(latents[:, :, t]))
+            near(decoded[:, :, t], codec.decode(latents[:, :, t]))
     assert decoded.shape == clip.shape
 
 
@@ -65,8 +65,8 @@ def test_slices_change_nothing():
     vae, images = tiny_vae(), pixels(5, 3, 16, 16)
     with torch.no_grad():
         one, two, all_ = (Codec(vae, slice_size=size).encode(images) for size in (1, 2, 16))
-    close(one, all_)
-    close(two, all_)
+    near(one, all_)
+    near(two, all_)
 
 
 def test_tiles_leave_no_seam():
@@ -92,7 +92,7 @@ def test_tiles_cover_every_latent_once_their_weights_are_divided():
     for height, width in ((8, 8), (9, 31), (20, 33)):
         latents = torch.randn(2, 4, height, width, generator=torch.Generator().manual_seed(1)) * 0.1
         with torch.no_grad():
-            close(Codec(vae, tile_size=8).decode(latents), codec.decode(latents))
+            near(Codec(vae, tile_size=8).decode(latents), codec.decode(latents))
 
 
 def test_encode_and_decode_are_differentiable():
@@ -129,4 +129,4 @@ def test_frame_order_is_kept():
     codec, clip = Codec(tiny_vae()), pixels(3, 3, 4, 16, 16)
     with torch.no_grad():
         folded = codec.encode(rearrange(clip, "b c t h w -> (b t) c h w"))
-        close(codec.encode(clip), rearrange(folded, "(b t) c h w -> b c t h w", b=3))
+        near(codec.encode(clip), rearrange(folded, "(b t) c h w -> b c t h w", b=3))

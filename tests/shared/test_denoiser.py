@@ -1,11 +1,11 @@
 import pytest
 import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler, UNet2DConditionModel
-from tests.tolerances import close
 
 from shared.denoiser import Denoiser
 from shared.errors import ModelError
 from shared.schedule import NoiseSchedule
+from tests.near import near
 
 DIFFUSION = NoiseSchedule.from_scheduler(DDIMScheduler(rescale_betas_zero_snr=True))
 FLOW = NoiseSchedule.from_scheduler(FlowMatchEulerDiscreteScheduler())
@@ -36,22 +36,22 @@ def exact(schedule, x_t, t):
 )
 def test_every_parameterisation_tells_the_same_truth(schedule, prediction_type, shape):
     x_t = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    t = torch.tensor([10, 300, 700, 900])
+    t = torch.tensor([50, 300, 700, 900])
     denoiser = Denoiser(lambda x, t, _: exact(schedule, x, t)[prediction_type], schedule, prediction_type)
     prediction, wanted = denoiser(x_t, t), exact(schedule, x_t, t)
     # The schedule itself is single precision.
-    close(prediction.x0, wanted["sample"], torch.float32)
-    close(prediction.eps, wanted["epsilon"], torch.float32)
-    close(prediction.v, wanted["flow" if schedule.is_flow else "v_prediction"], torch.float32)
+    near(prediction.x0, wanted["sample"], torch.float32)
+    near(prediction.eps, wanted["epsilon"], torch.float32)
+    near(prediction.v, wanted["flow" if schedule.is_flow else "v_prediction"], torch.float32)
 
 
 @pytest.mark.parametrize("prediction_type", ["v_prediction", "sample"])
 def test_pure_noise_is_understood(prediction_type):
     x_t, t = torch.randn(2, 3, 2, 2), torch.tensor([999, 999])
     prediction = Denoiser(lambda x, t, _: exact(DIFFUSION, x, t)[prediction_type], DIFFUSION, prediction_type)(x_t, t)
-    close(prediction.x0, torch.full_like(x_t, MEAN))
-    close(prediction.eps, x_t)
-    close(prediction.v, torch.full_like(x_t, -MEAN))
+    near(prediction.x0, torch.full_like(x_t, MEAN))
+    near(prediction.eps, x_t)
+    near(prediction.v, torch.full_like(x_t, -MEAN))
 
 
 def test_a_diffusers_unet_gets_its_arguments_and_its_dtype():
@@ -66,7 +66,7 @@ def test_a_diffusers_unet_gets_its_arguments_and_its_dtype():
         assert torch.equal(Denoiser(unet, DIFFUSION, "v_prediction")(x_t, t, text).v, wanted)
         half = Denoiser(unet.to(torch.bfloat16), DIFFUSION, "v_prediction")(x_t, t, text)
     assert half.v.dtype == half.x0.dtype == torch.float32
-    close(half.v, wanted, torch.bfloat16)
+    near(half.v, wanted, torch.bfloat16)
 
 
 def test_gradients_reach_x_t():
@@ -77,7 +77,7 @@ def test_gradients_reach_x_t():
     ).x0.sum().backward()
     alpha, sigma = DIFFUSION.alpha(t).double(), DIFFUSION.sigma(t).double()
     slope = alpha * VARIANCE / (alpha**2 * VARIANCE + sigma**2)  # d E[x0 | x_t] / d x_t
-    close(x_t.grad, slope.view(2, 1, 1, 1).expand_as(x_t), torch.float32)
+    near(x_t.grad, slope.view(2, 1, 1, 1).expand_as(x_t), torch.float32)
 
 
 def test_impossible_combinations_are_refused():

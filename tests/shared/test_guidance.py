@@ -2,12 +2,12 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
-from tests.tolerances import close
 
 from shared.denoiser import Denoiser
 from shared.errors import InputError
 from shared.guidance import guided
 from shared.schedule import NoiseSchedule
+from tests.near import near
 
 SCHEDULE = NoiseSchedule.from_scheduler(DDIMScheduler(rescale_betas_zero_snr=True))
 
@@ -48,7 +48,7 @@ def test_the_two_conventions_count_from_different_zeros():
     denoiser = Denoiser(Network(), SCHEDULE, "v_prediction")
     a = guided(denoiser, x_t, t, cond, uncond, 8.5)
     b = guided(denoiser, x_t, t, cond, uncond, 7.5, cfg_convention="dreamfusion")
-    close(a.eps, b.eps)
+    near(a.eps, b.eps)
     c, u = denoiser(x_t, t, cond).v, denoiser(x_t, t, uncond).v
     torch.testing.assert_close(b.v, (1 + 7.5) * c - 7.5 * u, rtol=1e-5, atol=1e-5)
 
@@ -69,10 +69,10 @@ def test_rescale_equals_diffusers_and_restores_the_deviation():
     denoiser = Denoiser(Network(), SCHEDULE, "v_prediction")
     c, u = denoiser(x_t, t, cond).v, denoiser(x_t, t, uncond).v
     plain = u + 7.5 * (c - u)
-    close(guided(denoiser, x_t, t, cond, uncond, 7.5, rescale=0.7).v, rescale_noise_cfg(plain, c, 0.7))
+    near(guided(denoiser, x_t, t, cond, uncond, 7.5, rescale=0.7).v, rescale_noise_cfg(plain, c, 0.7))
     full = guided(denoiser, x_t, t, cond, uncond, 7.5, rescale=1.0)
-    close(full.v.std((1, 2, 3)), c.std((1, 2, 3)))
-    close(full.x0, SCHEDULE.x0_from_v(x_t, full.v, t))
+    near(full.v.std((1, 2, 3)), c.std((1, 2, 3)))
+    near(full.x0, SCHEDULE.x0_from_v(x_t, full.v, t))
 
 
 def test_tensors_with_a_batch_follow_both_halves():
@@ -80,7 +80,7 @@ def test_tensors_with_a_batch_follow_both_halves():
     shift = torch.tensor([1.0, 2.0, 3.0])
     denoiser = Denoiser(Network(), SCHEDULE, "v_prediction")
     with_shift = guided(denoiser, x_t, t, cond, uncond, 5.0, shift=shift).v
-    close(with_shift - guided(denoiser, x_t, t, cond, uncond, 5.0).v, shift.view(3, 1, 1, 1).expand_as(x_t))
+    near(with_shift - guided(denoiser, x_t, t, cond, uncond, 5.0).v, shift.view(3, 1, 1, 1).expand_as(x_t))
 
 
 def test_wrong_arguments_are_refused():
