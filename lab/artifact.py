@@ -1,0 +1,90 @@
+"""What `clip`, `image`, `asset` and `rerun` share: a run loads a model, warns, and keeps the record of what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from lab import device
+from lab.console import Console
+from lab.vocabulary import unknown_words
+from shared.errors import InputError
+from shared.recipe import Recipe
+
+if TYPE_CHECKING:
+    from shared.model import ImageModel
+    from shared.run_record import RunRecord
+
+M = TypeVar("M")
+
+
+@dataclass
+class Run:
+    """One run of a generating command.
+
+    console: its voice. device: the user's choice, still unresolved. earlier: the record that `rerun` reproduces; the
+    model must have the same weights then.
+    """
+
+    console: Console
+    device: str = "auto"
+    earlier: RunRecord | None = None
+    unknown_words: list[str] = field(default_factory=list)
+
+    def load(self, loader: Callable[..., M], recipe: Any) -> M:
+        """The model of the recipe, on the chosen device."""
+        with self.console.timed("load"):
+            return loader(recipe.model, device=device.pick(self.device))
+
+    def record(self, command: str, recipe: Recipe, model: ImageModel) -> RunRecord:
+        """The run's record, after saying what the model will make of the prompt.
+
+        Raises InputError when the model's weights are not those of `earlier`.
+        """
+        from shared.run_record import RunRecord  # here: it brings numpy and the codecs, which --help has no use for
+
+        values = recipe.resolved()
+        prompts = values["prompt"], values["negative"]
+        self.unknown_words = unknown_words(self.console, model.text, *prompts)
+        for prompt in prompts:
+            excess = model.text.excess_tokens(prompt)
+            if excess:
+                self.console.warn(f"the prompt is {excess} tokens too long for this model: its end is left out")
+        record = RunRecord.of_run(command, values, values["seed"], model.name, model.hashes())
+        if self.earlier is None:
+            return record
+        _check_same(self.console, self.earlier, record)
+        # The weights are the same wherever they lie: under the earlier name the bytes are, too.
+        named = {"model": self.earlier.model, "recipe": {**record.recipe, "model": self.earlier.recipe["model"]}}
+        return record.model_copy(update=named)
+
+    def finish(self, lines: list[str], record: RunRecord, outputs: list[Any], **fields: Any) -> None:
+        """The result: where the outputs are, and what a program wants to know about them."""
+        self.console.result(
+            lines,
+            outputs=outputs,
+            seed=record.seed,
+            model=record.model.name,
+            unknown_words=self.unknown_words,
+            **fields,
+        )
+
+
+def _check_same(console: Console, earlier: RunRecord, now: RunRecord) -> None:
+    was, have = earlier.model.hashes, now.model.hashes
+    changed = [name for name in sorted({*was, *have}) if was.get(name) != have.get(name)]
+    if changed:
+        raise InputError(
+            f"model {now.model.name}",
+            expected=f"the weights the file was made with ({changed[0]} {was.get(changed[0], 'absent')[:12]})",
+            got=have.get(changed[0], "none")[:12],
+            hint="Give the folder that holds those: --model FOLDER",
+        )
+    for what, then, today in (
+        ("kinoform", earlier.kinoform_version, now.kinoform_version),
+        ("platform", earlier.platform, now.platform),
+        *((name, earlier.versions.get(name), version) for name, version in now.versions.items()),
+    ):
+        if then != today:
+            console.warn(f"made with {what} {then}, this is {today}: the result may differ in rounding")

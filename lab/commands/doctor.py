@@ -1,0 +1,134 @@
+"""`kinoform doctor`: what this machine and this installation have, and whether the parts work."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from lab.console import Console
+from lab.flags import add_command
+from shared.errors import KinoformError, one_line
+from shared.version import VERSION
+
+PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "av", "trimesh", "pydantic", "numpy")
+OPTIONAL = ("xformers", "nerfstudio", "usd-core", "ray", "gradio")
+
+
+def add_parser(commands: Any) -> None:
+    add_command(commands, "doctor", run, "Show what this machine and installation have, and test the parts.")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the findings. Raises KinoformError (exit code 1) when a part that every command needs does not work."""
+    console = Console(as_json=args.json)
+    findings: dict[str, Any] = {"python": f"{platform.python_version()} on {platform.platform()}"}
+    broken = []
+    checks: dict[str, Callable[[], Any]] = {
+        "kinoform": lambda: VERSION,
+        "packages": _packages,
+        "torch": _torch,
+        "cores": lambda: f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()}",
+        "memory": _memory,
+        "gpu": _gpu,
+        "attention": _attention,
+        "codecs": _codecs,
+        "embedded model": _embedded_model,
+    }
+    for name, check in checks.items():
+        try:
+            findings[name] = check()
+        except Exception as error:  # a broken part is what a doctor is for: named here, and in the exit code
+            findings[name] = f"BROKEN: {type(error).__name__}: {one_line(str(error), limit=400)}"
+            broken.append(name)
+    console.result(_lines(findings), outputs=[], findings=findings, broken=broken)
+    if broken:
+        raise KinoformError(f"{', '.join(broken)}: does not work here")
+
+
+def _lines(findings: dict[str, Any]) -> list[str]:
+    lines = []
+    for name, value in findings.items():
+        parts = [f"{key} {each}" for key, each in value.items()] if isinstance(value, dict) else [value]
+        parts = value if isinstance(value, list) else parts
+        lines += [f"{name if i == 0 else '':<16}{part}" for i, part in enumerate(parts)]
+    return lines
+
+
+def _packages() -> dict[str, str]:
+    found = {name: metadata.version(name) for name in PACKAGES}
+    for name in OPTIONAL:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed (optional)"
+    return found
+
+
+def _torch() -> str:
+    import torch
+
+    return (
+        f"{torch.__version__}, CPU {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads, "
+        f"CUDA build {torch.version.cuda or 'none'}"
+    )
+
+
+def _memory() -> str:
+    if sys.platform == "win32":
+        return "unknown on Windows"
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return f"{total / 2**30:.1f} GiB"
+
+
+def _gpu() -> str:
+    import torch
+
+    if not torch.cuda.is_available():
+        return "none (everything runs on the CPU)"
+    properties = torch.cuda.get_device_properties(0)
+    return f"{properties.name}, {properties.total_memory / 2**30:.1f} GiB"
+
+
+def _codecs() -> list[str]:
+    """Write and read a tiny clip in every format."""
+    import numpy as np
+
+    from shared.media import read_clip, write_clip
+
+    works = []
+    frames = np.zeros((4, 32, 32, 3), dtype=np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix in (".mp4", ".webm", ".gif"):
+            path = Path(folder) / f"clip{suffix}"
+            write_clip(path, frames, fps=8)
+            if read_clip(path).frames.shape != frames.shape:
+                raise KinoformError(f"{suffix} round trip", expected=frames.shape, got="another shape")
+            works.append(suffix)
+    return [f"{' '.join(works)} can be written and read"]
+
+
+def _attention() -> list[str]:
+    import torch
+
+    from shared.attention import explain
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return [f"{e.backend}: {'usable' if e.usable else 'not usable'}, {e.why}" for e in explain(device=device)]
+
+
+def _embedded_model() -> str:
+    """Every file of the embedded model is whole: its weights are read and hashed."""
+    from shared.model import load_image_model
+
+    model = load_image_model("world")
+    hashes = model.hashes()
+    return f"{len(hashes)} weight files read: " + ", ".join(
+        f"{name} {sha[:12]}" for name, sha in sorted(hashes.items())
+    )

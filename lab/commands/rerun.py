@@ -1,0 +1,46 @@
+"""`kinoform rerun`: the same file again, from the record it carries."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from dreamfusion.recipe import AssetRecipe
+from lab import device
+from lab.artifact import Run
+from lab.commands import asset, clip, image
+from lab.console import Console
+from lab.flags import add_command, add_device_flag
+from lab.outputs import MESH_SUFFIXES
+from shared.errors import InputError
+from shared.image_recipe import ImageRecipe
+from video.recipe import ClipRecipe
+
+
+def add_parser(commands: Any) -> None:
+    parser = add_command(commands, "rerun", run, "Make a file again from the record it carries; the same bytes here.")
+    parser.add_argument("file", metavar="FILE", help="a file that kinoform made")
+    parser.add_argument("-o", "--output", metavar="FILE", help="where to write (default FILE's name with -rerun)")
+    parser.add_argument("--model", metavar="TEXT", help="where the model is now, if it has moved")
+    add_device_flag(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    from shared.run_record import read_record
+
+    file = Path(args.file)
+    record = read_record(file)
+    output = getattr(args, "output", str(file.with_name(f"{file.stem}-rerun{file.suffix}")))
+    values = {**record.recipe, "model": args.model} if hasattr(args, "model") else record.recipe
+    this = Run(Console(as_json=args.json), device.check(args.device), earlier=record)
+    if record.command == "clip":
+        clip.make(this, ClipRecipe.parse(values), output)
+    elif record.command == "image":
+        image.make(this, ImageRecipe.parse(values), output)
+    elif record.command == "asset" and Path(output).suffix.lower() in MESH_SUFFIXES:
+        asset.make(this, AssetRecipe.parse(values), output)
+    elif record.command == "asset":
+        asset.make(this, AssetRecipe.parse(values), None, turntable=output)
+    else:
+        raise InputError(f"file {file}", expected="a record of clip, image or asset", got=record.command)

@@ -1,0 +1,44 @@
+"""`kinoform score`: how well a clip or picture agrees with a prompt, by the model's CLIP."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from lab.console import Console
+from lab.flags import add_command
+from lab.outputs import existing_file
+from shared.errors import InputError
+
+
+def add_parser(commands: Any) -> None:
+    parser = add_command(
+        commands, "score", run, "Score how well a clip or picture agrees with a prompt (CLIP similarity)."
+    )
+    parser.add_argument("file", metavar="FILE", help="a clip or picture")
+    parser.add_argument("--prompt", metavar="TEXT", required=True, help="what it should show")
+    parser.add_argument(
+        "--model", metavar="TEXT", default="world", help="a folder with an image encoder (default world)"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    if not args.prompt.strip():
+        raise InputError("--prompt", expected="some words", got=args.prompt)
+    file = existing_file("file", args.file)
+    console = Console(as_json=args.json)
+    from shared.media import CLIP_SUFFIXES, IMAGE_SUFFIXES, read_clip, read_image
+
+    suffix = file.suffix.lower()
+    if suffix not in (*CLIP_SUFFIXES, *IMAGE_SUFFIXES):
+        raise InputError("file", expected=f"one of {' '.join([*CLIP_SUFFIXES, *IMAGE_SUFFIXES])}", got=args.file)
+    with console.timed("read"):
+        frames = read_clip(file).frames if suffix in CLIP_SUFFIXES else read_image(file)[None]
+    with console.timed("load"):
+        from shared.clip_score import ClipScorer
+        from shared.model import resolve_model
+
+        scorer = ClipScorer.from_folder(resolve_model(args.model))
+    with console.timed("score"):
+        score = scorer.score(frames, args.prompt)
+    console.result([f"{score:.4f}"], outputs=[], file=file, prompt=args.prompt, score=score)

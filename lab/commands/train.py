@@ -1,0 +1,75 @@
+"""`kinoform train autoencoder | text | image | video`: one training stage over a data folder."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from lab.console import Console
+from lab.flags import Parser, add_command, add_recipe_flags, parse_recipe
+from lab.outputs import check_folder, existing_folder
+from shared.training.recipe import AutoencoderTrainRecipe, ImageTrainRecipe, StageRecipe, TextTrainRecipe
+from video.recipe import VideoTrainRecipe
+
+if TYPE_CHECKING:
+    from shared.training.loop import TrainState
+
+LINE_SECONDS = 10.0
+
+# What a stage needs to be told, and what it leaves where.
+STAGES: dict[str, tuple[type[StageRecipe], str]] = {
+    "autoencoder": (AutoencoderTrainRecipe, "pictures to latents and back, into OUT/vae"),
+    "image": (ImageTrainRecipe, "the image model and its text encoder, on the latents of OUT/vae"),
+    "text": (TextTrainRecipe, "an image encoder that agrees with the text encoder of OUT"),
+    "video": (VideoTrainRecipe, "temporal layers on the frozen image model of OUT"),
+}
+
+
+def add_parser(commands: Any) -> None:
+    help = "Train one stage of a model on a folder of pictures or clips with captions.jsonl."
+    train = commands.add_parser("train", help=help, description=help)
+    stages = train.add_subparsers(title="stages", metavar="STAGE", dest="stage", required=True)
+    for stage, (recipe, text) in STAGES.items():
+        parser: Parser = add_command(stages, stage, partial(run, stage), f"Train {text}.")
+        parser.add_argument(
+            "--data", metavar="DIR", required=True, help="folder with captions.jsonl, or folders of such"
+        )
+        parser.add_argument("--out", metavar="DIR", required=True, help="the model folder to train into")
+        parser.add_argument(
+            "--resume", action="store_true", default=False, help="go on from the last checkpoint in OUT"
+        )
+        add_recipe_flags(parser, recipe, kind="train", preset=stage)
+
+
+def run(stage: str, args: argparse.Namespace) -> None:
+    recipe = parse_recipe(STAGES[stage][0], args, kind="train", preset=stage)
+    data = existing_folder("--data", args.data)
+    out = check_folder("--out", args.out)
+    console = Console(as_json=args.json)
+    states = _loop(stage)(recipe, data, out, args.resume)
+    state = console.follow(f"train {stage}", states, every=LINE_SECONDS)
+    console.result(
+        [f"trained {stage}: {state.step} steps, loss {state.loss:.4f}, {state.seconds:.0f} s. It is in {out}"],
+        outputs=[out], seed=recipe.seed, steps=state.step, loss=state.loss, metrics=state.metrics,
+    )  # fmt: skip
+
+
+def _loop(stage: str) -> Callable[..., Iterator[TrainState]]:
+    """The stage's training loop; imported here because it brings torch."""
+    if stage == "autoencoder":
+        from shared.training import autoencoder
+
+        return autoencoder.train
+    if stage == "image":
+        from shared.training import image
+
+        return image.train
+    if stage == "text":
+        from shared.training import text
+
+        return text.train
+    from video import training
+
+    return training.train

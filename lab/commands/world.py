@@ -1,0 +1,81 @@
+"""`kinoform world render | mesh`: the procedural world as a data set, or one exact mesh of it."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.console import Console
+from lab.flags import add_command
+from lab.outputs import MESH_SUFFIXES, check_folder, whole_number
+from shared.errors import InputError
+from shared.files import check_writable
+from shared.world.prompt import Composition
+
+SPLITS = ("all", "train", "held-out")
+
+
+@dataclass(frozen=True)
+class Written:
+    """`step` of `total` samples are written."""
+
+    step: int
+    total: int
+
+
+def add_parser(commands: Any) -> None:
+    help = "Render the procedural world as a data set, or write one exact mesh of it."
+    world = commands.add_parser("world", help=help, description=help)
+    actions = world.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
+
+    render = add_command(actions, "render", run_render, "Render pictures or clips with captions (captions.jsonl).")
+    render.add_argument("--out", metavar="DIR", required=True, help="an empty or new folder")
+    render.add_argument("--count", metavar="N", required=True, help="how many samples")
+    render.add_argument("--clips", action="store_true", default=False, help="clips instead of pictures")
+    render.add_argument("--seed", metavar="N", default="0", help="the random numbers' seed (default 0)")
+    render.add_argument(
+        "--split", metavar="{all,train,held-out}", default="all", help="which compositions (default all)"
+    )
+
+    mesh = add_command(actions, "mesh", run_mesh, "Write the exact mesh of what a caption describes.")
+    mesh.add_argument("caption", metavar="CAPTION", help='such as "a red cube on top of a blue sphere"')
+    mesh.add_argument("-o", "--output", metavar="FILE", required=True, help=" ".join(MESH_SUFFIXES))
+
+
+def run_render(args: argparse.Namespace) -> None:
+    count = whole_number("--count", args.count, 1, 10_000_000)
+    seed = whole_number("--seed", args.seed, 0, 2**63 - 1)
+    if args.split not in SPLITS:
+        raise InputError("--split", expected=" or ".join(SPLITS), got=args.split)
+    out = check_folder("--out", args.out)
+    console = Console(as_json=args.json)
+    from shared.world.dataset import write_dataset
+
+    done = write_dataset(out, count, clips=args.clips, seed=seed, split=args.split)
+    console.follow("render", (Written(number, count) for number in done))
+    console.result(
+        [f"wrote {count} {'clips' if args.clips else 'pictures'} to {out}"], outputs=[out], count=count, seed=seed
+    )
+
+
+def run_mesh(args: argparse.Namespace) -> None:
+    composition = Composition.parse(args.caption)
+    check_writable(args.output, MESH_SUFFIXES)
+    output = Path(args.output)
+    console = Console(as_json=args.json)
+    with console.timed("mesh"):
+        from shared.world.mesh import scene_mesh
+        from shared.world.scene import arrange
+
+        mesh = scene_mesh(arrange(composition))
+    with console.timed("write"):
+        from dreamfusion.asset import write_asset
+
+        write_asset(output, mesh)
+    console.result(
+        [f"wrote {output}: {len(mesh.faces)} faces, the exact mesh of {composition.caption()!r}"],
+        outputs=[output],
+        caption=composition.caption(),
+    )

@@ -1,0 +1,143 @@
+"""Command-line flags derived from recipes: one schema behind the YAML file, the flag, the manifest line and the form.
+
+Every scalar field of a recipe is a flag of the same name (`guidance_scale` -> `--guidance-scale`), with two exceptions:
+`prompt` is positional, and `width` with `height` is `--size WxH`. A flag that was not given leaves no trace, so that
+preset values and then the recipe's own defaults show through; values stay text until the recipe validates them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import types
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
+
+from shared.errors import InputError
+from shared.recipe import Recipe, did_you_mean, load_preset, preset_names
+
+R = TypeVar("R", bound=Recipe)
+
+_METAVAR = {int: "N", float: "X", str: "TEXT"}
+
+
+class Parser(argparse.ArgumentParser):
+    """An `ArgumentParser` that raises `InputError` where the stock one prints its usage and exits."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault(
+            "formatter_class", lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110)
+        )
+        super().__init__(allow_abbrev=False, argument_default=argparse.SUPPRESS, **options)
+
+    def error(self, message: str) -> NoReturn:
+        hint = f"See: {self.prog} --help"
+        what, _, detail = message.removeprefix("argument ").partition(": ")
+        choice = re.fullmatch(r"invalid choice: '?(.*?)'? \(choose from (.*)\)", detail, re.DOTALL)
+        if choice:
+            got, known = choice[1], choice[2].replace("'", "")
+            raise InputError(what, expected=known, got=got, hint=did_you_mean(got, known.split(", ")) or hint)
+        if message.startswith("the following arguments are required: "):
+            raise InputError(self.prog, expected=detail, got="nothing", hint=hint)
+        raise InputError(what, expected=detail.removeprefix("expected ") or None, hint=hint)
+
+    def flags(self) -> list[str]:
+        return [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
+
+    def refuse(self, unknown: Sequence[str]) -> NoReturn:
+        """Raise for arguments nothing took, naming the nearest flag."""
+        first = unknown[0]
+        if not first.startswith("-"):
+            raise InputError(
+                "arguments", expected="one prompt or file", got=first, hint='Put quotes around it: "a red cube"'
+            )
+        hint = did_you_mean(first.partition("=")[0], self.flags()) or f"See: {self.prog} --help"
+        raise InputError("flag", expected=f"one that {self.prog} has", got=first, hint=hint)
+
+
+def add_command(commands: Any, name: str, run: Callable[[argparse.Namespace], None], help: str) -> Parser:
+    """The parser of one command, with the flags every command has; `run` gets the parsed arguments."""
+    parser: Parser = commands.add_parser(name, help=help, description=help)
+    parser.add_argument("--json", action="store_true", default=False, help="print one line of JSON as the result")
+    parser.add_argument("--traceback", action="store_true", help="on an error, show where it came from")
+    parser.set_defaults(run=run, parser=parser)
+    return parser
+
+
+def add_output_flag(parser: Parser, default: str, formats: str) -> None:
+    """`-o FILE`; the command checks before any work that the file can be written."""
+    help = f"where to write: {formats} (default {default})"
+    parser.add_argument("-o", "--output", metavar="FILE", default=default, help=help)
+
+
+def add_device_flag(parser: Parser) -> None:
+    """`--device`, which `lab.device.pick` reads."""
+    parser.add_argument("--device", metavar="{auto,cpu,cuda}", default="auto", help="where to compute (default auto)")
+
+
+def add_recipe_flags(parser: Parser, recipe: type[Recipe], *, kind: str, preset: str | None = None) -> None:
+    """Add a flag for every scalar field of `recipe`, and `--preset` with the presets of `kind`.
+
+    preset: the one to start from where the user names none; others are offered only if their name begins with it.
+    """
+    group = parser.add_argument_group("recipe")
+    presets = ", ".join(name for name in preset_names(kind) if name.startswith(preset or ""))
+    usual = f"; default {preset}" if preset else ""
+    group.add_argument("--preset", metavar="NAME", help=f"start from configs/{kind}/NAME.yaml ({presets}{usual})")
+    defaults = {name: field.get_default(call_default_factory=True) for name, field in recipe.model_fields.items()}
+    defaults |= load_preset(kind, preset) if preset else {}
+    sized = {"width", "height"} <= set(defaults)
+    for name, field in recipe.model_fields.items():
+        if name == "prompt":
+            parser.add_argument("prompt", metavar="PROMPT", help=field.description or "what to make, in words")
+        elif sized and name == "width":
+            default = "the model's own" if defaults[name] is None else f"{defaults[name]}x{defaults['height']}"
+            group.add_argument("--size", metavar="WxH", help=f"width and height in pixels (default {default})")
+        elif sized and name == "height":
+            continue
+        else:
+            _add_flag(group, name, field.annotation, field.description or "", defaults[name])
+
+
+def _add_flag(group: Any, name: str, annotation: Any, text: str, default: Any) -> None:
+    flag = "--" + name.replace("_", "-")
+    kind, options = _scalar(annotation)
+    if kind is None:
+        return  # a nested field: presets hold it
+    if default not in (None, ""):
+        text = f"{text} (default {default})".strip()
+    if kind is bool:
+        group.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
+    else:
+        metavar = "{" + ",".join(map(str, options)) + "}" if options else _METAVAR.get(kind, "TEXT")
+        group.add_argument(flag, metavar=metavar, help=text.replace("%", "%%"))
+
+
+def _scalar(annotation: Any) -> tuple[type | None, tuple]:
+    """The type behind a field's annotation (None when it is no scalar) and its allowed values (empty: any)."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        inner = [a for a in get_args(annotation) if a is not type(None)]
+        return _scalar(inner[0]) if len(inner) == 1 else (str, ())
+    if get_origin(annotation) is Literal:
+        return str, get_args(annotation)
+    if isinstance(annotation, type) and not issubclass(annotation, (Recipe, list, tuple, dict, set)):
+        return annotation, ()
+    return None, ()
+
+
+def parse_recipe(recipe: type[R], args: argparse.Namespace, *, kind: str, preset: str | None = None) -> R:
+    """The full recipe: its defaults, overridden by `--preset` (else by `preset`), overridden by the flags given."""
+    given = {name: value for name, value in vars(args).items() if name in recipe.model_fields}
+    if hasattr(args, "size"):
+        given["width"], given["height"] = _size(args.size)
+    if "prompt" in given and not given["prompt"].strip():
+        raise InputError("prompt", expected="some words", got="an empty text")
+    start = getattr(args, "preset", preset)
+    return recipe.parse({**(load_preset(kind, start) if start else {}), **given})
+
+
+def _size(text: str) -> tuple[str, str]:
+    width, cross, height = text.lower().partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal()):
+        raise InputError("--size", expected="WIDTHxHEIGHT in pixels, such as 64x64", got=text)
+    return width, height

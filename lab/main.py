@@ -1,0 +1,80 @@
+"""The `kinoform` command: parse, run one command, turn what went wrong into one line and an exit code.
+
+Exit codes: 0 done; 2 the input is wrong; 1 it failed; 130 interrupted (Ctrl-C or SIGTERM).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `kinoform` with `argv` (the process's arguments when None) and return its exit code."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    signals: list[int] = []
+    try:
+        with _interruptible(signals):
+            return _run(argv)
+    except BaseException as error:  # every way out ends in an exit code, here and nowhere else
+        return _exit_code(error, interrupted=bool(signals), show_traceback="--traceback" in argv)
+
+
+def _run(argv: Sequence[str]) -> int:
+    from lab.parser import parse  # inside, so that Ctrl-C is handled from the first import on
+
+    args = parse(argv)
+    args.run(args)
+    return 0
+
+
+def _exit_code(error: BaseException, *, interrupted: bool, show_traceback: bool) -> int:
+    from shared.errors import KinoformError, one_line
+
+    if isinstance(error, SystemExit):  # argparse's --help and --version
+        return int(error.code or 0)
+    if show_traceback:
+        traceback.print_exception(error)
+    if interrupted or isinstance(error, KeyboardInterrupt):
+        return _say("interrupted", INTERRUPTED)
+    if isinstance(error, BrokenPipeError):  # the reader of our output has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    if isinstance(error, KinoformError):
+        return _say(str(error), error.exit_code)
+    if isinstance(error, MemoryError):
+        return _say("out of memory", 1)
+    detail = one_line(str(error), limit=400)
+    return _say(f"failed: {type(error).__name__}: {detail} (--traceback shows where)", 1)
+
+
+def _say(line: str, code: int) -> int:
+    print(f"kinoform: {line}", file=sys.stderr, flush=True)
+    return code
+
+
+@contextmanager
+def _interruptible(signals: list[int]) -> Iterator[None]:
+    """SIGINT and SIGTERM raise `KeyboardInterrupt` and are noted in `signals`: code below may turn it into another
+    error (an import that was cut short), and the command was interrupted all the same."""
+
+    def interrupt(number: int, _frame: object) -> None:
+        signals.append(number)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

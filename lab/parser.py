@@ -1,0 +1,40 @@
+"""The whole command line as one parser. Imports recipes and flags, never torch: `--help` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from lab.commands import asset, clip, describe, doctor, image, rerun, score, train, world
+from lab.flags import Parser
+from shared.errors import InputError
+from shared.recipe import did_you_mean
+from shared.version import VERSION
+
+COMMANDS = (clip, image, asset, world, train, score, describe, rerun, doctor)
+
+
+def build() -> tuple[Parser, list[str]]:
+    """The parser, and the names of its commands."""
+    parser = Parser(prog="kinoform", description="A text-to-video and 3D lab: one prompt gives a clip or an asset.")
+    parser.add_argument("--version", action="version", version=f"kinoform {VERSION}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", parser_class=Parser)
+    for command in COMMANDS:
+        command.add_parser(commands)
+    return parser, list(commands.choices)
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The parsed arguments with `run`, the function of the command. Raises InputError for anything unknown."""
+    parser, commands = build()
+    if not argv:
+        parser.print_help(sys.stderr)
+        raise InputError("command", expected=", ".join(commands), got="nothing")
+    name = argv[0]
+    if not name.startswith("-") and name not in commands:
+        raise InputError("command", expected=", ".join(commands), got=name, hint=did_you_mean(name, commands))
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        args.parser.refuse(unknown)
+    return args
