@@ -100,6 +100,7 @@ class VideoLDMPipeline(DiffusionPipeline):
             guidance_rescale=guidance_rescale,
         )
         with self.progress_bar(total=num_inference_steps) as bar:
-            for last in states:
+            for state in states:
                 bar.update()
-        return VideoLDMPipelineOutput(last.latents if output_type == "latent" else last.frames)
+                result = state.latents if output_type == "latent" else state.frames
+        return VideoLDMPipelineOutput(result)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,6 +99,32 @@ def _fit(picture: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(square.resize((size, size), Image.Resampling.LANCZOS))
 
 
+def draw_frames(
+    folders: Sequence[MediaFolder], count: int, clip_fraction: float, generator: torch.Generator
+) -> list[tuple[int, int, int]]:
+    """`count` random (folder, sample, frame): pictures, and frames of clips in the given share where there are both."""
+    kinds: dict[bool, list[int]] = {False: [], True: []}
+    for index, folder in enumerate(folders):
+        kinds[folder.frames > 1].append(index)
+    if not (kinds[False] and kinds[True]):
+        clip_fraction = float(bool(kinds[True]))
+    drawn = []
+    for u in torch.rand(count, 4, generator=generator, dtype=torch.float64).tolist():
+        chosen = kinds[u[0] < clip_fraction]
+        index = chosen[int(u[1] * len(chosen))]
+        drawn.append((index, int(u[2] * len(folders[index].pixels)), int(u[3] * folders[index].frames)))
+    return drawn
+
+
+def draw_pictures(
+    folders: Sequence[MediaFolder], count: int, clip_fraction: float, generator: torch.Generator
+) -> tuple[Float[Tensor, "b 3 h w"], list[str]]:
+    """`count` pictures in [-1, 1] with their captions, as `draw_frames` draws them."""
+    drawn = draw_frames(folders, count, clip_fraction, generator)
+    pixels = np.stack([folders[folder].pixels[sample, frame] for folder, sample, frame in drawn])
+    return to_model_range(pixels), [folders[folder].captions[sample] for folder, sample, _ in drawn]
+
+
 def to_model_range(pixels: np.ndarray | Tensor) -> Float[Tensor, "... c h w"]:
     """uint8 "... h w 3" to float in [-1, 1], channels first."""
     return torch.as_tensor(np.asarray(pixels)).movedim(-1, -3).float() / 127.5 - 1
@@ -116,5 +143,5 @@ def load_latents(folder: MediaFolder, codec: Codec, batch: int = 64) -> Float[Te
         parts = [codec.encode(to_model_range(flat[i : i + batch])).half() for i in range(0, n * t, batch)]
         latents = torch.cat(parts)
         with atomic_path(cache) as temporary:
-            save_file({"latents": latents.view(n, t, *latents.shape[1:])}, temporary)
+            save_file({"latents": latents.reshape(n, t, *latents.shape[1:]).contiguous()}, temporary)
     return load_file(cache)["latents"]

@@ -1,0 +1,225 @@
+"""Training of temporal layers: the objective against closed forms and diffusers, frozen weights, exact resumption."""
+
+import itertools
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DDPMScheduler
+from safetensors.torch import load_file
+
+from shared.errors import InputError
+from shared.rng import generator
+from shared.schedule import NoiseSchedule
+from tests.tiny import build_image_folder, tiny_scheduler, tiny_unet
+from tests.tolerances import close
+from tests.video.tiny import build_video_folder, write_clips
+from video.folder import load_temporal
+from video.network import TemporalLayers, VideoUNet
+from video.recipe import VideoTrainRecipe
+from video.training import (
+    ClipBatches,
+    build_optimizer,
+    loss_weight,
+    read_clips,
+    stratified_timesteps,
+    target,
+    train,
+    train_video,
+)
+
+SCHEDULE = NoiseSchedule.from_scheduler(tiny_scheduler())
+EMOJI = Path(os.environ.get("KINOFORM_DATA", Path(__file__).parents[3] / "shared" / "data")) / "emoji-clips"
+SMALL = {"block_out_channels": (16, 16), "sample_size": 8, "attention_head_dim": 2}
+
+
+def small_network(seed: int = 0) -> VideoUNet:
+    unet = tiny_unet(seed, **SMALL)
+    return VideoUNet(unet, TemporalLayers.for_unet(unet, embed_dim=16, head_dim=8))
+
+
+def small_recipe(**changes) -> VideoTrainRecipe:
+    settings = {"steps": 6, "batch_size": 2, "frames": 4, "warmup_steps": 2, "precision": "fp32", "embed_dim": 16}
+    return VideoTrainRecipe.parse({**settings, **changes})
+
+
+RAMP = torch.linspace(-1.5, 1.5, 4)  # brightness of the four frames of a clip that lights up
+
+
+def fading(step: int):
+    """Clips that light up or fade; which of the two is all that the prompt says, and a single frame tells neither."""
+    up = torch.tensor([True, False, True, False])
+    latents = (torch.where(up, 1.0, -1.0)[:, None] * RAMP)[:, None, :, None, None].expand(4, 4, 4, 4, 4)
+    return latents.contiguous(), prompts(up)
+
+
+def prompts(up: torch.Tensor) -> torch.Tensor:
+    return torch.where(up[:, None, None], 1.0, -1.0) * torch.linspace(-1, 1, 32).expand(len(up), 3, 32)
+
+
+def test_targets_are_diffusers():
+    x0, eps, t = torch.randn(2, 4, 3, 8, 8), torch.randn(2, 4, 3, 8, 8), torch.tensor([3, 700])
+    ddpm = DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
+    schedule = NoiseSchedule.from_scheduler(ddpm)
+    torch.testing.assert_close(
+        target(schedule, "v_prediction", x0, eps, t), ddpm.get_velocity(x0, eps, t), **close(torch.float32)
+    )
+    assert target(schedule, "epsilon", x0, eps, t) is eps
+    assert target(schedule, "sample", x0, eps, t) is x0
+
+
+def test_loss_weights_are_min_snr_in_every_parameterisation():
+    """The errors of eps and x0 differ by the SNR, so their weights must differ by it too; v's is the shifted one."""
+    ddpm = DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
+    schedule, t = NoiseSchedule.from_scheduler(ddpm), torch.tensor([0, 100, 500, 999])
+    alpha_bar = ddpm.alphas_cumprod[t]
+    snr = alpha_bar / (1 - alpha_bar)
+    x0, eps, v = (loss_weight(schedule, kind, t, 5.0) for kind in ("sample", "epsilon", "v_prediction"))
+    torch.testing.assert_close(x0, torch.minimum(snr, torch.tensor(5.0)))
+    torch.testing.assert_close(eps * snr, x0)
+    torch.testing.assert_close(v * (snr + 1), x0 + 1)
+
+
+def test_pure_noise_keeps_its_weight():
+    last = torch.tensor([SCHEDULE.num_timesteps - 1])
+    assert float(SCHEDULE.alpha_bar(last)) == 0
+    assert float(loss_weight(SCHEDULE, "v_prediction", last, 5.0)) == 1
+    assert float(loss_weight(SCHEDULE, "epsilon", last, 5.0)) == 1
+
+
+def test_timesteps_come_one_from_each_stratum_and_cover_all():
+    draws = torch.stack([stratified_timesteps(4, 1000, generator(0, i)) for i in range(500)])
+    strata = draws.div(250, rounding_mode="floor")
+    assert torch.equal(strata, torch.arange(4).expand(500, 4))
+    assert draws.float().mean() == pytest.approx(499.5, abs=10)
+    assert draws.min() < 5
+    assert draws.max() > 994
+
+
+def test_every_parameter_is_in_one_group_and_gates_have_their_own_rate():
+    temporal = small_network().temporal
+    optimizer = build_optimizer(temporal, small_recipe(alpha_learning_rate=0.5))
+    grouped = [p for group in optimizer.param_groups for p in group["params"]]
+    assert len(grouped) == len(set(map(id, grouped))) == len(list(temporal.parameters()))
+    gates = {id(p) for name, p in temporal.named_parameters() if name.endswith("gate")}
+    assert {id(p) for group in optimizer.param_groups if group["lr"] == 0.5 for p in group["params"]} == gates
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_spatial_weights_stay_bit_for_bit_and_temporal_ones_move(precision):
+    network = small_network()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    states = list(train_video(network, fading, SCHEDULE, small_recipe(precision=precision)))
+    assert [state.step for state in states] == [1, 2, 3, 4, 5, 6]
+    for name, tensor in network.state_dict().items():
+        if name.startswith("unet."):
+            assert torch.equal(tensor, before[name]), name
+    moved = [name for name in before if not torch.equal(network.state_dict()[name], before[name])]
+    assert len(moved) == len(list(network.temporal.parameters()))
+    assert all(p.requires_grad is False and p.dtype == torch.float32 for p in network.unet.parameters())
+
+
+def test_temporal_layers_learn_what_the_image_network_cannot_know():
+    """From pure noise, only the prompt and a frame's place in the clip can tell how bright the frame must be."""
+    network = small_network()
+    recipe = small_recipe(steps=60, learning_rate=5e-3, alpha_learning_rate=5e-2, warmup_steps=5)
+    losses = [state.loss for state in train_video(network, fading, SCHEDULE, recipe)]
+    assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
+    noise, last = torch.randn(2, 4, 4, 4, 4, generator=generator(1)), torch.tensor([999, 999])
+    with torch.no_grad():
+        x0 = -network(noise, last, prompts(torch.tensor([True, False])))  # v = -x0 where alpha(t) = 0
+    brightness = x0.mean(dim=(1, 3, 4))
+    assert torch.corrcoef(torch.stack([brightness[0], RAMP]))[0, 1] > 0.8
+    assert torch.corrcoef(torch.stack([brightness[1], -RAMP]))[0, 1] > 0.8
+
+
+def test_resumed_training_is_the_uninterrupted_one_bit_for_bit(tmp_path):
+    recipe = small_recipe(checkpoint_minutes=1e-9)
+    whole, parts = small_network(), small_network()
+    straight = [state.loss for state in train_video(whole, fading, SCHEDULE, recipe)]
+    file = tmp_path / "video.pt"
+    first = itertools.islice(train_video(parts, fading, SCHEDULE, recipe, checkpoint=file), 3)
+    losses = [state.loss for state in first]
+    other = small_network()  # a new process has new layers
+    losses += [
+        state.loss for state in train_video(other, fading, SCHEDULE, recipe, checkpoint=file, resume=True)
+    ]
+    assert losses == straight
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(other.state_dict()[name], tensor), name
+
+
+def test_resuming_from_nothing_is_refused(tmp_path):
+    with pytest.raises(InputError, match="checkpoint"):
+        next(train_video(small_network(), fading, SCHEDULE, small_recipe(), checkpoint=tmp_path / "x", resume=True))
+
+
+def emoji(folder: Path) -> Path:
+    """Three of the real clips, as a user's own folder."""
+    lines = (EMOJI / "captions.jsonl").read_text(encoding="utf-8").splitlines()[:3]
+    (folder / "clips").mkdir(parents=True)
+    for line in lines:
+        shutil.copy(EMOJI / json.loads(line)["file"], folder / json.loads(line)["file"])
+    (folder / "captions.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+SOURCES = {"drawn": write_clips, **({"emoji": emoji} if EMOJI.is_dir() else {})}
+
+
+@pytest.mark.parametrize("write", SOURCES.values(), ids=SOURCES)
+def test_training_stage_turns_an_image_folder_and_clips_into_a_video_model(tmp_path, write):
+    data, out = write(tmp_path / "data"), build_image_folder(tmp_path / "model")
+    image = {p: p.read_bytes() for p in out.rglob("*.safetensors")}
+    states = list(train(small_recipe(steps=2, frames=8), data, out))
+    assert states[-1].step == 2
+    assert all(p.read_bytes() == content for p, content in image.items())
+    weights = load_file(out / "temporal" / "diffusion_pytorch_model.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float16}
+    assert load_temporal(out).alphas() != {}
+    index = json.loads((out / "model_index.json").read_text())
+    assert index["temporal"] == ["video.network", "TemporalLayers"]
+    cached = load_file(next(data.glob("latents-*.safetensors")))["latents"]
+    assert cached.shape[1:] == (8, 4, 16, 16)
+
+
+def test_training_into_an_empty_folder_copies_the_image_model_there(tmp_path):
+    data, source = write_clips(tmp_path / "data"), build_video_folder(tmp_path / "source")
+    out = tmp_path / "out"
+    list(train(small_recipe(steps=1, model=str(source), start="continue"), data, out))
+    assert (out / "unet" / "config.json").read_bytes() == (source / "unet" / "config.json").read_bytes()
+    before, after = load_temporal(source).alphas(), load_temporal(out).alphas()
+    assert before == dict.fromkeys(before, 0.5)
+    assert after != before
+    assert all(abs(after[name] - 0.5) < 0.1 for name in after)  # went on from the source's layers
+
+
+def test_batches_pair_every_clip_with_its_caption_and_drop_some():
+    class Text:
+        def encode(self, prompts):
+            return torch.tensor([[[float(prompt or -1)]] for prompt in prompts])
+
+    latents = torch.arange(5.0).view(5, 1, 1, 1, 1).expand(5, 4, 2, 1, 1).half()
+    recipe = small_recipe(batch_size=64, caption_dropout=0.25)
+    clips, tokens = ClipBatches(latents, ["0", "1", "2", "3", "4"], Text(), recipe)(3)
+    assert clips.shape == (64, 2, 4, 1, 1)
+    assert clips.dtype == tokens.dtype == torch.float32
+    dropped = tokens[:, 0, 0] == -1
+    assert torch.equal(tokens[~dropped, 0, 0], clips[~dropped, 0, 0, 0, 0])
+    assert 4 <= int(dropped.sum()) <= 28
+
+
+def test_a_folder_of_pictures_is_no_training_data_for_video(tmp_path):
+    import numpy as np
+
+    from shared.codec import Codec
+    from shared.media import write_image
+    from tests.tiny import tiny_vae
+
+    write_image(tmp_path / "a.png", np.zeros((64, 64, 3), np.uint8))
+    (tmp_path / "captions.jsonl").write_text('{"file": "a.png", "caption": "black"}\n')
+    with pytest.raises(InputError, match="expected clips"):
+        read_clips(tmp_path, Codec(tiny_vae()), size=64, frames=4)
