@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 M = TypeVar("M")
 
+# Components of a model folder that have no part in what a command makes: they may change, and a rerun is the same.
+UNUSED = {"clip": ("image_encoder",), "image": ("image_encoder", "temporal"), "asset": ("image_encoder", "temporal")}
+
 
 @dataclass
 class Run:
@@ -51,7 +54,8 @@ class Run:
             excess = model.text.excess_tokens(prompt)
             if excess:
                 self.console.warn(f"the prompt is {excess} tokens too long for this model: its end is left out")
-        record = RunRecord.of_run(command, values, values["seed"], model.name, model.hashes())
+        hashes = {file: sha for file, sha in model.hashes().items() if file.split("/")[0] not in UNUSED[command]}
+        record = RunRecord.of_run(command, values, values["seed"], model.name, hashes)
         if self.earlier is None:
             return record
         _check_same(self.console, self.earlier, record)

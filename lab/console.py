@@ -9,13 +9,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from shared.errors import KinoformError, OutputError
 
 PLAIN_SECONDS = 2.0  # between two plain progress lines
 
 
+@runtime_checkable
 class Step(Protocol):
     """The part of a loop's state that progress needs; training adds `loss`."""
 

@@ -13,6 +13,8 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
 
+from pydantic import BaseModel
+
 from shared.errors import InputError
 from shared.recipe import Recipe, did_you_mean, load_preset, preset_names
 
@@ -38,7 +40,7 @@ class Parser(argparse.ArgumentParser):
             got, known = choice[1], choice[2].replace("'", "")
             raise InputError(what, expected=known, got=got, hint=did_you_mean(got, known.split(", ")) or hint)
         if message.startswith("the following arguments are required: "):
-            raise InputError(self.prog, expected=detail, got="nothing", hint=hint)
+            raise InputError(self.prog.removeprefix("kinoform "), expected=detail, got="nothing", hint=hint)
         raise InputError(what, expected=detail.removeprefix("expected ") or None, hint=hint)
 
     def flags(self) -> list[str]:
@@ -120,7 +122,7 @@ def _scalar(annotation: Any) -> tuple[type | None, tuple]:
         return _scalar(inner[0]) if len(inner) == 1 else (str, ())
     if get_origin(annotation) is Literal:
         return str, get_args(annotation)
-    if isinstance(annotation, type) and not issubclass(annotation, (Recipe, list, tuple, dict, set)):
+    if isinstance(annotation, type) and not issubclass(annotation, (BaseModel, list, tuple, dict, set)):
         return annotation, ()
     return None, ()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from lab.console import Console
 from shared.world.prompt import COLOUR_NAMES, MOTIONS, OBJECT_NAMES, RELATIONS, SYNONYMS, VIEWS
@@ -11,6 +11,7 @@ from shared.world.prompt import COLOUR_NAMES, MOTIONS, OBJECT_NAMES, RELATIONS, 
 OTHERS_SHOWN = 20  # words of a vocabulary that is not the world's
 
 
+@runtime_checkable
 class Text(Protocol):
     """The part of `shared.text.TextConditioner` this needs."""
 

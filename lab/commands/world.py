@@ -72,10 +72,10 @@ def run_mesh(args: argparse.Namespace) -> None:
         mesh = scene_mesh(arrange(composition))
     with console.timed("write"):
         from dreamfusion.asset import write_asset
+        from dreamfusion.report import mesh_report
 
         write_asset(output, mesh)
-    console.result(
-        [f"wrote {output}: {len(mesh.faces)} faces, the exact mesh of {composition.caption()!r}"],
-        outputs=[output],
-        caption=composition.caption(),
-    )
+        report = mesh_report(mesh)
+    caption = composition.caption()
+    line = f"wrote {output}: {caption}, {report.line()}"
+    console.result([line], outputs=[output], caption=caption, mesh=report.to_dict())
