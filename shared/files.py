@@ -172,8 +172,10 @@ def _sync(path: Path) -> None:
 
 
 def _disk_is_full(error: BaseException, folder: Path) -> bool:
-    """Whether `error` comes of a full disk. Not every library hands the errno on, so the disk is asked as well."""
+    """Whether `error` comes of a full disk. Not every library hands the errno on: its words and the disk are asked."""
     if isinstance(error, OSError) and error.errno in NO_SPACE:
+        return True
+    if any(os.strerror(number) in str(error) for number in NO_SPACE):
         return True
     try:
         return shutil.disk_usage(folder).free < FULL_DISK_BYTES

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -24,6 +25,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 TAG = "kinoform"
 
 MAX_PIXELS = 64 * 1024**2  # of one image
+DECOMPRESSION_BOMBS = (Image.DecompressionBombWarning, Image.DecompressionBombError)
 
 
 def write_image(path: str | os.PathLike[str], image: np.ndarray, text: Mapping[str, str] | None = None) -> None:
@@ -95,13 +97,15 @@ def _png_text(text: Mapping[str, str]) -> PngImagePlugin.PngInfo:
 
 def _opened_image(path: str | os.PathLike[str]) -> Image.Image:
     try:
-        picture = Image.open(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            picture = Image.open(path)
         if picture.width * picture.height > MAX_PIXELS:
             size = f"{picture.width}x{picture.height}"
             raise InputError(f"image {path}", expected=f"at most {MAX_PIXELS} pixels", got=size)
         picture.load()
     except FileNotFoundError as error:
         raise InputError("image", expected="a file that exists", got=os.fspath(path)) from error
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, *DECOMPRESSION_BOMBS) as error:
         raise InputError(f"image {path}", expected="a readable image", got=str(error)) from error
     return picture

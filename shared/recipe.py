@@ -56,7 +56,7 @@ class Recipe(BaseModel):
         return value
 
     @classmethod
-    def parse(cls: type[R], data: Mapping[str, Any]) -> R:
+    def parse(cls: type[R], data: Any) -> R:
         """Validate `data`. The first thing wrong is one InputError: which key, what was expected, what was got."""
         if not isinstance(data, Mapping):
             raise InputError("recipe", expected="keys with values", got=data)
@@ -137,7 +137,7 @@ def _as_input_error(model: type[BaseModel], error: ValidationError) -> InputErro
         return InputError(f"unknown key {name}", expected=", ".join(names), hint=did_you_mean(str(location[-1]), names))
     if kind == "missing":
         return InputError(name, expected="a value", got="nothing")
-    got = first["input"]
+    got = "nothing" if first["input"] is None else first["input"]
     if kind in ("string_too_short", "string_too_long"):
         got = f"{len(got)} characters" if got else "an empty text"
     field = _model_at(model, location[:-1]).model_fields.get(str(location[-1])) if location else None

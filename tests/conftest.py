@@ -7,10 +7,16 @@ import sys
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
-# Every annotation of ours, shapes included, is checked at every call that a test makes.
-install_import_hook(["shared", "video", "dreamfusion", "lab"], "beartype.beartype")
+# Every annotation of ours, shapes included, is checked at every call that a test makes; an int will do for a float (PEP 484).
+TYPE_CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+install_import_hook(["shared", "video", "dreamfusion", "lab"], TYPE_CHECKER)
+
+# The same examples in every run, and no deadline: a busy machine is no failure.
+settings.register_profile("kinoform", deadline=None, derandomize=True, database=None, max_examples=50)
+settings.load_profile("kinoform")
 
 # Tests run as several processes (pytest -n); results also depend on the number of threads in the last bit.
 torch.set_num_threads(1)

@@ -1,0 +1,209 @@
+import io
+import json
+import os
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image, ImageSequence
+
+from shared.errors import InputError, KinoformError
+from shared.media import CLIP_SUFFIXES, TAG, read_clip, read_clip_tags, write_clip
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = ["a.mp4", "a.webm", "a.gif", "a"]
+
+
+def scene(frames: int = 16, size: int = 64) -> np.ndarray:
+    """A red ball that crosses a grey scene with a blue square: what our clips look like."""
+    y, x = np.mgrid[:size, :size]
+    clip = np.full((frames, size, size, 3), 150, np.uint8)
+    for index, frame in enumerate(clip):
+        frame[40:60, 40:60] = (20, 60, 220)
+        frame[(x - 16 - 2 * index) ** 2 + (y - 24) ** 2 < 144] = (220, 30, 20)
+    return clip
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return float(10 * np.log10(255**2 / max(np.mean((a.astype(float) - b) ** 2), 1e-9)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("count", "fps"), [(16, 8), (1, 8), (5, 24000 / 1001), (3, 30)])
+def test_a_clip_comes_back(tmp_path: Path, name: str, count: int, fps: float) -> None:
+    frames = scene()[:count]
+    write_clip(tmp_path / name, frames, fps, {TAG: '{"prompt": "a \\u00e9"}'})
+    clip = read_clip(tmp_path / name)
+    assert clip.frames.shape == frames.shape
+    # A GIF counts time in hundredths of a second; the others hold the rate exactly.
+    hundredth = 0.5 if name == "a.gif" else 1e-6
+    assert abs(100 * count / clip.fps - 100 * count / fps) <= hundredth
+    assert clip.tags.get("comment", clip.tags.get(TAG)) == '{"prompt": "a \\u00e9"}'
+    assert read_clip_tags(tmp_path / name) == clip.tags
+    if name == "a":
+        assert np.array_equal(clip.frames, frames)
+    else:  # halved chroma and 256 colours: measured 31.6 and above on this scene
+        assert psnr(clip.frames, frames) > 30
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.webm"])
+@pytest.mark.parametrize(
+    "colour", [(220, 30, 20), (20, 60, 220), (240, 240, 10), (255, 255, 255), (0, 0, 0), (30, 160, 60)]
+)
+def test_colours_are_kept_for_us_and_for_other_readers(tmp_path: Path, name: str, colour: tuple[int, ...]) -> None:
+    """A wrong matrix or range between RGB and YUV would shift a flat colour by 10 and more; rounding moves it by 2."""
+    write_clip(tmp_path / name, np.full((4, 32, 32, 3), colour, np.uint8), 8)
+    with av.open(str(tmp_path / name)) as container:
+        frame = next(container.decode(video=0))
+        plain = frame.to_ndarray(format="rgb24")
+        assert (frame.colorspace, frame.color_range) == (6, 1)
+    for seen in (read_clip(tmp_path / name).frames, plain):
+        assert np.abs(seen.reshape(-1, 3).astype(int) - colour).max() <= 3
+
+
+def test_same_frames_give_the_same_bytes_whatever_memory_held_before(tmp_path: Path) -> None:
+    """In new processes whose C library fills fresh memory with other values (MALLOC_PERTURB_): an encoder that reads
+    what it never wrote shows. One process would show it now and then only."""
+    frames = scene(6)
+    frames += np.random.default_rng(0).integers(0, 20, frames.shape, dtype=np.uint8)
+    np.save(tmp_path / "frames.npy", frames)
+    program = (
+        "import sys, numpy as np\nfrom shared.media import write_clip\n"
+        "for name in sys.argv[3:]:\n"
+        "    write_clip(f'{sys.argv[2]}/{name}', np.load(sys.argv[1]), 8, {'kinoform': 'x'})"
+    )
+    seen = []
+    for fill in ("0", "85", "170"):
+        (tmp_path / fill).mkdir()
+        arguments = [sys.executable, "-c", program, tmp_path / "frames.npy", tmp_path / fill, *NAMES]
+        subprocess.run(arguments, cwd=ROOT, check=True, timeout=120, env={**os.environ, "MALLOC_PERTURB_": fill})
+        files = sorted(file for file in (tmp_path / fill).rglob("*") if file.is_file())
+        seen.append({str(file.relative_to(tmp_path / fill)): file.read_bytes() for file in files})
+    assert len(seen[0]) == 3 + 6 + 1
+    assert [name for name in seen[0] if not seen[0][name] == seen[1][name] == seen[2][name]] == []
+
+
+def test_the_files_hold_what_their_names_say(tmp_path: Path) -> None:
+    for name, codec, container in [("a.mp4", "h264", "mp4"), ("a.webm", "vp9", "webm")]:
+        write_clip(tmp_path / name, scene(3), 8, {"title": "a red ball"})
+        with av.open(str(tmp_path / name)) as opened:
+            stream = opened.streams.video[0]
+            assert (stream.codec_context.name.removeprefix("lib"), stream.pix_fmt) == (codec, "yuv420p")
+            assert container in opened.format.name.split(",")
+            assert stream.average_rate == Fraction(8)
+            assert {k.lower(): v for k, v in opened.metadata.items()}["title"] == "a red ball"
+
+
+def test_a_long_record_in_any_language_survives(tmp_path: Path) -> None:
+    text = json.dumps({"prompt": "éü 日本 🦆 " * 5000}, ensure_ascii=False)
+    for name in NAMES:
+        write_clip(tmp_path / name, scene(2), 8, {TAG: text})
+        tags = read_clip_tags(tmp_path / name)
+        assert tags.get("comment", tags.get(TAG)) == text
+
+
+def test_a_still_gif_keeps_every_frame_and_a_moving_one_its_time(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.gif", np.repeat(scene(1), 16, axis=0), 8)
+    with Image.open(tmp_path / "a.gif") as picture:
+        durations = [frame.info["duration"] for frame in ImageSequence.Iterator(picture)]
+        assert picture.info["loop"] == 0
+    assert len(durations) == 16
+    assert set(durations) == {120, 130}  # 12.5 hundredths of a second each
+    assert sum(durations) == 2000
+
+
+@pytest.mark.parametrize(
+    ("frames", "got"),
+    [
+        (np.zeros((2, 4, 4, 3)), "float64"),
+        (np.zeros((2, 4, 4, 3), np.int64), "int64"),
+        (np.zeros((4, 4, 3), np.uint8), r"uint8 \(4, 4, 3\)"),
+        (np.zeros((2, 3, 4, 4), np.uint8), r"uint8 \(2, 3, 4, 4\)"),
+        (np.zeros((2, 4, 4, 4), np.uint8), r"uint8 \(2, 4, 4, 4\)"),
+        (np.zeros((0, 4, 4, 3), np.uint8), r"uint8 \(0, 4, 4, 3\)"),
+        (np.zeros((2, 0, 4, 3), np.uint8), r"uint8 \(2, 0, 4, 3\)"),
+    ],
+)
+def test_only_uint8_rgb_frames_are_written(tmp_path: Path, frames: np.ndarray, got: str) -> None:
+    for name in NAMES:
+        with pytest.raises(KinoformError, match=got):
+            write_clip(tmp_path / name, frames, 8)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf"), 241])
+def test_a_rate_that_is_none(tmp_path: Path, fps: float) -> None:
+    with pytest.raises(InputError, match="fps: expected a number above 0, up to 240"):
+        write_clip(tmp_path / "a.mp4", scene(1), fps)
+
+
+def test_odd_sizes(tmp_path: Path) -> None:
+    for height, width in [(33, 64), (64, 33)]:
+        frames = np.random.default_rng(0).integers(0, 255, (2, height, width, 3), dtype=np.uint8)
+        for name in ("a.mp4", "a.webm"):
+            with pytest.raises(InputError, match=f"expected an even width and height, got {width}x{height}"):
+                write_clip(tmp_path / name, frames, 8)
+        for name in ("a.gif", "a"):
+            write_clip(tmp_path / name, frames, 8)
+            assert read_clip(tmp_path / name).frames.shape == frames.shape
+    for size in (2, 4, 6, 10):
+        for name in NAMES:
+            write_clip(tmp_path / name, np.zeros((2, size, size, 3), np.uint8), 8)
+            assert read_clip(tmp_path / name).frames.shape == (2, size, size, 3)
+
+
+def test_what_does_not_fit_a_format(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a name ending in .mp4, .webm, .gif or a folder, got .*a.avi"):
+        write_clip(tmp_path / "a.avi", scene(1), 8)
+    with pytest.raises(InputError, match=r"fps for \.gif: expected at most 50"):
+        write_clip(tmp_path / "a.gif", scene(1), 60)
+    with pytest.raises(KinoformError, match="tags: expected keys among kinoform, title, got artist"):
+        write_clip(tmp_path / "a.mp4", scene(1), 8, {"artist": "x"})
+    assert CLIP_SUFFIXES == (".mp4", ".webm", ".gif", "")
+
+
+def damaged(folder: Path) -> list[Path]:
+    """Files that are no clips, each in its own way."""
+    for name in NAMES:
+        write_clip(folder / name, scene(4), 8)
+    for name in ("a.mp4", "a.webm", "a.gif"):
+        data = (folder / name).read_bytes()
+        (folder / f"cut_{name}").write_bytes(data[: len(data) // 3])
+        (folder / f"text_{name}").write_text("no clip at all")
+        (folder / f"empty_{name}").write_bytes(b"")
+    (folder / "nothing").mkdir()
+    (folder / "sound.mp4").write_bytes(sound())
+    write_clip(folder / "fewer", scene(4), 8)
+    (folder / "fewer" / "frame_00003.png").unlink()
+    write_clip(folder / "broken", scene(4), 8)
+    (folder / "broken" / "clip.json").write_text("{")
+    write_clip(folder / "keys", scene(4), 8)
+    (folder / "keys" / "clip.json").write_text('{"fps": "fast", "frames": 4, "tags": {}}')
+    write_clip(folder / "sizes", scene(2), 8)
+    Image.new("RGB", (3, 3)).save(folder / "sizes" / "frame_00001.png")
+    return [folder / "missing.mp4", *(f for f in folder.iterdir() if f.name not in NAMES)]
+
+
+def sound() -> bytes:
+    data = io.BytesIO()
+    with av.open(data, "w", format="mp4") as container:
+        stream = container.add_stream("aac", rate=44100)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.rate = 44100
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return data.getvalue()
+
+
+def test_what_is_no_clip_is_one_line(tmp_path: Path) -> None:
+    files = damaged(tmp_path)
+    assert len(files) == 16
+    for file in files:
+        with pytest.raises(InputError, match="clip") as caught:
+            read_clip(file)
+        assert file.name in str(caught.value)
+        assert len(str(caught.value).splitlines()) == 1
