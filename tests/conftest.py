@@ -10,7 +10,7 @@ import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-# Every annotation of ours, shapes included, is checked at every call that a test makes; an int will do for a float (PEP 484).
+# Every annotation of ours, shapes included, is checked at every call that a test makes; an int will do for a float.
 TYPE_CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 install_import_hook(["shared", "video", "dreamfusion", "lab"], TYPE_CHECKER)
 
