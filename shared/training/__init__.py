@@ -1,1 +1,1 @@
-"""Training stages of the latent diffusion core: each is a generator that yields its state; callers log, save and stop."""
+"""Training stages of the latent diffusion core: generators that yield their state; callers log, save and stop."""

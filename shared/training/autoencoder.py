@@ -1,7 +1,8 @@
 """Stage 1: the autoencoder whose latents the diffusion model lives in (Rombach et al. 2022, section 3.1).
 
 Loss: L1 + L2 of the pixels, plus a penalty that keeps every latent channel at mean 0 and deviation 1, so that the
-scaling factor is close to one. A little noise on the latents makes the decoder forgiving, which stands in for the KL term.
+scaling factor is close to one. A little noise on the latents makes the decoder forgiving, which stands in for the
+KL term.
 """
 
 from __future__ import annotations
@@ -11,10 +12,9 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderTiny
-from torch import Tensor
 from torch.nn import functional as F
 
-from shared.training.data import MediaFolder, find_folders, load_media, to_model_range
+from shared.training.data import MediaFolder, draw_pictures, find_folders, load_media
 from shared.training.loop import Checkpoint, Ema, TrainState, half_copy, learning_rate
 from shared.training.recipe import AutoencoderTrainRecipe
 
@@ -31,23 +31,10 @@ def build(recipe: AutoencoderTrainRecipe) -> AutoencoderTiny:
     )
 
 
-def draw_pictures(folders: list[MediaFolder], count: int, clip_fraction: float, generator: torch.Generator) -> Tensor:
-    """`count` pictures in [-1, 1], "b 3 h w": stills, and single frames of clips in the given share."""
-    kinds = {"still": [f for f in folders if f.frames == 1], "clip": [f for f in folders if f.frames > 1]}
-    if not (kinds["still"] and kinds["clip"]):
-        clip_fraction = float(bool(kinds["clip"]))
-    pictures = []
-    for draw in torch.rand(count, 4, generator=generator, dtype=torch.float64).tolist():
-        chosen = kinds["clip"] if draw[0] < clip_fraction else kinds["still"]
-        folder = chosen[int(draw[1] * len(chosen))]
-        pictures.append(folder.pixels[int(draw[2] * len(folder.pixels)), int(draw[3] * folder.frames)])
-    return to_model_range(torch.stack([torch.from_numpy(p.copy()) for p in pictures]))
-
-
 def train(recipe: AutoencoderTrainRecipe, data: Path, out: Path, resume: bool = False) -> Iterator[TrainState]:
     """Trains on all pictures below `data`; at the end `out/vae` holds the averaged weights in half precision."""
     torch.manual_seed(recipe.seed)
-    folders = [load_media(folder) for folder in find_folders(data)]
+    folders = [load_media(folder, size=recipe.size) for folder in find_folders(data)]
     model = build(recipe).to(memory_format=torch.channels_last)
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
@@ -61,7 +48,7 @@ def train(recipe: AutoencoderTrainRecipe, data: Path, out: Path, resume: bool = 
         checkpoint.restore()
     for step in range(checkpoint.step, recipe.steps):
         generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
-        pixels = draw_pictures(folders, recipe.batch_size, recipe.clip_fraction, generator)
+        pixels, _ = draw_pictures(folders, recipe.batch_size, recipe.clip_fraction, generator)
         pixels = pixels.to(memory_format=torch.channels_last)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, recipe.steps, recipe.learning_rate, warmup=recipe.warmup_steps)
@@ -81,7 +68,12 @@ def train(recipe: AutoencoderTrainRecipe, data: Path, out: Path, resume: bool = 
         checkpoint.save_if_due(step + 1, last=step + 1 == recipe.steps)
         psnr = float(10 * torch.log10(4 / mse.detach()))
         yield TrainState(
-            step + 1, recipe.steps, float(loss), optimizer.param_groups[0]["lr"], checkpoint.elapsed(), {"psnr": psnr}
+            step + 1,
+            recipe.steps,
+            float(loss.detach()),
+            optimizer.param_groups[0]["lr"],
+            checkpoint.elapsed(),
+            {"psnr": psnr},
         )
     ema.copy_to()
     model.eval()
@@ -91,5 +83,5 @@ def train(recipe: AutoencoderTrainRecipe, data: Path, out: Path, resume: bool = 
 
 @torch.no_grad()
 def _latent_deviation(model: AutoencoderTiny, folders: list[MediaFolder], recipe: AutoencoderTrainRecipe) -> float:
-    pixels = draw_pictures(folders, 256, recipe.clip_fraction, torch.Generator().manual_seed(1))
+    pixels, _ = draw_pictures(folders, 256, recipe.clip_fraction, torch.Generator().manual_seed(1))
     return float(model.encode(pixels).latents.std())

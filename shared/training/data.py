@@ -61,7 +61,7 @@ def read_captions(folder: Path) -> list[dict[str, object]]:
 def load_media(folder: Path, *, size: int = 64, frames: int = 16) -> MediaFolder:
     """Decodes a folder once into `pixels.npy` beside the captions and maps that file from then on.
 
-    Pictures are cropped to the middle square and resized to `size`; clips are resampled to `frames` frames, evenly in time.
+    Pictures are cropped to the middle square and resized to `size`; clips are resampled to `frames`, evenly in time.
     """
     entries = read_captions(folder)
     captions = [str(entry["caption"]) for entry in entries]
@@ -127,7 +127,7 @@ def draw_pictures(
 
 def to_model_range(pixels: np.ndarray | Tensor) -> Float[Tensor, "... c h w"]:
     """uint8 "... h w 3" to float in [-1, 1], channels first."""
-    return torch.as_tensor(np.asarray(pixels)).movedim(-1, -3).float() / 127.5 - 1
+    return torch.as_tensor(np.array(pixels)).movedim(-1, -3).float() / 127.5 - 1
 
 
 @torch.no_grad()

@@ -7,11 +7,9 @@ The result is a stock diffusers `StableDiffusionPipeline` folder.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import diffusers
 import torch
 from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
@@ -19,9 +17,10 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from shared.codec import Codec
 from shared.errors import ModelError
+from shared.save_model import save_image_model
 from shared.schedule import NoiseSchedule
-from shared.training.data import MediaFolder, find_folders, load_latents, load_media
-from shared.training.loop import Checkpoint, Ema, TrainState, half_copy, learning_rate
+from shared.training.data import MediaFolder, draw_frames, find_folders, load_latents, load_media
+from shared.training.loop import Checkpoint, Ema, TrainState, learning_rate
 from shared.training.recipe import ImageTrainRecipe
 from shared.world.prompt import vocabulary
 from shared.world.tokenizer import build_tokenizer
@@ -39,6 +38,7 @@ def build_scheduler() -> DDIMScheduler:
         prediction_type="v_prediction",
         rescale_betas_zero_snr=True,
         timestep_spacing="trailing",
+        steps_offset=1,  # no effect on "trailing"; the stock pipeline would warn about 0
     )
 
 
@@ -89,17 +89,9 @@ def draw_latents(
     folders: list[LatentFolder], count: int, clip_fraction: float, generator: torch.Generator
 ) -> tuple[Tensor, list[str]]:
     """`count` latents "b c h w" with their captions: stills, and single frames of clips in the given share."""
-    kinds = {"still": [f for f in folders if f[0].frames == 1], "clip": [f for f in folders if f[0].frames > 1]}
-    if not (kinds["still"] and kinds["clip"]):
-        clip_fraction = float(bool(kinds["clip"]))
-    latents, captions = [], []
-    for draw in torch.rand(count, 4, generator=generator, dtype=torch.float64).tolist():
-        chosen = kinds["clip"] if draw[0] < clip_fraction else kinds["still"]
-        folder, stored = chosen[int(draw[1] * len(chosen))]
-        sample = int(draw[2] * len(stored))
-        latents.append(stored[sample, int(draw[3] * folder.frames)])
-        captions.append(folder.captions[sample])
-    return torch.stack(latents).float(), captions
+    drawn = draw_frames([media for media, _ in folders], count, clip_fraction, generator)
+    latents = torch.stack([folders[folder][1][sample, frame] for folder, sample, frame in drawn])
+    return latents.float(), [folders[folder][0].captions[sample] for folder, sample, _ in drawn]
 
 
 def train(recipe: ImageTrainRecipe, data: Path, out: Path, resume: bool = False) -> Iterator[TrainState]:
@@ -108,7 +100,8 @@ def train(recipe: ImageTrainRecipe, data: Path, out: Path, resume: bool = False)
     if not (out / "vae").is_dir():
         raise ModelError("image training", expected=f"an autoencoder in {out}/vae", got="none", hint="Train it first.")
     codec = Codec(AutoencoderTiny.from_pretrained(out / "vae").eval())
-    folders = [(media, load_latents(media, codec)) for media in map(load_media, find_folders(data))]
+    media = [load_media(folder, size=recipe.size) for folder in find_folders(data)]
+    folders = [(folder, load_latents(folder, codec)) for folder in media]
     tokenizer = build_tokenizer(vocabulary(), recipe.text_tokens)
     text = build_text(recipe, tokenizer)
     unet = build_unet(recipe, codec.latent_channels, folders[0][1].shape[-1])
@@ -151,28 +144,6 @@ def train(recipe: ImageTrainRecipe, data: Path, out: Path, resume: bool = False)
             step + 1, recipe.steps, float(loss.detach()), optimizer.param_groups[0]["lr"], checkpoint.elapsed()
         )
     ema.copy_to()
-    save_pipeline(out, unet, text, tokenizer, scheduler)
-
-
-def save_pipeline(
-    out: Path, unet: UNet2DConditionModel, text: CLIPTextModel, tokenizer: CLIPTokenizer, scheduler: DDIMScheduler
-) -> None:
-    """Completes `out` (which already has `vae`) to a stock StableDiffusionPipeline folder in half precision."""
-    half_copy(unet.eval()).save_pretrained(out / "unet")
-    half_copy(text.eval()).save_pretrained(out / "text_encoder")
-    tokenizer.save_pretrained(out / "tokenizer")
-    scheduler.save_pretrained(out / "scheduler")
-    index = {
-        "_class_name": "StableDiffusionPipeline",
-        "_diffusers_version": diffusers.__version__,
-        "feature_extractor": [None, None],
-        "image_encoder": [None, None],
-        "requires_safety_checker": False,
-        "safety_checker": [None, None],
-        "scheduler": ["diffusers", "DDIMScheduler"],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderTiny"],
-    }
-    (out / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    save_image_model(
+        out, unet=unet.eval(), vae=codec.vae, text_encoder=text.eval(), tokenizer=tokenizer, scheduler=scheduler
+    )

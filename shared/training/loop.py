@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from shared.errors import InputError
 from shared.files import atomic_path
@@ -18,7 +18,7 @@ from shared.files import atomic_path
 
 @dataclass(frozen=True)
 class TrainState:
-    """One finished optimiser step. `seconds` is the training time so far, earlier runs of a resumed training included."""
+    """One finished optimiser step. `seconds` is the training time so far, that before a resume included."""
 
     step: int
     total: int
@@ -65,7 +65,7 @@ class Ema:
 
 @dataclass
 class Checkpoint:
-    """Everything that a stopped training needs to go on exactly: named parts with `state_dict`, the step, the clock, the noise."""
+    """What a stopped training needs to go on exactly: named parts with `state_dict`, step, clock and random state."""
 
     path: Path
     parts: dict[str, Any]
@@ -83,7 +83,9 @@ class Checkpoint:
     def restore(self) -> None:
         """Raises InputError when there is no checkpoint to resume from."""
         if not self.path.is_file():
-            raise InputError("resume", expected=f"a checkpoint at {self.path}", got="none", hint="Start without --resume.")
+            raise InputError(
+                "resume", expected=f"a checkpoint at {self.path}", got="none", hint="Start without --resume."
+            )
         state = torch.load(self.path, weights_only=True)
         for name, part in self.parts.items():
             part.load_state_dict(state[name])
@@ -100,23 +102,6 @@ class Checkpoint:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(self.path) as temporary:
             torch.save(state, temporary)
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Sets every group's rate to `factor` times the rate that the group was made with."""
-    for group in optimizer.param_groups:
-        group.setdefault("initial_lr", group["lr"])
-        group["lr"] = factor * group["initial_lr"]
-
-
-def shuffled(count: int, batch: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Endless batches of indices: every epoch a fresh permutation, short tails dropped into the next epoch."""
-    queue = torch.empty(0, dtype=torch.long)
-    while True:
-        while len(queue) < batch:
-            queue = torch.cat([queue, torch.randperm(count, generator=generator)])
-        yield queue[:batch]
-        queue = queue[batch:]
 
 
 def half_copy(module: nn.Module) -> nn.Module:

@@ -8,7 +8,7 @@ from shared.recipe import Recipe
 
 
 class StageRecipe(Recipe):
-    """What all stages share. `minutes` ends a training early, with the learning rate's decay fitted to it."""
+    """What all stages share."""
 
     steps: int = Field(1000, ge=1, le=10_000_000)
     batch_size: int = Field(32, ge=1, le=4096)
@@ -21,36 +21,43 @@ class StageRecipe(Recipe):
     checkpoint_minutes: float = Field(3.0, gt=0)
 
 
-class AutoencoderTrainRecipe(StageRecipe):
+class PictureStageRecipe(StageRecipe):
+    """A stage that sees pictures one by one: stills, and single frames of clips."""
+
+    size: int = Field(64, ge=8, le=4096, multiple_of=4, description="side of the training pictures in pixels")
+    clip_fraction: float = Field(0.3, ge=0, le=1, description="share of the pictures drawn from clips")
+
+
+class AutoencoderTrainRecipe(PictureStageRecipe):
     """A deterministic convolutional autoencoder (diffusers' AutoencoderTiny) at a quarter of the picture's size."""
 
     channels: int = Field(48, ge=8, le=512)
     latent_channels: int = Field(4, ge=1, le=32)
     encoder_blocks: tuple[int, int, int] = (0, 2, 3)
     decoder_blocks: tuple[int, int, int] = (3, 2, 1)
-    latent_noise: float = Field(0.1, ge=0, le=1, description="noise on the latents while training, in their own units")
-    clip_fraction: float = Field(0.3, ge=0, le=1, description="share of the pictures drawn from clips")
+    latent_noise: float = Field(0.05, ge=0, le=1, description="noise on the latents while training, in their own units")
 
 
-class ImageTrainRecipe(StageRecipe):
+class ImageTrainRecipe(PictureStageRecipe):
     """A text-conditioned UNet2DConditionModel on cached latents, its CLIP text transformer trained along."""
 
     unet_channels: tuple[int, ...] = (64, 128, 192)
-    layers_per_block: int = Field(2, ge=1, le=4)
+    layers_per_block: int = Field(1, ge=1, le=4)
     head_dim: int = Field(32, ge=8)
     text_width: int = Field(192, ge=16)
     text_layers: int = Field(4, ge=1)
     text_tokens: int = Field(24, ge=8, le=77)
     caption_dropout: float = Field(0.1, ge=0, lt=1)
     min_snr_gamma: float = Field(5.0, gt=0)
-    clip_fraction: float = Field(0.4, ge=0, le=1)
+    clip_fraction: float = Field(0.4, ge=0, le=1, description="share of the pictures drawn from clips")
 
 
-class TextTrainRecipe(StageRecipe):
+class TextTrainRecipe(PictureStageRecipe):
     """CLIP's contrastive stage: an image tower learns to agree with the (frozen) text transformer."""
 
+    steps: int = Field(900, ge=1, le=10_000_000)
+    batch_size: int = Field(128, ge=2, le=4096)
     image_width: int = Field(128, ge=16)
     image_layers: int = Field(4, ge=1)
     patch_size: int = Field(8, ge=2)
-    embedding: int = Field(128, ge=16)
-    clip_fraction: float = Field(0.3, ge=0, le=1)
+    head_dim: int = Field(32, ge=8)

@@ -1,1 +1,1 @@
-"""The embedded world: a small procedural universe of named objects whose geometry, colour and motion are known exactly."""
+"""The embedded world: a small procedural universe whose geometry, colours and motions are known exactly."""

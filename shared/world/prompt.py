@@ -1,4 +1,4 @@
-"""What a world prompt says: one or two coloured objects, perhaps a relation, a motion and a view; words to meaning and back."""
+"""What a world prompt says: one or two coloured objects, perhaps a relation, a motion, a view; both ways."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from shared.errors import InputError
 
 COLOUR_NAMES = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "white", "black")
 OBJECT_NAMES = (
-    ("sphere", "cube", "cylinder", "cone", "torus", "capsule", "mushroom", "tree", "lamp", "bowl", "table", "rocket")
-    + ("chair", "mug", "house", "car", "snowman", "duck", "arrow", "plane", "robot", "fish", "boat", "teapot")
+    "sphere", "cube", "cylinder", "cone", "torus", "capsule", "mushroom", "tree", "lamp", "bowl", "table", "rocket",
+    "chair", "mug", "house", "car", "snowman", "duck", "arrow", "plane", "robot", "fish", "boat", "teapot",
 )  # fmt: skip
 SYNONYMS = {"ball": "sphere", "box": "cube", "ring": "torus", "cup": "mug"}
 RELATIONS = ("on top of", "next to")
@@ -94,8 +94,7 @@ def is_held_out(c: Composition) -> bool:
     """
     if _pair_held_out(c.obj, c.colour):
         return True
-    if c.relation:
-        assert c.other and c.other_colour
+    if c.other and c.other_colour:
         key = f"{c.colour} {c.obj} {c.relation} {c.other_colour} {c.other}"
         return _pair_held_out(c.other, c.other_colour) or hashlib.sha256(key.encode()).digest()[0] % 10 == 0
     if c.motion:

@@ -26,7 +26,7 @@ HIT = 2e-3
 
 @dataclass(frozen=True)
 class Picture:
-    """pixels: uint8; mask: where an object covers at least half of the pixel."""
+    """pixels: uint8; mask: where the ray through the pixel's centre meets an object."""
 
     pixels: UInt8[Tensor, "n h w 3"]
     mask: Bool[Tensor, "n h w"]
@@ -69,7 +69,7 @@ def _composite(colour: Tensor, mask: Tensor, rays: Tensor, layer: _Layer, found:
             nearest[other_rays[solid]] = torch.minimum(nearest[other_rays[solid]], other.depth[solid])
     coverage = torch.where(layer.depth < nearest[rays], layer.coverage, torch.zeros_like(layer.coverage))[:, None]
     colour[rays] = colour[rays] * (1 - coverage) + layer.colour * coverage
-    mask[rays] |= coverage[:, 0] >= 0.5
+    mask[rays] |= coverage[:, 0] >= 1
 
 
 def _by_object(frames: Sequence[Frame]) -> dict[str, list[tuple[int, Instance]]]:

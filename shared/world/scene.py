@@ -37,7 +37,7 @@ class Instance:
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture to take: instances, camera direction (degrees), light direction (towards the light), background grey."""
+    """One picture to take: instances, camera direction (degrees), unit vector towards the light, background grey."""
 
     instances: tuple[Instance, ...]
     azimuth: float
@@ -55,9 +55,8 @@ def arrange(c: Composition) -> tuple[Instance, ...]:
     With a relation, both objects are scaled alike, so that the pair just fills the ball, and touch each other
     ("on top of": the first stands on the second; "next to": the first is on the left in the front view).
     """
-    if c.relation is None:
+    if c.other is None or c.other_colour is None:
         return (Instance(c.obj, c.colour),)
-    assert c.other and c.other_colour
     first, second = objects_by_name()[c.obj], objects_by_name()[c.other]
     if c.relation == "on top of":
         height = first.ceiling - first.floor + second.ceiling - second.floor
@@ -78,7 +77,7 @@ def arrange(c: Composition) -> tuple[Instance, ...]:
 
 
 def random_still(c: Composition, rng: np.random.Generator) -> Frame:
-    """A picture of a composition. Without a view word any azimuth will do; pairs side by side are seen from near the front."""
+    """A picture of a composition. Without a view word any azimuth will do, but for things side by side."""
     turn = {"front view": 0.0, "side view": 90.0 * rng.choice([-1, 1]), "back view": 180.0}
     if c.view in turn:
         azimuth, elevation = turn[c.view] + rng.uniform(-35, 35), rng.uniform(3, 38)

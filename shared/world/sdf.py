@@ -103,7 +103,7 @@ def capsule(start: Sequence[float], end: Sequence[float], radius: float) -> Sdf:
 
 
 def prism_roof(half_width: float, height: float, half_depth: float, centre: Sequence[float] = (0, 0, 0)) -> Sdf:
-    """A gable roof: a triangle of base 2*half_width and `height` in x-y, extruded by half_depth along z; base at y=0."""
+    """A gable roof: a triangle of base 2 half_width and `height` in x-y, extruded by half_depth; base at y = 0."""
     c = torch.tensor(centre, dtype=torch.float32)
     norm = math.hypot(half_width, height)
     nx, ny = height / norm, half_width / norm

@@ -1,0 +1,153 @@
+"""Stage 3: an image encoder that agrees with the text encoder (CLIP; Radford et al. 2021, figure 3).
+
+I, T    features of pictures and captions, unit length, "b d"; the logit of a pair is exp(s) I . T, s learned.
+d       the text transformer's width: its pooled features are taken as they are, so it needs no projection of its own.
+
+The text transformer was trained with the image model and stays frozen; only the image tower and s learn. Pictures that
+share a caption are each other's positives, so they are left out of the negatives.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from shared.errors import ModelError
+from shared.training.data import draw_pictures, find_folders, load_media
+from shared.training.loop import Checkpoint, Ema, TrainState, half_copy, learning_rate
+from shared.training.recipe import TextTrainRecipe
+
+LARGEST_LOGIT_SCALE = math.log(100)  # Radford et al. 2021, section 2.5
+
+
+class ImageTower(nn.Module):
+    """The image encoder and s."""
+
+    def __init__(self, encoder: CLIPVisionModelWithProjection) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def forward(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
+        """Unit features of pictures in [-1, 1]."""
+        return F.normalize(self.encoder(pixels).image_embeds.float(), dim=-1)
+
+
+def build(recipe: TextTrainRecipe, image_size: int, embedding: int) -> CLIPVisionModelWithProjection:
+    config = CLIPVisionConfig(
+        image_size=image_size,
+        patch_size=recipe.patch_size,
+        hidden_size=recipe.image_width,
+        intermediate_size=4 * recipe.image_width,
+        num_hidden_layers=recipe.image_layers,
+        num_attention_heads=max(1, recipe.image_width // recipe.head_dim),
+        projection_dim=embedding,
+    )
+    return CLIPVisionModelWithProjection(config)
+
+
+@torch.no_grad()
+def encode_captions(tokenizer: CLIPTokenizer, text: CLIPTextModel, captions: list[str]) -> Float[Tensor, "b d"]:
+    """Unit features of captions: the text transformer's state at the end token."""
+    limit = min(tokenizer.model_max_length, text.config.max_position_embeddings)
+    ids = tokenizer(captions, padding="max_length", max_length=limit, truncation=True, return_tensors="pt").input_ids
+    return F.normalize(text(ids).pooler_output.float(), dim=-1)
+
+
+def contrastive_loss(
+    images: Float[Tensor, "b d"], texts: Float[Tensor, "b d"], captions: list[str], logit_scale: Float[Tensor, ""]
+) -> Float[Tensor, ""]:
+    """Symmetric cross-entropy of telling each picture's caption from the batch's others, and each caption's picture.
+
+    Pairs whose captions are equal, the diagonal aside, count neither for nor against.
+    """
+    logits = logit_scale.exp() * images @ texts.T
+    numbers = {caption: number for number, caption in enumerate(captions)}
+    meaning = torch.tensor([numbers[caption] for caption in captions], device=images.device)
+    same = (meaning[:, None] == meaning[None]) & ~torch.eye(len(captions), dtype=torch.bool, device=images.device)
+    logits = logits.masked_fill(same, -torch.inf)
+    target = torch.arange(len(captions), device=images.device)
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+def train(recipe: TextTrainRecipe, data: Path, out: Path, resume: bool = False) -> Iterator[TrainState]:
+    """Trains on all pictures below `data` against `out/text_encoder`; at the end `out/image_encoder` is there."""
+    torch.manual_seed(recipe.seed)
+    if not (out / "text_encoder").is_dir():
+        raise ModelError(
+            "text training", expected=f"a text encoder in {out}/text_encoder", got="none", hint="Train images first."
+        )
+    tokenizer = CLIPTokenizer.from_pretrained(out / "tokenizer")
+    text = CLIPTextModel.from_pretrained(out / "text_encoder", dtype=torch.float32).eval().requires_grad_(False)
+    folders = [load_media(folder, size=recipe.size) for folder in find_folders(data)]
+    tower = ImageTower(build(recipe, folders[0].pixels.shape[2], text.config.hidden_size)).train()
+    optimizer = torch.optim.AdamW(tower.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    ema = Ema(tower.parameters(), recipe.ema_decay)
+    checkpoint = Checkpoint(
+        out / "text.pt",
+        {"tower": tower, "ema": ema, "optimizer": optimizer},
+        every_seconds=60 * recipe.checkpoint_minutes,
+    )
+    if resume:
+        checkpoint.restore()
+    for step in range(checkpoint.step, recipe.steps):
+        generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+        pixels, captions = draw_pictures(folders, recipe.batch_size, recipe.clip_fraction, generator)
+        texts = encode_captions(tokenizer, text, captions)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, recipe.steps, recipe.learning_rate, warmup=recipe.warmup_steps)
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
+            images = tower(pixels)
+        loss = contrastive_loss(images, texts, captions, tower.logit_scale)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
+        optimizer.step()
+        with torch.no_grad():
+            tower.logit_scale.clamp_(max=LARGEST_LOGIT_SCALE)
+            right = (images @ texts.T).argmax(dim=1)
+        ema.update(step)
+        checkpoint.save_if_due(step + 1, last=step + 1 == recipe.steps)
+        found = sum(captions[i] == caption for i, caption in zip(right.tolist(), captions, strict=True))
+        yield TrainState(
+            step + 1,
+            recipe.steps,
+            float(loss.detach()),
+            optimizer.param_groups[0]["lr"],
+            checkpoint.elapsed(),
+            {"retrieval": found / len(captions)},
+        )
+    ema.copy_to()
+    save_image_encoder(out / "image_encoder", tower.encoder.eval())
+
+
+def save_image_encoder(folder: Path, encoder: CLIPVisionModelWithProjection) -> None:
+    """The tower in half precision, as transformers loads it, with the preprocessing that it was trained with."""
+    half_copy(encoder).save_pretrained(folder)
+    # transformers loads in the dtype that the config names: stored small, computed with in single precision.
+    config = folder / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "dtype": "float32"}, indent=2) + "\n")
+    size = encoder.config.image_size
+    preprocessing = {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_convert_rgb": True,
+        "do_resize": True,
+        "size": {"shortest_edge": size},
+        "resample": 3,
+        "do_center_crop": True,
+        "crop_size": {"height": size, "width": size},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessing, indent=2) + "\n")

@@ -1,0 +1,61 @@
+"""The autoencoder stage: it learns, and a stopped training goes on as if it had never stopped."""
+
+import pytest
+import torch
+from diffusers import AutoencoderTiny
+
+from shared.codec import Codec
+from shared.training.autoencoder import train
+from shared.training.data import draw_pictures, find_folders, load_media
+from shared.training.recipe import AutoencoderTrainRecipe
+
+TINY = {
+    "size": 32,
+    "steps": 6,
+    "batch_size": 4,
+    "channels": 8,
+    "encoder_blocks": (0, 1, 1),
+    "decoder_blocks": (1, 1, 1),
+    "warmup_steps": 2,
+    "checkpoint_minutes": 1e-9,
+    "ema_decay": 0.5,
+}
+
+
+def weights(folder):
+    return AutoencoderTiny.from_pretrained(folder / "vae").state_dict()
+
+
+def test_a_resumed_training_is_bit_for_bit_the_uninterrupted_one(data, tmp_path):
+    recipe = AutoencoderTrainRecipe(**TINY)
+    whole = list(train(recipe, data, tmp_path / "whole"))
+    first = train(recipe, data, tmp_path / "parts")
+    for _ in range(3):
+        next(first)
+    first.close()
+    rest = list(train(recipe, data, tmp_path / "parts", resume=True))
+    assert [s.step for s in rest] == [4, 5, 6]
+    assert [s.loss for s in rest] == [s.loss for s in whole[3:]]
+    assert [s.lr for s in rest] == [s.lr for s in whole[3:]]
+    assert rest[0].seconds > whole[0].seconds  # the clock goes on too
+    a, b = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_it_learns_and_the_scaling_factor_makes_latents_of_unit_deviation(data, tmp_path):
+    recipe = AutoencoderTrainRecipe(**{**TINY, "steps": 60, "learning_rate": 3e-3, "precision": "fp32"})
+    losses = [state.loss for state in train(recipe, data, tmp_path)]
+    assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
+    codec = Codec(AutoencoderTiny.from_pretrained(tmp_path / "vae").eval())
+    folders = [load_media(f, size=32) for f in find_folders(data)]
+    pixels, _ = draw_pictures(folders, 64, 0.3, torch.Generator().manual_seed(9))
+    with torch.no_grad():
+        assert float(codec.encode(pixels).std()) == pytest.approx(1, abs=0.15)
+
+
+def test_another_seed_is_another_model(data, tmp_path):
+    for seed in (0, 1):
+        list(train(AutoencoderTrainRecipe(**{**TINY, "steps": 1, "seed": seed}), data, tmp_path / str(seed)))
+    a, b = weights(tmp_path / "0"), weights(tmp_path / "1")
+    assert any(not torch.equal(a[k], b[k]) for k in a)

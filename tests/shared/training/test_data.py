@@ -1,0 +1,154 @@
+"""Data folders: what is read is what is there, and wrong ones are named."""
+
+import json
+import os
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from shared.codec import Codec
+from shared.errors import InputError
+from shared.media import write_clip, write_image
+from shared.training.data import (
+    draw_frames,
+    draw_pictures,
+    find_folders,
+    load_latents,
+    load_media,
+    read_captions,
+    to_model_range,
+)
+from tests.tiny import tiny_vae
+from tests.tolerances import close
+
+RNG = np.random.default_rng(0)
+
+
+def write_folder(folder, pictures, caption="a picture"):
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for index, picture in enumerate(pictures):
+        name = f"{index}.png" if picture.ndim == 3 else f"{index}.mp4"
+        write_image(folder / name, picture) if picture.ndim == 3 else write_clip(folder / name, picture, 8)
+        lines.append(json.dumps({"file": name, "caption": f"{caption} {index}"}))
+    (folder / "captions.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def noise(*shape):
+    return RNG.integers(0, 256, (*shape, 3), dtype=np.uint8)
+
+
+def test_pictures_are_read_as_they_are(tmp_path):
+    pictures = [noise(64, 64) for _ in range(3)]
+    media = load_media(write_folder(tmp_path, pictures))
+    assert (media.pixels[:, 0] == np.stack(pictures)).all()
+    assert media.captions == ["a picture 0", "a picture 1", "a picture 2"]
+    assert media.frames == 1
+
+
+def test_other_sizes_are_cut_to_the_middle_square_and_resized(tmp_path):
+    wide = np.zeros((40, 100, 3), np.uint8)
+    wide[:, 30:70] = (10, 200, 30)  # the middle square
+    media = load_media(write_folder(tmp_path, [wide]), size=32)
+    assert (np.abs(media.pixels[0, 0].astype(int) - (10, 200, 30)) <= 1).all()
+    picture = noise(50, 50)
+    media = load_media(write_folder(tmp_path / "b", [picture]), size=20)
+    expected = np.asarray(Image.fromarray(picture).resize((20, 20), Image.Resampling.LANCZOS))
+    assert (media.pixels[0, 0] == expected).all()
+
+
+def test_clips_are_resampled_evenly_in_time(tmp_path):
+    levels = np.linspace(20, 230, 31).astype(np.uint8)
+    clip = np.broadcast_to(levels[:, None, None, None], (31, 64, 64, 3)).copy()
+    media = load_media(write_folder(tmp_path, [clip]), frames=16)
+    seen = media.pixels[0].mean((1, 2, 3))
+    assert np.abs(seen - levels[::2]).max() < 4
+
+
+def test_the_cache_is_used_until_captions_change(tmp_path):
+    write_folder(tmp_path, [noise(64, 64)])
+    load_media(tmp_path)
+    write_image(tmp_path / "0.png", noise(64, 64))
+    cached = load_media(tmp_path).pixels[0, 0].copy()
+    later = os.stat(tmp_path / "pixels.npy").st_mtime + 10
+    os.utime(tmp_path / "captions.jsonl", (later, later))
+    assert (load_media(tmp_path).pixels[0, 0] != cached).any()
+
+
+def test_folders_are_found(tmp_path):
+    for name in ("b", "a"):
+        write_folder(tmp_path / name, [noise(8, 8)])
+    assert find_folders(tmp_path) == [tmp_path / "a", tmp_path / "b"]
+    assert find_folders(tmp_path / "a") == [tmp_path / "a"]
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputError, match=r"captions\.jsonl"):
+        find_folders(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "at least one line"),
+        ('{"file": "a.png", "caption": "x"}\nnot json\n', "line 2"),
+        ('{"file": "a.png"}\n', "line 1"),
+        ("[1]\n", "line 1"),
+    ],
+)
+def test_bad_captions_are_named(tmp_path, text, message):
+    (tmp_path / "captions.jsonl").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_captions(tmp_path)
+
+
+def test_a_mix_and_a_stale_cache_are_input_errors(tmp_path):
+    write_folder(tmp_path / "mix", [noise(64, 64), noise(4, 64, 64)])
+    with pytest.raises(InputError, match="Use two folders"):
+        load_media(tmp_path / "mix")
+    write_folder(tmp_path / "stale", [noise(64, 64)])
+    load_media(tmp_path / "stale")
+    with pytest.raises(InputError, match="Delete the file"):
+        load_media(tmp_path / "stale", size=32)
+
+
+def test_model_range():
+    pixels = np.array([[[[0, 51, 255]]]], np.uint8)
+    torch.testing.assert_close(to_model_range(pixels), torch.tensor([-1.0, -0.6, 1.0]).view(1, 3, 1, 1))
+
+
+def test_draws_have_the_wanted_share_of_clips_and_cover_all(data):
+    folders = [load_media(f, size=32) for f in find_folders(data)]
+    assert [f.frames for f in folders] == [16, 1]
+    drawn = draw_frames(folders, 4000, 0.25, torch.Generator().manual_seed(0))
+    counts = Counter(folder for folder, _, _ in drawn)
+    assert counts[0] / 4000 == pytest.approx(0.25, abs=0.03)
+    assert {s for f, s, _ in drawn if f == 1} == set(range(12))
+    assert {(s, t) for f, s, t in drawn if f == 0} == {(s, t) for s in range(3) for t in range(16)}
+    assert {f for f, _, _ in draw_frames(folders[1:], 50, 0.25, torch.Generator().manual_seed(0))} == {0}
+    assert drawn == draw_frames(folders, 4000, 0.25, torch.Generator().manual_seed(0))
+
+
+def test_drawn_pictures_are_the_ones_drawn(data):
+    folders = [load_media(f, size=32) for f in find_folders(data)]
+    pixels, captions = draw_pictures(folders, 9, 0.5, torch.Generator().manual_seed(3))
+    drawn = draw_frames(folders, 9, 0.5, torch.Generator().manual_seed(3))
+    for picture, caption, (f, s, t) in zip(pixels, captions, drawn, strict=True):
+        assert torch.equal(picture, to_model_range(folders[f].pixels[s, t].copy()))
+        assert caption == folders[f].captions[s]
+
+
+def test_latents_are_the_codecs_and_cached_for_it(data):
+    codec = Codec(tiny_vae())
+    media = load_media(data / "clips", size=32)
+    latents = load_latents(media, codec, batch=7)
+    assert latents.dtype == torch.float16
+    expected = codec.encode(to_model_range(media.pixels[2, 5][None].copy())).detach()[0]
+    torch.testing.assert_close(latents[2, 5].float(), expected, **close(torch.float16))
+    caches = set(media.path.glob("latents-*.safetensors"))
+    assert len(caches) == 1
+    assert torch.equal(load_latents(media, codec), latents)
+    load_latents(media, Codec(tiny_vae(seed=1)))
+    assert len(set(media.path.glob("latents-*.safetensors"))) == 2

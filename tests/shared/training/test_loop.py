@@ -1,0 +1,92 @@
+"""Learning rate, averaged weights and checkpoints."""
+
+import pytest
+import torch
+from torch import nn
+
+from shared.errors import InputError
+from shared.training.loop import Checkpoint, Ema, half_copy, learning_rate
+from tests.tolerances import close
+
+
+def test_learning_rate_rises_stays_and_falls_to_nothing():
+    rates = [learning_rate(s, 100, 2.0, warmup=10) for s in range(100)]
+    assert rates[:10] == pytest.approx([0.2 * (s + 1) for s in range(10)])
+    assert rates[10:51] == [2.0] * 41
+    assert rates[51:] == pytest.approx([2.0 * (100 - s) / 50 for s in range(51, 100)])
+    assert learning_rate(100, 100, 2.0, warmup=10) == 0
+
+
+def test_average_equals_a_loop():
+    layer = nn.Linear(3, 2)
+    ema = Ema(layer.parameters(), 0.9)
+    expected = [p.detach().clone().double() for p in layer.parameters()]
+    generator = torch.Generator().manual_seed(0)
+    for step in range(30):
+        with torch.no_grad():
+            for p in layer.parameters():
+                p.add_(torch.randn(p.shape, generator=generator))
+        ema.update(step)
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = [
+            decay * e + (1 - decay) * p.detach().double() for e, p in zip(expected, layer.parameters(), strict=True)
+        ]
+    ema.copy_to()
+    for p, e in zip(layer.parameters(), expected, strict=True):
+        torch.testing.assert_close(p.detach(), e.float(), **close(torch.float32))
+
+
+def test_average_survives_its_state():
+    layer = nn.Linear(3, 2)
+    ema = Ema(layer.parameters(), 0.9)
+    ema.update(0)
+    other = Ema(nn.Linear(3, 2).parameters(), 0.9)
+    other.load_state_dict(ema.state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(ema.average, other.average, strict=True))
+
+
+def parts():
+    model = nn.Linear(2, 2)
+    return {"model": model, "optimizer": torch.optim.AdamW(model.parameters())}
+
+
+def test_checkpoint_holds_weights_step_clock_and_noise(tmp_path):
+    mine = parts()
+    checkpoint = Checkpoint(tmp_path / "deep" / "a.pt", mine, every_seconds=0)
+    mine["model"](torch.ones(1, 2)).sum().backward()
+    mine["optimizer"].step()
+    checkpoint.seconds = 100.0
+    checkpoint.save_if_due(7)
+    drawn = torch.randn(3)
+    theirs = parts()
+    restored = Checkpoint(tmp_path / "deep" / "a.pt", theirs)
+    torch.randn(5)
+    restored.restore()
+    assert restored.step == 7
+    assert 100 <= restored.elapsed() < 200
+    assert torch.equal(torch.randn(3), drawn)
+    for a, b in zip(mine["model"].parameters(), theirs["model"].parameters(), strict=True):
+        assert torch.equal(a, b)
+    states = [p["optimizer"].state_dict()["state"] for p in (mine, theirs)]
+    assert torch.equal(states[0][0]["exp_avg"], states[1][0]["exp_avg"])
+
+
+def test_checkpoint_is_written_when_due_and_at_the_end(tmp_path):
+    path = tmp_path / "a.pt"
+    checkpoint = Checkpoint(path, parts(), every_seconds=1000)
+    checkpoint.save_if_due(1)
+    assert not path.exists()
+    checkpoint.save_if_due(2, last=True)
+    assert torch.load(path, weights_only=True)["step"] == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["a.pt"]
+
+
+def test_nothing_to_resume_from_is_an_input_error(tmp_path):
+    with pytest.raises(InputError, match="Start without --resume"):
+        Checkpoint(tmp_path / "a.pt", parts()).restore()
+
+
+def test_half_copy_leaves_the_original():
+    layer = nn.Linear(2, 2)
+    assert half_copy(layer).weight.dtype == torch.float16
+    assert layer.weight.dtype == torch.float32
