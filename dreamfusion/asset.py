@@ -11,10 +11,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import trimesh
-from jaxtyping import Float, UInt8
 
+from dreamfusion.colour import mesh_colours, to_display, to_linear, with_colours
 from dreamfusion.distill import Scene
 from dreamfusion.mesher import choose_threshold, extract_mesh, silhouette_views
 from dreamfusion.recipe import AssetRecipe
@@ -75,31 +74,18 @@ def write_asset(path: str | os.PathLike[str], mesh: trimesh.Trimesh, record: Run
 
 def load_asset(path: str | os.PathLike[str]) -> trimesh.Trimesh:
     """A mesh as `export_asset` made it, with display-referred vertex colours, from any of ASSET_SUFFIXES."""
-    path = Path(path)
-    mesh = trimesh.load(path, force="mesh", process=False)
-    if path.suffix.lower() == ".glb":
-        colours = np.array(mesh.visual.vertex_colors)
-        colours[:, :3] = to_display(colours[:, :3] / 255.0)
-        mesh.visual = trimesh.visual.ColorVisuals(mesh, vertex_colors=colours)
+    mesh = trimesh.load_mesh(path, process=False)
+    assert isinstance(mesh, trimesh.Trimesh), "several meshes in one file"
+    if Path(path).suffix.lower() == ".glb":
+        colours = mesh_colours(mesh)
+        colours[:, :3] = to_display(colours[:, :3])
+        mesh = with_colours(mesh, colours)
     return mesh
 
 
-def to_linear(display: Float[np.ndarray, ...]) -> UInt8[np.ndarray, ...]:
-    """Linear light, 0 to 255, of display-referred (sRGB) values in [0, 1] (IEC 61966-2-1)."""
-    linear = np.where(display <= 0.04045, display / 12.92, ((display + 0.055) / 1.055) ** 2.4)
-    return np.round(linear * 255).astype(np.uint8)
-
-
-def to_display(linear: Float[np.ndarray, ...]) -> UInt8[np.ndarray, ...]:
-    """Display-referred (sRGB) values, 0 to 255, of linear light in [0, 1]; the inverse of `to_linear`."""
-    display = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.round(display * 255).astype(np.uint8)
-
-
 def _glb(mesh: trimesh.Trimesh) -> bytes:
-    colours = np.array(mesh.visual.vertex_colors)
-    colours[:, :3] = to_linear(colours[:, :3] / 255.0)
-    linear = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_normals=mesh.vertex_normals, process=False)
-    linear.visual = trimesh.visual.ColorVisuals(linear, vertex_colors=colours)
-    scene = trimesh.Scene({"asset": linear})
+    colours = mesh_colours(mesh)
+    colours[:, :3] = to_linear(colours[:, :3])
+    scene = trimesh.Scene()
+    scene.add_geometry(with_colours(mesh, colours), node_name="asset", geom_name="asset")
     return trimesh.exchange.gltf.export_glb(scene, include_normals=True)

@@ -24,9 +24,3 @@ def orientation_terms(
     through them. (Ref-NeRF, equation 11, has the gradient in the weights too.)
     """
     return weights.detach() * (normals * directions).sum(dim=-1).clamp(min=0).square()
-
-
-def binary_loss(opacity: Float[Tensor, " rays"]) -> Float[Tensor, ""]:
-    """mean entropy of opacity, in nats: each ray is to hit or to miss."""
-    p = opacity.clamp(1e-4, 1 - 1e-4)
-    return -(p * p.log() + (1 - p) * (1 - p).log()).mean()

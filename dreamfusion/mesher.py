@@ -4,8 +4,9 @@ tau*  the threshold: the surface is where the density crosses it. It is chosen, 
       agree best with the rendered ones.
 n     cells of the sampling grid along an edge; the mesh's vertices lie on lines between cell centres.
 
-The steps: sample the density, choose tau*, drop floaters and fill cavities, marching cubes, smooth and simplify,
-colour. Watertight always: the grid is padded with emptiness, and no sample equals tau*.
+The steps: choose tau*, sample the density, drop floaters and fill cavities, marching cubes, move the vertices onto the
+field's own surface, smooth and simplify, colour. Watertight always: the grid is padded with emptiness, and no sample
+equals tau*.
 """
 
 from __future__ import annotations
@@ -21,14 +22,17 @@ from einops import rearrange
 from jaxtyping import Bool, Float, UInt8
 from scipy import ndimage
 from skimage.measure import marching_cubes
+from torch import Tensor
+from torch.nn import functional
 
+from dreamfusion.colour import with_colours
 from dreamfusion.field import Field, device_of
 from dreamfusion.occupancy import cell_densities
 from dreamfusion.views import Views, direction, make_views
 from dreamfusion.volume import composite_weights, render_rays, sample_depths
 from shared.errors import KinoformError
 
-LOG_RANGE = math.log(30.0)  # log densities are cut off this far from tau*, so that interpolation sees a slope
+LOG_RANGE = math.log(30.0)  # log densities are cut off this far from tau*
 FLOATER_SHARE = 0.05  # parts with less of the largest part's volume are floaters
 CLOSEST = 1e-3  # how near to tau* (in log density) a sample may come: keeps triangles from collapsing
 
@@ -103,22 +107,20 @@ def extract_mesh(
     cells = cell_densities(field, resolution).double().cpu().numpy()
     levels = log_levels(cells, threshold, _outside_ball(resolution))
     mesh = surface(levels, 2 * field.radius / resolution, field.radius)
+    mesh.vertices = refined(field, threshold, mesh.vertices, resolution)
+    mesh = without_crumbs(mesh)
     assert mesh.is_watertight, "marching cubes left the surface open"
     if smoothing:
         trimesh.smoothing.filter_taubin(mesh, lamb=0.5, nu=0.53, iterations=smoothing)
     if faces and len(mesh.faces) > faces:
         mesh = simplified(mesh, faces)
-    mesh.visual = trimesh.visual.ColorVisuals(mesh, vertex_colors=vertex_colours(field, mesh))
-    return mesh
+    return with_colours(mesh, vertex_colours(field, mesh))
 
 
 def log_levels(
     density: Float[np.ndarray, "n n n"], threshold: float, empty: Bool[np.ndarray, "n n n"] | None = None
 ) -> Float[np.ndarray, "n n n"]:
-    """log(density / threshold), positive inside, without floaters and cavities; `empty` cells are outside.
-
-    In the logarithm, the flanks of the density are nearly straight, which is what interpolation between cells assumes.
-    """
+    """log(density / threshold), positive inside, without floaters and cavities; `empty` cells are outside."""
     density = density if empty is None else np.where(empty, 0.0, density)
     inside = density > threshold
     if not inside.any():
@@ -143,7 +145,36 @@ def surface(levels: Float[np.ndarray, "n n n"], cell: float, radius: float) -> t
     mesh = trimesh.Trimesh((vertices - 0.5) * cell - radius, faces, process=False)
     if mesh.volume < 0:
         mesh.invert()
-    return without_crumbs(mesh)
+    return mesh
+
+
+@torch.no_grad()
+def refined(
+    field: Field, threshold: float, vertices: Float[np.ndarray, "v 3"], resolution: int, halvings: int = 10
+) -> Float[np.ndarray, "v 3"]:
+    """Vertices of `surface`, each moved along its grid line to where the field itself crosses the threshold.
+
+    Interpolation between cell centres assumes a shape for the density's flank; bisection does not. A vertex between two
+    cells on the same side (the wall of a floater that was dropped, or of the ball) stays where it is.
+    """
+    cell = 2 * field.radius / resolution
+    index = (torch.as_tensor(vertices.copy(), device=device_of(field)) + field.radius) / cell - 0.5
+    axis = (index - index.round()).abs().argmax(dim=1)
+    along = functional.one_hot(axis, 3).bool()
+    low = torch.where(along, index.floor(), index.round())
+    high = torch.where(along, index.floor() + 1, low)
+
+    def inside(place: Tensor) -> Tensor:
+        return field.density(((place + 0.5) * cell - field.radius).float()) > threshold
+
+    starts_inside = inside(low)
+    crosses = starts_inside != inside(high)
+    for _ in range(halvings):
+        middle = (low + high) / 2
+        same = (inside(middle) == starts_inside)[:, None]
+        low, high = torch.where(same, middle, low), torch.where(same, high, middle)
+    moved = torch.where(crosses[:, None], (low + high) / 2, index)
+    return ((moved + 0.5) * cell - field.radius).cpu().numpy()
 
 
 def without_crumbs(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
@@ -153,7 +184,12 @@ def without_crumbs(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
     pieces = mesh.split(only_watertight=False)
     largest = max(piece.volume for piece in pieces)
     kept = [piece for piece in pieces if piece.volume >= FLOATER_SHARE * largest]
-    return mesh if len(kept) == len(pieces) else trimesh.util.concatenate(kept)
+    if len(kept) == len(pieces):
+        return mesh
+    offsets = np.cumsum([0, *(len(piece.vertices) for piece in kept[:-1])])
+    vertices = np.concatenate([piece.vertices for piece in kept])
+    faces = np.concatenate([piece.faces + offset for piece, offset in zip(kept, offsets, strict=True)])
+    return trimesh.Trimesh(vertices, faces, process=False)
 
 
 def simplified(mesh: trimesh.Trimesh, faces: int) -> trimesh.Trimesh:

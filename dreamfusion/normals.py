@@ -1,7 +1,7 @@
-"""Surface normals of a density field, n = -grad tau / |grad tau| (DreamFusion, section 3.1), with gradients to the field.
+"""Unit normals of a density field, n = -grad tau / |grad tau| (DreamFusion, section 3.1), with gradients to the field.
 
 Both ways are differentiable with respect to the field's parameters. `autograd_normals` is the reference; it needs a
-field that can be differentiated twice, which torch's grid_sample cannot. `normals` uses four evaluations instead.
+field that can be differentiated twice, which torch's grid_sample cannot. `normals` uses six evaluations instead.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ def autograd_normals(field: Field, points: Float[Tensor, "p 3"]) -> Float[Tensor
 
 
 def normals(field: Field, points: Float[Tensor, "p 3"], step: float) -> Float[Tensor, "p 3"]:
-    """Unit normals by finite differences over `step` world units; zero where the density is constant.
+    """Unit normals by central differences over `step` world units each way; zero where the density is constant.
 
-    The four corners k_i of a tetrahedron satisfy sum k_i = 0 and sum k_i k_i^T = 4 I, so sum_i k_i tau(mu + h k_i) is
-    4 h grad tau up to second order.
+    (tau(mu + h e_k) - tau(mu - h e_k)) is 2 h d tau / d mu_k up to third order. The usual four evaluations on a
+    tetrahedron err in first order, to the same side everywhere, which shows in shading.
     """
-    corners = points.new_tensor([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
-    around = (points[:, None] + step * corners).reshape(-1, 3)
-    density = field.density(around).view(-1, 4)
-    return -functional.normalize(density @ corners, dim=-1)
+    offsets = step * torch.eye(3, dtype=points.dtype, device=points.device)
+    around = torch.stack([points[:, None] + offsets, points[:, None] - offsets])
+    above, below = field.density(around.reshape(-1, 3)).view(2, -1, 3)
+    return -functional.normalize(above - below, dim=-1)

@@ -41,7 +41,7 @@ def mesh_report(
     mesh: trimesh.Trimesh, *, threshold: float | None = None, silhouette_iou: float | None = None
 ) -> MeshReport:
     """Measures a mesh."""
-    lowest, highest = (tuple(float(v) for v in corner) for corner in mesh.bounds)
+    lowest, highest = mesh.bounds.tolist()
     return MeshReport(
         watertight=bool(mesh.is_watertight),
         outward=bool(mesh.is_winding_consistent and mesh.volume > 0),
@@ -50,8 +50,8 @@ def mesh_report(
         faces=len(mesh.faces),
         volume=float(mesh.volume),
         area=float(mesh.area),
-        lowest=lowest,
-        highest=highest,
+        lowest=tuple(lowest),
+        highest=tuple(highest),
         threshold=threshold,
         silhouette_iou=silhouette_iou,
     )

@@ -29,6 +29,7 @@ def shade(
     """The colour that leaves each point. `normal` and `light` (unit, towards the light) are needed unless "albedo"."""
     if shading == "albedo":
         return albedo
-    assert normal is not None and light is not None, f"{shading} shading without normals or light"
+    assert normal is not None, f"{shading} shading without normals"
+    assert light is not None, f"{shading} shading without light"
     received = AMBIENT + DIFFUSE * (normal * light).sum(dim=-1, keepdim=True).clamp(min=0)
     return received.expand_as(albedo) if shading == "textureless" else albedo * received

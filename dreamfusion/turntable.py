@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+from dreamfusion.colour import mesh_colours
 from dreamfusion.raster import interpolate, rasterise
 from dreamfusion.shading import Shading, shade
 from dreamfusion.views import Views, around
@@ -40,7 +41,7 @@ def render_mesh(
     vertices = torch.tensor(np.asarray(mesh.vertices), dtype=torch.float32)
     faces = torch.tensor(np.asarray(mesh.faces), dtype=torch.int64)
     normals = torch.tensor(np.array(mesh.vertex_normals), dtype=torch.float32)
-    colours = torch.tensor(np.asarray(mesh.visual.vertex_colors)[:, :3], dtype=torch.float32) / 255
+    colours = torch.tensor(mesh_colours(mesh)[:, :3], dtype=torch.float32) / 255
     attributes = torch.cat([normals, colours], dim=-1)
     size = views.cameras.height * oversampling
     pictures = []

@@ -29,7 +29,7 @@ from dreamfusion.shading import Shading, shade
 
 @dataclass(frozen=True)
 class RayRender:
-    """colour: C, premultiplied. opacity: in [0, 1]. depth: sum_i w_i t_i, world units (divide by opacity for a surface).
+    """colour: C, premultiplied. opacity: in [0, 1]. depth: sum_i w_i t_i (over opacity, the depth of the surface).
     orientation: the ray's orientation penalty (zeros with albedo shading). queried: field evaluations, without normals.
     """
 

@@ -1,0 +1,44 @@
+import subprocess
+import sys
+
+import pytest
+
+from dreamfusion.recipe import AssetRecipe
+from shared.errors import InputError
+from shared.recipe import load_preset, preset_names
+
+
+def test_importing_the_recipe_imports_no_torch():
+    code = "import sys, dreamfusion.recipe; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", preset_names("asset"))
+def test_presets_are_complete_recipes(name):
+    """Every preset says every value except what a user gives: prompt, negative, model and seed."""
+    preset = load_preset("asset", name)
+    recipe = AssetRecipe.parse({"prompt": "a red cube", **preset})
+    assert set(recipe.resolved()) - set(preset) == {"prompt", "negative", "model", "seed"}
+
+
+def test_the_default_preset_is_the_default():
+    assert AssetRecipe.parse({"prompt": "a red cube", **load_preset("asset", "default")}) == AssetRecipe(
+        prompt="a red cube"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"prompt": ""}, "prompt: expected 1 to 2000 characters"),
+        ({"steps": 0}, "steps: expected a whole number from 1 to 100000, got 0"),
+        ({"step": 5}, "unknown key step"),
+        ({"t_min": 0.5}, "t_min must be less than t_max and t_max_final"),
+        ({"lambertian_probability": 0.8, "textureless_probability": 0.3}, "must sum to 1 at most"),
+        ({"background": "sky"}, "background: expected grey or network, got sky"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+    ],
+)
+def test_wrong_values_are_named(change, message):
+    with pytest.raises(InputError, match=message):
+        AssetRecipe.parse({"prompt": "a red cube", **change})
