@@ -15,23 +15,22 @@ import shutil
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from shared.errors import ModelError
 from shared.files import atomic_path
-from shared.model import resolve_model
+from shared.model import INDEX, read_index, resolve_model
+from shared.safe_weights import load_network, read_json
 from video.network import TemporalLayers
 
 COMPONENT = "temporal"
-INDEX = "model_index.json"
-WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
-def load_temporal(folder: str | Path, *, dtype: torch.dtype = torch.float32) -> TemporalLayers:
-    """The temporal layers of a model folder, on the CPU.
+def load_temporal(
+    folder: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> TemporalLayers:
+    """The temporal layers of a model folder, frozen.
 
-    Raises ModelError when there are none, or when their weights are truncated, not finite, or of another shape.
+    Raises ModelError when there are none, or when their weights are cut short, missing, misshapen or not finite.
     """
     place = Path(folder) / COMPONENT
     if not (place / "config.json").is_file():
@@ -41,16 +40,11 @@ def load_temporal(folder: str | Path, *, dtype: torch.dtype = torch.float32) -> 
             got="an image model",
             hint="Train one on clips: kinoform train video --data DIR --out DIR",
         )
+    config = read_json(place / "config.json")
     try:
-        layers = TemporalLayers.from_config(TemporalLayers.load_config(place))
-        weights = load_file(place / WEIGHTS)
-        layers.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-    except (OSError, SafetensorError, RuntimeError, TypeError, ValueError) as error:
-        raise ModelError(f"weights in {place}", expected="those of its config.json", got=str(error)) from error
-    broken = [name for name, tensor in weights.items() if not bool(tensor.isfinite().all())]
-    if broken:
-        raise ModelError(f"weights in {place}", expected="finite numbers", got=f"NaN or infinity in {broken[0]}")
-    return layers.to(dtype).eval()
+        return load_network(lambda: TemporalLayers.from_config(config), place, device=device, dtype=dtype)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{place / 'config.json'}", expected="that of TemporalLayers", got=str(error)) from error
 
 
 def add_temporal(folder: str | Path, layers: TemporalLayers) -> None:
@@ -61,7 +55,7 @@ def add_temporal(folder: str | Path, layers: TemporalLayers) -> None:
     layers.save_pretrained(new)
     shutil.rmtree(folder / COMPONENT, ignore_errors=True)
     new.rename(folder / COMPONENT)
-    index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    index = read_index(folder)
     index[COMPONENT] = [TemporalLayers.__module__, TemporalLayers.__name__]
     _write_index(folder, index)
 
@@ -74,9 +68,7 @@ def copy_model(source: str, out: Path, *, temporal: bool) -> None:
     if (out / INDEX).is_file():
         return
     folder = resolve_model(source)
-    if not (folder / INDEX).is_file():
-        raise ModelError("model to train on", expected=f"a diffusers folder with {INDEX}", got=str(folder))
-    index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    index = read_index(folder)
     if not temporal:
         index.pop(COMPONENT, None)
     for name, value in index.items():

@@ -1,7 +1,7 @@
 """Clips from prompts: load a video model, run the sampler, decode.
 
-x0 latents `b c t h w`; frames uint8 `t h w 3`. Clip i's noise is drawn from its recipe's seed alone, so a clip is the
-same alone and in a batch, up to rounding.
+x0 latents `b c t h w`; frames uint8 `t height width 3`. Clip i's noise is drawn from its recipe's seed alone, so a clip
+is the same alone and in a batch, up to rounding.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from torch import Tensor
 from shared.codec import Codec
 from shared.denoiser import Denoiser
 from shared.errors import InputError
-from shared.media import to_uint8
 from shared.model import ImageModel, load_image_model, resolve_model
+from shared.pixels import to_uint8
 from shared.sampling import sample
 from video.folder import load_temporal
 from video.network import VideoUNet
@@ -49,7 +49,7 @@ class ClipState:
     step: int
     total: int
     latents: Float[Tensor, "b c t h w"]
-    frames: UInt8[np.ndarray, "b t h w 3"] | None
+    frames: UInt8[np.ndarray, "b t height width 3"] | None
 
 
 def load_video_model(
@@ -59,7 +59,7 @@ def load_video_model(
 
     Raises ModelError: no such folder, no temporal layers in it, weights that are corrupt or do not fit.
     """
-    temporal = load_temporal(resolve_model(source), dtype=dtype).to(device)
+    temporal = load_temporal(resolve_model(source), device=device, dtype=dtype)
     image = load_image_model(source, device=device, dtype=dtype)
     return VideoModel(image, VideoUNet(image.unet, temporal).eval())
 
@@ -135,6 +135,6 @@ def sample_clips(
         yield ClipState(state.step, state.total, state.latents, decode_frames(codec, state.latents) if last else None)
 
 
-def decode_frames(codec: Codec, latents: Float[Tensor, "b c t h w"]) -> UInt8[np.ndarray, "b t h w 3"]:
+def decode_frames(codec: Codec, latents: Float[Tensor, "b c t h w"]) -> UInt8[np.ndarray, "b t height width 3"]:
     """The pixels of latents, eight bits a channel."""
     return to_uint8(rearrange(codec.decode(latents), "b c t h w -> b t c h w"))

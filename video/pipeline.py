@@ -13,6 +13,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from shared.attention import install_attention
 from shared.codec import Codec
 from shared.denoiser import Denoiser
 from shared.errors import InputError
@@ -25,9 +26,9 @@ from video.recipe import TRAINED_FRAMES
 
 @dataclass
 class VideoLDMPipelineOutput(BaseOutput):
-    """frames: uint8 "b t h w 3", or latents "b c t h w" with output_type "latent"."""
+    """frames: uint8 "b t height width 3", or latents "b c t h w" with output_type "latent"."""
 
-    frames: UInt8[np.ndarray, "b t h w 3"] | Float[Tensor, "b c t h w"]
+    frames: UInt8[np.ndarray, "b t height width 3"] | Float[Tensor, "b c t h w"]
 
 
 class VideoLDMPipeline(DiffusionPipeline):
@@ -51,6 +52,8 @@ class VideoLDMPipeline(DiffusionPipeline):
     ) -> None:
         super().__init__()
         VideoUNet(unet, temporal)  # raises ModelError when the two do not fit
+        for network in (unet, vae):
+            install_attention(network)
         self.register_modules(
             vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, temporal=temporal, scheduler=scheduler
         )
@@ -83,10 +86,10 @@ class VideoLDMPipeline(DiffusionPipeline):
             raise InputError("output_type", expected="np or latent", got=output_type)
         codec, text = Codec(self.vae), TextConditioner(self.tokenizer, self.text_encoder)
         own_size = self.unet.config["sample_size"] * codec.factor
-        prediction_type = self.scheduler.config["prediction_type"]
-        network = VideoUNet(self.unet, self.temporal)
+        schedule = NoiseSchedule.from_scheduler(self.scheduler)
+        prediction_type = "flow" if schedule.is_flow else self.scheduler.config["prediction_type"]
         states = sample_clips(
-            Denoiser(network, NoiseSchedule.from_scheduler(self.scheduler), prediction_type),
+            Denoiser(VideoUNet(self.unet, self.temporal), schedule, prediction_type),
             codec,
             self.scheduler,
             cond=text.encode(prompts),

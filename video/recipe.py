@@ -20,7 +20,7 @@ class ClipRecipe(Recipe):
     multiples of the codec's factor and of the network's strides.
     """
 
-    prompt: str = Field(min_length=1, max_length=2000, description="what to show, and how it moves")
+    prompt: str = Field(min_length=1, max_length=2000, pattern=r"\S", description="what to show, and how it moves")
     negative: str = Field("", max_length=2000, description="what to steer away from")
     model: str = Field("world", min_length=1, description="world, a model folder, a .safetensors file, or a hub id")
     frames: int = Field(TRAINED_FRAMES, ge=1, le=64, description="number of frames")
