@@ -1,0 +1,291 @@
+"""Image models: a diffusers folder, a single .safetensors file or a hub id, to the parts that Kinoform works with.
+
+Loading is strict (`shared.safe_weights`) and runs no code that comes with a model.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny, SchedulerMixin, UNet2DConditionModel
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from shared.attention import install_attention
+from shared.codec import Codec
+from shared.denoiser import Denoiser
+from shared.errors import ModelError
+from shared.safe_weights import PICKLES, check_finite, load_network, read_header, read_json, sha256, weight_files
+from shared.schedule import NoiseSchedule
+from shared.text import TextConditioner
+
+WORLD = Path(__file__).resolve().parent / "weights" / "world"
+INDEX = "model_index.json"
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+HUB_FILES = (INDEX, "*/*.json", "*/*.txt", "*/diffusion_pytorch_model*.safetensors", "*/model*.safetensors")
+
+UNETS = {"UNet2DConditionModel": UNet2DConditionModel}
+VAES = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
+TEXT_ENCODERS = {"CLIPTextModel": CLIPTextModel}
+TOKENIZERS = {"CLIPTokenizer": CLIPTokenizer, "CLIPTokenizerFast": CLIPTokenizer}
+
+
+@dataclass
+class ImageModel:
+    """A latent diffusion model of images.
+
+    name: what it was asked for by. path: where its files are. scheduler_config: of the scheduler it samples with.
+    """
+
+    name: str
+    path: Path
+    unet: UNet2DConditionModel
+    codec: Codec
+    text: TextConditioner
+    scheduler_class: type[SchedulerMixin]
+    scheduler_config: dict[str, Any]
+    schedule: NoiseSchedule
+    _hashes: dict[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """The UNet as a denoiser of latents "b c h w"."""
+        prediction_type = "flow" if self.schedule.is_flow else self.scheduler_config.get("prediction_type", "epsilon")
+        return Denoiser(self.unet, self.schedule, prediction_type)
+
+    @property
+    def default_size(self) -> int:
+        """Side in pixels of the pictures that the model was trained on."""
+        size = self.unet.config["sample_size"]
+        return (size if isinstance(size, int) else size[0]) * self.codec.factor
+
+    def make_scheduler(self) -> SchedulerMixin:
+        """A fresh scheduler of the model's own kind."""
+        return self.scheduler_class.from_config(self.scheduler_config)
+
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of every weights file, by its path in the model folder. Computed once."""
+        if not self._hashes:
+            files = [self.path] if self.path.is_file() else sorted(self.path.rglob("*.safetensors"))
+            base = self.path.parent if self.path.is_file() else self.path
+            self._hashes.update({file.relative_to(base).as_posix(): sha256(file) for file in files})
+        return dict(self._hashes)
+
+
+def load_image_model(
+    source: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> ImageModel:
+    """The image model at `source` (see `resolve_model`), in `dtype` on `device`, its weights frozen.
+
+    Raises ModelError: nothing there; not a diffusers folder; a component of a kind that is not supported; weights that
+    are pickled, cut short, missing, misshapen or not finite.
+    """
+    path = resolve_model(source)
+    if path.is_file():
+        return _load_single_file(path, str(source), device, dtype)
+    index = read_index(path)
+    unet = _load(path, index, "unet", UNETS, device, dtype)
+    vae = _load(path, index, "vae", VAES, device, dtype)
+    text_encoder = _load(path, index, "text_encoder", TEXT_ENCODERS, device, dtype)
+    tokenizer_class = _class_of(index, "tokenizer", TOKENIZERS, path)
+    try:
+        tokenizer = tokenizer_class.from_pretrained(path / "tokenizer", local_files_only=True)
+    except Exception as error:  # the libraries below raise whatever a broken file makes them stumble over
+        raise ModelError(f"tokenizer in {path}", expected="a CLIP tokenizer", got=str(error)) from error
+    scheduler_class = _scheduler_class(index, path)
+    config = read_json(path / "scheduler" / "scheduler_config.json")
+    return _assemble(str(source), path, unet, vae, text_encoder, tokenizer, scheduler_class, config)
+
+
+def resolve_model(source: str | Path) -> Path:
+    """Where a model's files are: "world" (the embedded one), a folder, a .safetensors file, or a hub id "owner/name".
+
+    A hub id is fetched, or found in the hub's cache; only safetensors, JSON and text files of it.
+    Raises ModelError when there is no such thing, and for pickles.
+    """
+    if str(source) == "world":
+        if not (WORLD / INDEX).is_file():
+            raise ModelError("the embedded model", expected=f"{INDEX} in {WORLD}", got="none")
+        return WORLD
+    path = Path(source).expanduser()
+    if path.suffix in PICKLES and not path.is_dir():
+        raise ModelError(
+            f"model {source}",
+            expected="a folder or a .safetensors file",
+            got="a pickle, which can run code when opened",
+        )
+    if path.is_dir() or (path.is_file() and path.suffix == ".safetensors"):
+        return path
+    if path.exists() or not HUB_ID.fullmatch(str(source)):
+        raise ModelError(
+            f"model {source}",
+            expected="world, a diffusers folder, a .safetensors file, or a hub id",
+            got="another kind of file" if path.exists() else "no such folder or file",
+        )
+    return _fetch(str(source))
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """A folder's model_index.json. Raises ModelError when there is none."""
+    if not (folder / INDEX).is_file():
+        raise ModelError(f"model {folder}", expected=f"a diffusers folder with {INDEX}", got="none in it")
+    return read_json(folder / INDEX)
+
+
+def check_weights(folder: str | Path) -> None:
+    """Load everything once, as `load_image_model` does, and keep nothing. Raises ModelError at the first fault."""
+    load_image_model(folder)
+
+
+def _load(
+    path: Path,
+    index: dict[str, Any],
+    component: str,
+    supported: dict[str, type],
+    device: str | torch.device,
+    dtype: torch.dtype,
+) -> Any:
+    network_class = _class_of(index, component, supported, path)
+    folder = path / component
+    weight_files(folder)  # a missing or pickled component is the clearer fault
+    config = read_json(folder / "config.json")
+
+    def build() -> nn.Module:
+        if network_class is CLIPTextModel:
+            return CLIPTextModel(CLIPTextConfig.from_dict(config))
+        return network_class.from_config(config)
+
+    try:
+        network = load_network(build, folder, device=device, dtype=dtype)
+    except ModelError:
+        raise
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, RuntimeError, NotImplementedError) as error:
+        raise ModelError(
+            f"{folder / 'config.json'}", expected=f"that of a {network_class.__name__}", got=str(error)
+        ) from error
+    return network
+
+
+def _class_of(index: dict[str, Any], component: str, supported: dict[str, type], path: Path) -> Any:
+    entry = index.get(component)
+    name = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
+    if name not in supported:
+        raise ModelError(f"{component} of model {path}", expected=" or ".join(supported), got=name or "none")
+    return supported[name]
+
+
+def _scheduler_class(index: dict[str, Any], path: Path) -> type[SchedulerMixin]:
+    entry = index.get("scheduler")
+    name = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
+    found = getattr(diffusers, name, None) if isinstance(name, str) and name.endswith("Scheduler") else None
+    if not (isinstance(found, type) and issubclass(found, SchedulerMixin)):
+        raise ModelError(f"scheduler of model {path}", expected="a diffusers scheduler", got=name or "none")
+    return found
+
+
+def _assemble(
+    name: str,
+    path: Path,
+    unet: UNet2DConditionModel,
+    vae: AutoencoderKL | AutoencoderTiny,
+    text_encoder: CLIPTextModel,
+    tokenizer: CLIPTokenizer,
+    scheduler_class: type[SchedulerMixin],
+    scheduler_config: dict[str, Any],
+) -> ImageModel:
+    try:
+        scheduler = scheduler_class.from_config(scheduler_config)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise ModelError(f"scheduler of model {name}", expected="a valid configuration", got=str(error)) from error
+    _check_fit(name, unet, vae, text_encoder, tokenizer)
+    for network in (unet, vae):
+        install_attention(network)
+    return ImageModel(
+        name=name,
+        path=path,
+        unet=unet,
+        codec=Codec(vae),
+        text=TextConditioner(tokenizer, text_encoder),
+        scheduler_class=scheduler_class,
+        scheduler_config=dict(scheduler.config),
+        schedule=NoiseSchedule.from_scheduler(scheduler).to(unet.device),
+    )
+
+
+def _check_fit(
+    name: str,
+    unet: UNet2DConditionModel,
+    vae: AutoencoderKL | AutoencoderTiny,
+    text_encoder: CLIPTextModel,
+    tokenizer: CLIPTokenizer,
+) -> None:
+    """Components that load one by one may still belong to different models."""
+    latent_channels = vae.config["latent_channels"]
+    for what, wanted, got in (
+        ("latent channels of the unet", latent_channels, unet.config["in_channels"]),
+        ("output channels of the unet", latent_channels, unet.config["out_channels"]),
+        ("text width of the unet", text_encoder.config.hidden_size, unet.config["cross_attention_dim"]),
+    ):
+        if wanted != got:
+            raise ModelError(f"model {name}: {what}", expected=wanted, got=got)
+    if len(tokenizer) > text_encoder.config.vocab_size:
+        raise ModelError(
+            f"model {name}: tokens", expected=f"at most {text_encoder.config.vocab_size}", got=len(tokenizer)
+        )
+
+
+def _fetch(hub_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(hub_id, allow_patterns=list(HUB_FILES), ignore_patterns=["*.fp16.*", "*.non_ema.*"])
+        )
+    except Exception as error:  # network, rights, cache and names all fail in their own ways
+        raise ModelError(
+            f"model {hub_id}",
+            expected="a folder, or a model on the hub",
+            got=f"no such folder, and the hub says: {type(error).__name__}",
+            hint="Check the name and the network, or give a folder",
+        ) from error
+
+
+def _load_single_file(file: Path, name: str, device: str | torch.device, dtype: torch.dtype) -> ImageModel:
+    """A checkpoint of the original Stable Diffusion layout. diffusers takes its configuration from the hub's cache."""
+    from diffusers import StableDiffusionPipeline
+
+    header = read_header(file)
+    if not any(key.startswith("model.diffusion_model.") for key in header):
+        raise ModelError(
+            f"model {file}",
+            expected="a whole Stable Diffusion checkpoint, with tensors model.diffusion_model.*",
+            got=f"{len(header)} tensors, none of which fits",
+            hint="A diffusers component is loaded by its model's folder",
+        )
+    try:
+        pipeline = StableDiffusionPipeline.from_single_file(str(file), torch_dtype=dtype, safety_checker=None)
+    except Exception as error:  # conversion, configuration and network all fail in their own ways
+        raise ModelError(
+            f"model {file}",
+            expected="a Stable Diffusion checkpoint",
+            got=str(error),
+            hint="A diffusers folder is safer",
+        ) from error
+    for network in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+        check_finite(dict(network.named_parameters()), file)
+        network.to(device).requires_grad_(False).eval()
+    return _assemble(
+        name,
+        file,
+        pipeline.unet,
+        pipeline.vae,
+        pipeline.text_encoder,
+        pipeline.tokenizer,
+        type(pipeline.scheduler),
+        dict(pipeline.scheduler.config),
+    )

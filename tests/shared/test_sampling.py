@@ -1,0 +1,169 @@
+import pytest
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    PNDMScheduler,
+    UniPCMultistepScheduler,
+)
+
+from shared.denoiser import Denoiser
+from shared.errors import InputError
+from shared.rng import generator
+from shared.sampling import sample
+from shared.schedule import NoiseSchedule
+from tests.near import near
+from tests.tiny import tiny_scheduler, tiny_unet
+
+MEAN, STD = 0.7, 0.4
+BETAS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+
+
+def gaussian(schedule):
+    """The exact denoiser of x0 ~ N(MEAN, STD^2), as a network that predicts x0."""
+
+    def network(x_t, t, conditioning):
+        shape = (-1,) + (1,) * (x_t.ndim - 1)
+        alpha, sigma = schedule.alpha(t).view(shape), schedule.sigma(t).view(shape)
+        return MEAN + alpha * STD**2 / (alpha**2 * STD**2 + sigma**2) * (x_t - alpha * MEAN)
+
+    return Denoiser(network, schedule, "sample")
+
+
+def last(states):
+    *_, final = states
+    return final
+
+
+def run(scheduler, *, steps, seeds=(0, 1), shape=(4, 8, 8), **options):
+    denoiser = gaussian(NoiseSchedule.from_scheduler(scheduler))
+    return last(
+        sample(denoiser, scheduler, shape=shape, seeds=list(seeds), cond=None, uncond=None, steps=steps, **options)
+    )
+
+
+def noise(seeds, shape=(4, 8, 8)):
+    return torch.stack([torch.randn(shape, generator=generator(seed)) for seed in seeds])
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize("shape", [(4, 8, 8), (4, 3, 8, 8)])
+def test_ddim_with_an_exact_denoiser_maps_noise_onto_the_data(prediction_type, shape):
+    zero_snr = prediction_type != "epsilon"
+    scheduler = DDIMScheduler(
+        **BETAS,
+        clip_sample=False,
+        timestep_spacing="trailing",
+        prediction_type=prediction_type,
+        rescale_betas_zero_snr=zero_snr,
+    )
+    got = run(scheduler, steps=100, shape=shape).latents
+    # The flow of a Gaussian is affine: from N(0, 1) it ends at MEAN + STD z, but for the size of the steps.
+    torch.testing.assert_close(got, MEAN + STD * noise((0, 1), shape), rtol=0, atol=0.08)
+    assert abs(got.mean() - MEAN) < 0.03
+    assert abs(got.std() - STD) < 0.03
+
+
+def test_ddim_takes_the_steps_of_its_equation():
+    scheduler, steps = tiny_scheduler(), 10
+    schedule = NoiseSchedule.from_scheduler(scheduler)
+    # x_t = offset + slope z. A step (Song et al. 2021, equation 12): x_s = alpha_s E[x0 | x_t] + sigma_s E[eps | x_t].
+    offset, slope = 0.0, 1.0
+    for t in range(999, -1, -1000 // steps):
+        alpha, sigma = (float(f(torch.tensor([t]))) for f in (schedule.alpha, schedule.sigma))
+        s = t - 1000 // steps
+        alpha_s, sigma_s = 1.0, 0.0
+        if s >= 0:
+            alpha_s, sigma_s = (float(f(torch.tensor([s]))) for f in (schedule.alpha, schedule.sigma))
+        gain = alpha * STD**2 / (alpha**2 * STD**2 + sigma**2)
+        x0 = MEAN + gain * (offset - alpha * MEAN), gain * slope
+        eps = (offset - alpha * x0[0]) / sigma, (slope - alpha * x0[1]) / sigma
+        offset, slope = (alpha_s * of_x0 + sigma_s * of_eps for of_x0, of_eps in zip(x0, eps, strict=True))
+    got = run(tiny_scheduler(), steps=steps).latents
+    torch.testing.assert_close(got, offset + slope * noise((0, 1)), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        EulerDiscreteScheduler(**BETAS, timestep_spacing="trailing"),
+        HeunDiscreteScheduler(**BETAS, timestep_spacing="trailing"),
+        DPMSolverMultistepScheduler(**BETAS, timestep_spacing="trailing"),
+        UniPCMultistepScheduler(**BETAS, timestep_spacing="trailing"),
+        PNDMScheduler(**BETAS, skip_prk_steps=True, timestep_spacing="trailing"),
+        DDPMScheduler(**BETAS, clip_sample=False, timestep_spacing="trailing"),
+        EulerAncestralDiscreteScheduler(**BETAS, timestep_spacing="trailing"),
+        FlowMatchEulerDiscreteScheduler(shift=2.0),
+    ],
+    ids=lambda scheduler: type(scheduler).__name__,
+)
+def test_every_kind_of_scheduler_ends_with_the_datas_mean_and_deviation(scheduler):
+    got = run(scheduler, steps=100, seeds=range(4), shape=(4, 16, 16)).latents
+    assert abs(got.mean() - MEAN) < 0.03
+    assert abs(got.std() - STD) < 0.1 * STD
+
+
+@pytest.mark.parametrize("scheduler_class", [DDIMScheduler, DDPMScheduler])
+def test_a_sample_does_not_depend_on_its_batch(scheduler_class):
+    scheduler = scheduler_class.from_config(tiny_scheduler().config)
+    unet = tiny_unet()
+    schedule = NoiseSchedule.from_scheduler(scheduler)
+    draw = torch.Generator().manual_seed(0)
+    cond, uncond = torch.randn(4, 7, 32, generator=draw), torch.randn(4, 7, 32, generator=draw)
+    options = {"shape": (4, 8, 8), "guidance_scale": 4.0, "rescale": 0.5, "steps": 3}
+    denoiser = Denoiser(unet, schedule, "v_prediction")
+    seeds = [5, 900, 5, 2**62]
+    together = last(sample(denoiser, scheduler, seeds=seeds, cond=cond, uncond=uncond, **options)).latents
+    for i, seed in list(enumerate(seeds))[1:3]:
+        alone = last(
+            sample(denoiser, scheduler, seeds=[seed], cond=cond[i : i + 1], uncond=uncond[i : i + 1], **options)
+        ).latents
+        torch.testing.assert_close(together[i : i + 1], alone, rtol=0, atol=2e-4)
+    assert (together[0] - together[1]).abs().max() > 0.1
+    again = last(sample(denoiser, scheduler, seeds=seeds, cond=cond, uncond=uncond, **options)).latents
+    assert torch.equal(again, together)
+
+
+def test_states_count_up_and_can_be_left_early():
+    schedule = NoiseSchedule.from_scheduler(tiny_scheduler())
+    states = sample(gaussian(schedule), tiny_scheduler(), shape=(4, 8, 8), seeds=[0], cond=None, uncond=None, steps=7)
+    seen = []
+    for state in states:
+        seen.append((state.step, state.total))
+        assert torch.is_grad_enabled()  # the sampler's no_grad is its own
+        if state.step == 3:
+            break
+    assert seen == [(1, 7), (2, 7), (3, 7)]
+
+
+def test_the_first_step_starts_from_the_samples_own_noise():
+    scheduler, seen = tiny_scheduler(), []
+    schedule = NoiseSchedule.from_scheduler(scheduler)
+
+    def network(x_t, t, conditioning):
+        seen.append((x_t, t))
+        return torch.zeros_like(x_t)
+
+    denoiser = Denoiser(network, schedule, "v_prediction")
+    last(sample(denoiser, scheduler, shape=(4, 8, 8), seeds=[3, 4], cond=None, uncond=None, steps=4))
+    near(seen[0][0], noise((3, 4)))
+    assert [int(t[0]) for _, t in seen] == [999, 749, 499, 249]  # trailing: from pure noise (Lin et al. 2023)
+
+
+def test_wrong_numbers_are_refused():
+    schedule = NoiseSchedule.from_scheduler(tiny_scheduler())
+    for options in (
+        {"seeds": [1, 2], "cond": torch.zeros(3, 7, 32)},
+        {"seeds": [1, 2], "uncond": torch.zeros(1, 7, 32)},
+        {"seeds": []},
+        {"seeds": [1], "steps": 1001},
+        {"seeds": [-1]},
+    ):
+        arguments = {"shape": (4, 8, 8), "cond": None, "uncond": None, **options}
+        with pytest.raises(InputError):
+            last(sample(gaussian(schedule), tiny_scheduler(), **arguments))
