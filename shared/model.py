@@ -55,8 +55,12 @@ class ImageModel:
     @property
     def denoiser(self) -> Denoiser:
         """The UNet as a denoiser of latents "b c h w"."""
-        prediction_type = "flow" if self.schedule.is_flow else self.scheduler_config.get("prediction_type", "epsilon")
-        return Denoiser(self.unet, self.schedule, prediction_type)
+        return Denoiser(self.unet, self.schedule, self.prediction_type)
+
+    @property
+    def prediction_type(self) -> str:
+        """What the UNet predicts; one of `shared.denoiser.PREDICTION_TYPES`."""
+        return "flow" if self.schedule.is_flow else self.scheduler_config.get("prediction_type", "epsilon")
 
     @property
     def default_size(self) -> int:
@@ -113,6 +117,8 @@ def resolve_model(source: str | Path) -> Path:
             raise ModelError("the embedded model", expected=f"{INDEX} in {WORLD}", got="none")
         return WORLD
     path = Path(source).expanduser()
+    if not str(source).strip():
+        raise ModelError("model", expected="world, a diffusers folder, a .safetensors file, or a hub id", got="no name")
     if path.suffix in PICKLES and not path.is_dir():
         raise ModelError(
             f"model {source}",
@@ -137,11 +143,6 @@ def read_index(folder: Path) -> dict[str, Any]:
     return read_json(folder / INDEX)
 
 
-def check_weights(folder: str | Path) -> None:
-    """Load everything once, as `load_image_model` does, and keep nothing. Raises ModelError at the first fault."""
-    load_image_model(folder)
-
-
 def _load(
     path: Path,
     index: dict[str, Any],
@@ -154,6 +155,8 @@ def _load(
     folder = path / component
     weight_files(folder)  # a missing or pickled component is the clearer fault
     config = read_json(folder / "config.json")
+    if network_class is AutoencoderTiny:
+        config.pop("block_out_channels", None)  # it writes this key, and warns about it when it reads
 
     def build() -> nn.Module:
         if network_class is CLIPTextModel:
@@ -205,7 +208,7 @@ def _assemble(
     _check_fit(name, unet, vae, text_encoder, tokenizer)
     for network in (unet, vae):
         install_attention(network)
-    return ImageModel(
+    model = ImageModel(
         name=name,
         path=path,
         unet=unet,
@@ -215,6 +218,8 @@ def _assemble(
         scheduler_config=dict(scheduler.config),
         schedule=NoiseSchedule.from_scheduler(scheduler).to(unet.device),
     )
+    Denoiser(unet, model.schedule, model.prediction_type)  # raises ModelError where the two do not go together
+    return model
 
 
 def _check_fit(
