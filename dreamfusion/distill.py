@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dreamfusion.background import BackgroundNetwork, random_grey
-from dreamfusion.field import GridField, TriplaneField
+from dreamfusion.field import GridField, TrainableField, TriplaneField, device_of
 from dreamfusion.losses import opacity_loss
 from dreamfusion.occupancy import OccupancyGrid, occupancy_of
 from dreamfusion.recipe import AssetRecipe
@@ -41,7 +41,7 @@ LEAST_WEIGHT = 1e-3  # samples with less weight in their pixel take no part in i
 class Scene:
     """What distillation optimises. background: None where a uniform grey is drawn for each view."""
 
-    field: TriplaneField | GridField
+    field: TrainableField
     background: BackgroundNetwork | None = None
 
 
@@ -67,7 +67,7 @@ Critic = Callable[[Float[Tensor, "views 3 h w"], Views, float, int], tuple[Float
 
 def distill(model: ImageModel, recipe: AssetRecipe) -> Iterator[DistillState]:
     """Optimise a new scene for `recipe.prompt` with the prior `model`; yields `recipe.steps` states."""
-    device = next(model.unet.parameters()).device
+    device = model.text.encode([recipe.negative]).device
     return optimise(new_scene(recipe, device), score_critic(model, recipe), recipe)
 
 
@@ -86,7 +86,7 @@ def score_critic(model: ImageModel, recipe: AssetRecipe) -> Critic:
     prompts = view_prompts(recipe.prompt)
     conditioning = dict(zip(prompts, model.text.encode(list(prompts.values())), strict=True))
     unconditional = model.text.encode([recipe.negative])[0]
-    steps_of_schedule = model.schedule.num_timesteps
+    denoiser = model.denoiser
 
     def criticise(pixels: Tensor, views: Views, done: float, step: int) -> tuple[Tensor, float]:
         wanted = (model.default_size, model.default_size)
@@ -96,11 +96,11 @@ def score_critic(model: ImageModel, recipe: AssetRecipe) -> Critic:
         count = len(views)
         t_max = recipe.t_max + (recipe.t_max_final - recipe.t_max) * done
         t = sample_timesteps(
-            count, steps_of_schedule, generator(recipe.seed, 2, step), t_min=recipe.t_min, t_max=t_max
+            count, model.schedule.num_timesteps, generator(recipe.seed, 2, step), t_min=recipe.t_min, t_max=t_max
         ).to(latents.device)
         noise = torch.stack([normal(latents.shape[1:], recipe.seed, 3, step, view) for view in range(count)])
         score = score_distillation(
-            model.denoiser, latents, t, noise.to(latents),
+            denoiser, latents, t, noise.to(latents),
             torch.stack([conditioning[word] for word in views.words]),
             repeat(unconditional, "n d -> views n d", views=count),
             guidance_scale=recipe.guidance_scale, cfg_convention=recipe.cfg_convention,
@@ -118,8 +118,8 @@ def mean_loss(score: ScoreDistillation, x: Float[Tensor, "b ..."]) -> Float[Tens
 
 def optimise(scene: Scene, critic: Critic, recipe: AssetRecipe) -> Iterator[DistillState]:
     """The loop: render, ask `critic`, step. Raises KinoformError when the loss stops being a number."""
-    device = next(scene.field.parameters()).device
-    groups = list(scene.field.parameter_groups(recipe.learning_rate))
+    device = device_of(scene.field)
+    groups = scene.field.parameter_groups(recipe.learning_rate)
     if scene.background is not None:
         groups.append({"params": list(scene.background.parameters()), "lr": recipe.learning_rate / 10})
     optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15)

@@ -12,7 +12,6 @@ doubling resolution that holds density and albedo directly).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -36,6 +35,15 @@ class Field(Protocol):
 
     def density(self, points: Float[Tensor, "p 3"]) -> Float[Tensor, " p"]:
         """The density alone."""
+        ...
+
+
+@runtime_checkable
+class TrainableField(Field, Protocol):
+    """A field that distillation can optimise."""
+
+    def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
+        """Its parameters with their learning rates, for torch optimizers."""
         ...
 
 
@@ -107,8 +115,8 @@ class TriplaneField(nn.Module):
     def density(self, points: Float[Tensor, "p 3"]) -> Float[Tensor, " p"]:
         return self(points)[0]
 
-    def parameter_groups(self, learning_rate: float) -> Iterable[dict[str, Any]]:
-        """For torch optimizers: the network learns at a tenth of the planes' rate."""
+    def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
+        """The network learns at a tenth of the planes' rate."""
         network = [*self.first.parameters(), *self.last.parameters()]
         return [{"params": [self.planes], "lr": learning_rate}, {"params": network, "lr": learning_rate / 10}]
 
@@ -156,6 +164,6 @@ class GridField(nn.Module):
     def density(self, points: Float[Tensor, "p 3"]) -> Float[Tensor, " p"]:
         return self(points)[0]
 
-    def parameter_groups(self, learning_rate: float) -> Iterable[dict[str, Any]]:
-        """For torch optimizers: every level at the same rate."""
+    def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
+        """Every level learns at the same rate."""
         return [{"params": list(self.grids.parameters()), "lr": learning_rate}]

@@ -26,6 +26,9 @@ class SolidField(nn.Module):
     def forward(self, points: Tensor) -> tuple[Tensor, Tensor]:
         return self.density(points), colour_at(points)
 
+    def parameter_groups(self, learning_rate: float) -> list[dict]:
+        return [{"params": list(self.parameters()), "lr": learning_rate}]
+
 
 def colour_at(points: Tensor) -> Tensor:
     return (points * 0.4 + 0.5).clamp(0, 1)

@@ -20,9 +20,8 @@ from shared.cameras import view_word
 
 def direction_angles(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(azimuth, elevation) in degrees of vectors from the origin, by the definition in shared.cameras."""
-    return torch.rad2deg(torch.atan2(vectors[:, 0], vectors[:, 2])), torch.rad2deg(
-        torch.asin(vectors[:, 1] / vectors.norm(dim=-1))
-    )
+    x, y, z = torch.nn.functional.normalize(vectors, dim=-1).T
+    return torch.rad2deg(torch.atan2(x, z)), torch.rad2deg(torch.asin(y))
 
 
 def many(count: int = 4, draws: int = 300, **options):
@@ -73,9 +72,8 @@ def test_around_is_one_even_turn_from_the_front():
     assert_close(torch.tensor(views.azimuth), torch.arange(8) * 45.0)
     assert views.words[0] == "front view"
     assert views.words[4] == "back view"
-    assert_close(
-        views.cameras.origins[0], 4.0 * torch.tensor([0.0, math.sin(math.radians(20)), math.cos(math.radians(20))])
-    )
+    up, forward = 4 * math.sin(math.radians(20)), 4 * math.cos(math.radians(20))
+    assert_close(views.cameras.origins[0], torch.tensor([0.0, up, forward]))
 
 
 def test_prompts_say_the_view_once():
