@@ -12,6 +12,7 @@ UNet. With new temporal layers (every alpha = 1) the video network is the image 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, cast
 
 import torch
 from diffusers import ConfigMixin, ModelMixin, UNet2DConditionModel
@@ -114,12 +115,14 @@ class VideoUNet(nn.Module):
         x_t: noisy latents, scaled. t: training timesteps, one a clip. encoder_hidden_states: one prompt a clip.
         """
         unet, b, frames = self.unet, x_t.shape[0], x_t.shape[2]
-        blocks = iter(self.temporal.blocks)
+        blocks = cast(Iterator[TemporalBlock], iter(self.temporal.blocks))
         timestep = torch.as_tensor(t, device=x_t.device).expand(b).repeat_interleave(frames)
         tokens = encoder_hidden_states.repeat_interleave(frames, dim=0)
 
         sample = rearrange(x_t, "b c t h w -> (b t) c h w")
         time = unet.time_embedding(unet.get_time_embed(sample, timestep))
+        if unet.config.get("addition_embed_type") == "text":
+            time = time + unet.add_embedding(tokens)
         e = self.temporal.embedding(time[::frames], encoder_hidden_states, frames)
         if unet.time_embed_act is not None:
             time = unet.time_embed_act(time)
@@ -168,7 +171,7 @@ def _unit(
     return apply_over_frames(temporal.attention, z, e)
 
 
-def _pairs(block: nn.Module) -> Iterator[tuple[nn.Module, nn.Module | None]]:
+def _pairs(block: Any) -> Iterator[tuple[nn.Module, nn.Module | None]]:
     """(resnet, the transformer that follows it or None) of a UNet block, in running order."""
     transformers = list(getattr(block, "attentions", ()))
     for i, resnet in enumerate(block.resnets):
@@ -193,7 +196,9 @@ def check_supported(unet: UNet2DConditionModel) -> None:
     for name in used:
         if name not in SUPPORTED_BLOCKS:
             raise InputError("image network for video", expected=f"blocks of {', '.join(SUPPORTED_BLOCKS)}", got=name)
-    for key in ("class_embed_type", "addition_embed_type", "encoder_hid_dim_type", "num_class_embeds"):
+    if config.get("addition_embed_type") not in (None, "text"):
+        raise InputError("image network for video", expected="addition_embed_type text or none", got=config["addition_embed_type"])
+    for key in ("class_embed_type", "encoder_hid_dim_type", "num_class_embeds"):
         if config.get(key) is not None:
             raise InputError("image network for video", expected=f"no {key}", got=config[key])
     if not isinstance(config["cross_attention_dim"], int):

@@ -19,6 +19,7 @@ from shared.codec import Codec
 from shared.errors import InputError
 from shared.files import atomic_path
 from shared.media import IMAGE_SUFFIXES, read_clip, read_image
+from shared.pixels import from_uint8
 
 
 @dataclass(frozen=True)
@@ -122,12 +123,7 @@ def draw_pictures(
     """`count` pictures in [-1, 1] with their captions, as `draw_frames` draws them."""
     drawn = draw_frames(folders, count, clip_fraction, generator)
     pixels = np.stack([folders[folder].pixels[sample, frame] for folder, sample, frame in drawn])
-    return to_model_range(pixels), [folders[folder].captions[sample] for folder, sample, _ in drawn]
-
-
-def to_model_range(pixels: np.ndarray | Tensor) -> Float[Tensor, "... c h w"]:
-    """uint8 "... h w 3" to float in [-1, 1], channels first."""
-    return torch.as_tensor(np.array(pixels)).movedim(-1, -3).float() / 127.5 - 1
+    return from_uint8(pixels), [folders[folder].captions[sample] for folder, sample, _ in drawn]
 
 
 @torch.no_grad()
@@ -140,7 +136,7 @@ def load_latents(folder: MediaFolder, codec: Codec, batch: int = 64) -> Float[Te
     if not cache.is_file():
         n, t = folder.pixels.shape[:2]
         flat = folder.pixels.reshape(n * t, *folder.pixels.shape[2:])
-        parts = [codec.encode(to_model_range(flat[i : i + batch])).half() for i in range(0, n * t, batch)]
+        parts = [codec.encode(from_uint8(flat[i : i + batch])).half() for i in range(0, n * t, batch)]
         latents = torch.cat(parts)
         with atomic_path(cache) as temporary:
             save_file({"latents": latents.reshape(n, t, *latents.shape[1:]).contiguous()}, temporary)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from shared.recipe import Recipe
@@ -41,6 +43,7 @@ class AutoencoderTrainRecipe(PictureStageRecipe):
 class ImageTrainRecipe(PictureStageRecipe):
     """A text-conditioned UNet2DConditionModel on cached latents, its CLIP text transformer trained along."""
 
+    start: Literal["new", "continue"] = Field("new", description="new networks, or those in OUT trained on")
     unet_channels: tuple[int, ...] = (64, 128, 192)
     layers_per_block: int = Field(1, ge=1, le=4)
     head_dim: int = Field(32, ge=8)
