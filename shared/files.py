@@ -156,7 +156,7 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def _temporary(target: Path) -> Path:
-    return target.with_name(f".{target.stem[:100]}.{secrets.token_hex(6)}{target.suffix}")
+    return target.with_name(f".{target.stem[:40]}.{secrets.token_hex(6)}{target.suffix}")
 
 
 def _create(path: Path) -> int:

@@ -41,6 +41,12 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, failure:
     assert names(tmp_path) == ["a.png"]
 
 
+@pytest.mark.parametrize("name", ["x" * 251 + ".mp4", "\N{DUCK}" * 62 + ".mp4", ".mp4.mp4", "a b'\"$.mp4"])
+def test_any_name_that_the_disk_allows_is_allowed(tmp_path: Path, name: str) -> None:
+    write_bytes(check_writable(tmp_path / name, (".mp4",)), b"x")
+    assert names(tmp_path) == [name]
+
+
 def test_a_real_interrupt_leaves_nothing(tmp_path: Path) -> None:
     program = (
         "import sys, time\nfrom shared.files import atomic_path\n"
