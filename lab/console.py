@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from shared.errors import KinoformError, OutputError
+from shared.errors import KinoformError
 
 PLAIN_SECONDS = 2.0  # between two plain progress lines
 
@@ -92,14 +92,8 @@ class Console:
             seconds = {name: round(value, 3) for name, value in self.seconds.items()}
             fields = {**fields, "seconds": seconds, **peak_memory(), "warnings": self.warnings}
             lines = [json.dumps(fields, default=_plain, allow_nan=False)]
-        try:
-            for line in lines:
-                print(line)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise OutputError("cannot write to the standard output", got=error.strerror) from error
+        for line in lines:
+            print(line)
 
 
 def _numbers(state: Step) -> str:

@@ -18,10 +18,14 @@ INTERRUPTED = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `kinoform` with `argv` (the process's arguments when None) and return its exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
+    for library in ("DIFFUSERS", "TRANSFORMERS"):  # their notes on how a model was loaded say nothing to our user
+        os.environ.setdefault(f"{library}_VERBOSITY", "error")
     signals: list[int] = []
     try:
         with _interruptible(signals):
-            return _run(argv)
+            code = _run(argv)
+            sys.stdout.flush()
+            return code
     except BaseException as error:  # every way out ends in an exit code, here and nowhere else
         return _exit_code(error, interrupted=bool(signals), show_traceback="--traceback" in argv)
 
@@ -29,7 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str]) -> int:
     from lab.parser import parse  # inside, so that Ctrl-C is handled from the first import on
 
-    args = parse(argv)
+    try:
+        args = parse(argv)
+    except SystemExit as done:  # argparse's --help and --version
+        return int(done.code or 0)
     args.run(args)
     return 0
 
@@ -37,14 +44,12 @@ def _run(argv: Sequence[str]) -> int:
 def _exit_code(error: BaseException, *, interrupted: bool, show_traceback: bool) -> int:
     from shared.errors import KinoformError, one_line
 
-    if isinstance(error, SystemExit):  # argparse's --help and --version
-        return int(error.code or 0)
+    _drop_unwritable_output()
     if show_traceback:
         traceback.print_exception(error)
     if interrupted or isinstance(error, KeyboardInterrupt):
         return _say("interrupted", INTERRUPTED)
     if isinstance(error, BrokenPipeError):  # the reader of our output has left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     if isinstance(error, KinoformError):
         return _say(str(error), error.exit_code)
@@ -57,6 +62,14 @@ def _exit_code(error: BaseException, *, interrupted: bool, show_traceback: bool)
 def _say(line: str, code: int) -> int:
     print(f"kinoform: {line}", file=sys.stderr, flush=True)
     return code
+
+
+def _drop_unwritable_output() -> None:
+    """Let go of output that nobody takes, or Python complains about it again when it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager

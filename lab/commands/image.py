@@ -37,6 +37,7 @@ def make(this: Run, recipe: ImageRecipe, output: str) -> None:
     model = this.load(load_image_model, recipe)
     record = this.record("image", recipe, model)
     last = this.console.follow("sample", generate_image(model, recipe))
+    assert last.images is not None  # the last state has them
     with this.console.timed("write"):
         write_image(output, last.images[0], {TAG: record.to_json()})
     this.finish([f"wrote {output}"], record, [Path(output)])

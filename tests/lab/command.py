@@ -20,12 +20,12 @@ def environment():
 def kinoform(*arguments, folder, **options):
     """Run `kinoform` in `folder`, to its end."""
     return subprocess.run(
-        command(*arguments), cwd=folder, env=environment(), capture_output=True, text=True, timeout=120, **options
+        command(*arguments), cwd=folder, env=environment(), capture_output=True, text=True, timeout=250, **options
     )
 
 
 def is_refusal(code, stderr, *parts):
-    """Whether `stderr` is one line for people that has every one of `parts`, and `code` says that the input is wrong."""
+    """Whether `code` says that the input is wrong, and `stderr` is one line for people with every one of `parts`."""
     lines = stderr.splitlines()
     return (
         code == 2 and len(lines) == 1 and lines[0].startswith("kinoform: ") and all(part in lines[0] for part in parts)

@@ -1,0 +1,31 @@
+"""`kinoform doctor`: it names what there is, and what does not work."""
+
+import json
+
+import torch
+
+from lab.main import main
+from shared.version import VERSION
+
+
+def test_it_finds_what_is_here(model, capsys, monkeypatch):
+    monkeypatch.setattr("shared.model.WORLD", model)
+    assert main(["doctor", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    found = result["findings"]
+    assert result["broken"] == []
+    assert found["kinoform"] == VERSION
+    assert found["torch"].startswith(torch.__version__)
+    assert found["packages"]["torch"] == torch.__version__
+    assert int(found["cores"]) >= 1
+    assert any(line.startswith("reference: usable") for line in found["attention"])
+    assert found["codecs"] == [".mp4 .webm .gif can be written and read"]
+    assert "unet/diffusion_pytorch_model.safetensors" in found["embedded model"]
+
+
+def test_a_part_that_does_not_work_is_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("shared.model.WORLD", tmp_path)
+    assert main(["doctor"]) == 1
+    out, err = capsys.readouterr()
+    assert "embedded model  BROKEN: ModelError: the embedded model: expected model_index.json" in out
+    assert err == "kinoform: embedded model: does not work here\n"

@@ -1,0 +1,217 @@
+"""The command as a user meets it: wrong input, interrupts, a full disk. Each run is a process of its own."""
+
+import resource
+import signal
+import subprocess
+
+import pytest
+
+from lab.main import main
+from tests.lab.command import command, environment, is_refusal, kinoform
+
+COMMANDS = ("clip", "image", "asset", "world", "train", "score", "describe", "rerun", "doctor")
+LONGEST_ARGUMENT = 128 * 1024 - 64  # what Linux lets one argument be
+
+
+def folder_names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_help_names_the_commands_and_imports_no_torch(tmp_path):
+    run = subprocess.run(
+        [*command("--help")[:1], "-X", "importtime", *command("--help")[1:]],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert all(f"    {name} " in run.stdout for name in COMMANDS)
+    imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
+    assert "pydantic" in imported  # the list is the list
+    assert not imported & {"torch", "numpy", "diffusers", "transformers", "av", "rich", "PIL"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(name, capsys):
+    assert main([name, "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"usage: kinoform {name}")
+
+
+WRONG = {
+    "no command": ([], ("command", "clip, image, asset", "got nothing")),
+    "unknown command": (["clp", "a red cube"], ("got clp", "Did you mean clip?")),
+    "unknown flag": (["clip", "a cube", "--stesp", "3"], ("got --stesp", "Did you mean --steps?")),
+    "no prompt": (["clip"], ("clip", "PROMPT")),
+    "empty prompt": (["clip", ""], ("prompt", "got an empty text")),
+    "blank prompt": (["image", " \n"], ("prompt", "got an empty text")),
+    "huge prompt": (["clip", "cube " * (LONGEST_ARGUMENT // 5)], ("prompt", "1 to 2000 characters")),
+    "prompt in no encoding": (["clip", b"a \xff cube"], ("prompt", "expected text")),
+    "words without quotes": (["clip", "a", "red", "cube"], ("got red", "quotes")),
+    "zero frames": (["clip", "a cube", "--frames", "0"], ("frames", "whole number from 1 to 64", "got 0")),
+    "negative frames": (["clip", "a cube", "--frames", "-1"], ("frames", "got -1")),
+    "too many frames": (["clip", "a cube", "--frames", "1000000000"], ("frames", "got 1000000000")),
+    "frames in words": (["clip", "a cube", "--frames", "ten"], ("frames", "got ten")),
+    "fps of zero": (["clip", "a cube", "--fps", "0"], ("fps", "got 0")),
+    "no steps": (["asset", "a cube", "--steps", "0"], ("steps", "got 0")),
+    "guidance is no number": (["asset", "a cube", "--guidance-scale", "nan"], ("guidance_scale", "got nan")),
+    "negative seed": (["image", "a cube", "--seed", "-1"], ("seed", "got -1")),
+    "size in one number": (["clip", "a cube", "--size", "64"], ("--size", "WIDTHxHEIGHT", "got 64")),
+    "size of nothing": (["clip", "a cube", "--size", "0x64"], ("width", "from 8", "got 0")),
+    "unknown preset": (["clip", "a cube", "--preset", "drfat"], ("clip preset", "draft", "Did you mean draft?")),
+    "unknown device": (["clip", "a cube", "--device", "tpu"], ("--device", "auto, cpu or cuda", "got tpu")),
+    "unknown ending": (["clip", "a cube", "-o", "cube.avi"], ("output", ".mp4", "got cube.avi")),
+    "unknown image ending": (["image", "a cube", "-o", "cube.tiff"], ("output", ".png", "got cube.tiff")),
+    "unknown asset ending": (["asset", "a cube", "-o", "cube.stl"], ("output", ".glb", "got cube.stl")),
+    "unknown turntable ending": (["asset", "a cube", "--turntable", "t.avi"], ("output", ".mp4", "got t.avi")),
+    "no such folder": (["clip", "a cube", "-o", "no/such/cube.mp4"], ("output", "a folder that exists")),
+    "below a file": (["clip", "a cube", "-o", "file/cube.mp4"], ("output", "a folder that exists")),
+    "a folder as file": (["asset", "a cube", "-o", "folder.glb"], ("output", "not a folder", "got folder.glb")),
+    "where nobody may write": (["image", "a cube", "-o", "/proc/cube.png"], ("output", "got /proc/cube.png")),
+    "a folder of something else": (["clip", "a cube", "-o", "full"], ("output", "a new or empty folder", "got full")),
+    "a fast gif": (["clip", "a cube", "-o", "cube.gif", "--fps", "60"], ("fps for .gif", "at most 50", "got 60")),
+    "describe nothing": (["describe", "no.mp4"], ("file", "a file that exists", "got no.mp4")),
+    "describe another file": (["describe", "file"], ("file", "expected a readable clip")),
+    "rerun nothing": (["rerun", "no.mp4"], ("file", "a file that exists", "got no.mp4")),
+    "score nothing": (["score", "no.mp4", "--prompt", "a cube"], ("file", "a file that exists", "got no.mp4")),
+    "score without prompt": (["score", "file"], ("score", "--prompt")),
+    "score an empty prompt": (["score", "file", "--prompt", " "], ("--prompt", "some words")),
+    "score text": (["score", "file", "--prompt", "a cube"], ("file", ".mp4", "got file")),
+    "unknown stage": (["train", "vdeo", "--data", "full", "--out", "o"], ("STAGE", "Did you mean video?")),
+    "train on nothing": (
+        ["train", "image", "--data", "no", "--out", "o"],
+        ("--data", "a folder that exists", "got no"),
+    ),
+    "train into a file": (["train", "image", "--data", "full", "--out", "file"], ("--out", "a folder", "got file")),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_input_is_one_line_before_torch_is_loaded(tmp_path, case):
+    arguments, parts = WRONG[case]
+    (tmp_path / "file").write_text("not a clip")
+    (tmp_path / "folder.glb").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").write_text("dear")
+    before = folder_names(tmp_path)
+    watch = "import sys; from lab.main import main; code = main(); sys.exit(99 if 'torch' in sys.modules else code)"
+    encoded = [part if isinstance(part, bytes) else part.encode() for part in arguments]
+    run = subprocess.run(
+        [*command()[:1], "-c", watch, *encoded], cwd=tmp_path, env=environment(), capture_output=True, timeout=60
+    )
+    stderr = run.stderr.decode()
+    shown = stderr.splitlines()[-1:] if case == "no command" else stderr.splitlines()
+    assert is_refusal(run.returncode, "\n".join(shown), *parts), (run.returncode, stderr)
+    assert run.stdout == b""
+    assert folder_names(tmp_path) == before
+
+
+def test_a_megabyte_of_prompt_is_one_short_line(capsys):
+    assert main(["clip", "cube " * 2**18]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"kinoform: prompt: expected 1 to 2000 characters, got {5 * 2**18} characters"
+
+
+def test_an_unknown_key_in_a_preset_names_the_nearest(tmp_path, capsys, monkeypatch):
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "clip" / "mine.yaml").write_text("guidance: 3\n")
+    monkeypatch.setattr("shared.recipe.CONFIGS", tmp_path)
+    assert main(["clip", "a cube", "--preset", "mine"]) == 2
+    err = capsys.readouterr().err
+    assert "unknown key guidance" in err
+    assert "Did you mean guidance_scale?" in err
+
+
+@pytest.mark.parametrize("argument", [["--help"], ["--version"]])
+def test_asking_is_no_error(argument, capsys):
+    assert main(argument) == 0
+    assert capsys.readouterr().out
+
+
+def test_traceback_shows_where_an_error_came_from(capsys):
+    assert main(["clip", "a cube", "--frames", "0", "--traceback"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-1].startswith("kinoform: frames: expected")
+
+
+def test_an_unforeseen_error_is_one_line_too(monkeypatch, capsys):
+    def broken(*_):
+        raise RuntimeError("out of\nluck")
+
+    monkeypatch.setattr("lab.parser.parse", broken)
+    assert main([]) == 1
+    assert capsys.readouterr().err == "kinoform: failed: RuntimeError: out of\\nluck (--traceback shows where)\n"
+
+
+def test_signals_are_left_as_they_were(capsys):
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    main(["--version"])
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_ctrl_c_while_sampling_leaves_nothing(tmp_path, model):
+    arguments = ["clip", "a red cube", "--model", model, "--steps", "1000", "-o", "out.mp4"]
+    with subprocess.Popen(
+        command(*arguments), cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr.readline() == "kinoform: sample: 1/1000\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "kinoform: interrupted"
+    assert "Traceback" not in err
+    assert out == ""
+    assert folder_names(tmp_path) == []
+
+
+def test_termination_while_torch_is_imported_is_an_interrupt_too(tmp_path):
+    with subprocess.Popen(
+        [*command()[:1], "-X", "importtime", *command("doctor")[1:]],
+        cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        for line in process.stderr:
+            if line.rstrip().endswith("torch._utils"):  # in the middle of torch's own import
+                process.send_signal(signal.SIGTERM)
+                break
+        _, err = process.communicate(timeout=60)
+    said = [line for line in err.splitlines() if not line.startswith("import time:")]
+    assert process.returncode == 130
+    assert said == ["kinoform: interrupted"]
+
+
+def small_files_only():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, model):
+    arguments = ["clip", "a red cube", "--model", model, "--steps", "1", "--frames", "4", "-o", "out.mp4"]
+    run = kinoform(*arguments, folder=tmp_path, preexec_fn=small_files_only)
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1].startswith("kinoform: cannot write out.mp4: the disk is full")
+    assert "Traceback" not in run.stderr
+    assert folder_names(tmp_path) == []
+
+
+def test_a_full_standard_output_is_one_line(tmp_path):
+    with open("/dev/full", "w") as full:
+        run = subprocess.run(
+            command("--help"), cwd=tmp_path, env=environment(), stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert run.returncode == 1
+    assert run.stderr.startswith("kinoform: failed: OSError: [Errno 28] No space left on device")
+    assert len(run.stderr.splitlines()) == 1
+
+
+def test_a_reader_that_leaves_is_no_traceback(tmp_path):
+    shell = f"{' '.join(command('asset', '--help'))} | true"
+    run = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {shell}"], cwd=tmp_path, env=environment(), capture_output=True, text=True
+    )
+    assert run.stderr == ""
+
+
+def test_a_cut_off_model_file_is_one_line(tmp_path, model):
+    broken = tmp_path / "broken"
+    subprocess.run(["cp", "-r", model, broken], check=True)
+    weights = broken / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    run = kinoform("clip", "a red cube", "--model", "broken", folder=tmp_path)
+    assert is_refusal(run.returncode, run.stderr, "unet"), run.stderr
+    assert folder_names(tmp_path) == ["broken"]

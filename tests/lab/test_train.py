@@ -1,0 +1,85 @@
+"""`kinoform train`: stages that begin, are resumed, and leave a model."""
+
+import json
+
+import pytest
+from diffusers import AutoencoderTiny
+
+from lab.main import main
+from shared.training.data import find_folders
+from tests.lab.command import is_refusal
+from tests.tiny import build_image_folder
+from tests.video.tiny import write_clips
+from video.folder import load_temporal
+
+SMALL = ["--precision", "fp32", "--batch-size", "2"]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    assert main(["world", "render", "--out", str(folder), "--count", "4"]) == 0
+    return folder
+
+
+def test_the_autoencoder_stage_leaves_an_autoencoder(pictures, tmp_path, capsys):
+    arguments = ["--data", str(pictures), "--out", str(tmp_path / "new" / "model"), "--channels", "8"]
+    assert main(["train", "autoencoder", *arguments, *SMALL, "--steps", "3"]) == 0
+    out, err = capsys.readouterr()
+    assert AutoencoderTiny.from_pretrained(tmp_path / "new" / "model" / "vae").config["latent_channels"] == 4
+    assert out.startswith("trained autoencoder: 3 steps, loss ")
+    assert err.splitlines()[0].startswith("kinoform: train autoencoder: 1/3 loss ")
+
+
+def test_the_video_stage_goes_on_where_it_stopped(tmp_path, capsys):
+    data, out = write_clips(tmp_path / "data"), build_image_folder(tmp_path / "model")
+    small = [*SMALL, "--embed-dim", "16", "--head-dim", "16", "--frames", "4"]
+    arguments = ["train", "video", "--data", str(data), "--out", str(out), *small, "--json"]
+    assert main([*arguments, "--steps", "1"]) == 0
+    assert json.loads(capsys.readouterr().out)["steps"] == 1
+    assert main([*arguments, "--steps", "3", "--resume"]) == 0
+    shown = capsys.readouterr()
+    result = json.loads(shown.out)
+    assert shown.err.splitlines()[0].startswith("kinoform: train video: 2/3 ")
+    assert (result["steps"], result["outputs"]) == (3, [str(out)])
+    assert result["loss"] > 0
+    assert load_temporal(out).alphas() != {}
+
+
+def test_a_finished_training_is_not_done_again(pictures, tmp_path, capsys):
+    arguments = ["--data", str(pictures), "--out", str(tmp_path), "--channels", "8", *SMALL, "--steps", "1"]
+    assert main(["train", "autoencoder", *arguments]) == 0
+    capsys.readouterr()
+    assert main(["train", "autoencoder", *arguments, "--resume"]) == 1
+    assert capsys.readouterr().err == "kinoform: train autoencoder: expected steps to do, got none\n"
+
+
+@pytest.mark.parametrize(
+    ("stage", "fault", "parts"),
+    [
+        ("autoencoder", ["--resume"], ("resume", "a checkpoint", "Start without --resume")),
+        ("image", [], ("autoencoder", "Train it first")),
+        ("autoencoder", ["--steps", "0"], ("steps", "got 0")),
+        ("autoencoder", ["--precision", "fp8"], ("precision", "got fp8")),
+        ("autoencoder", ["--preset", "imgae"], ("train preset", "Did you mean image?")),
+        ("autoencoder", ["--preset", "video"], ("unknown key alpha_learning_rate",)),
+        ("video", ["--frames", "1"], ("frames", "from 2", "got 1")),
+        ("video", ["--model", "no/such/folder"], ("no/such/folder",)),
+    ],
+)
+def test_wrong_input_is_one_line(pictures, tmp_path, capsys, stage, fault, parts):
+    code = main(["train", stage, "--data", str(pictures), "--out", str(tmp_path / "model"), *fault])
+    assert is_refusal(code, capsys.readouterr().err, *parts)
+
+
+@pytest.mark.parametrize(
+    ("text", "part"), [(None, "captions.jsonl"), ("not json\n", "line 1"), ('{"file": "a.png"}\n', '"caption"')]
+)
+def test_a_data_folder_that_is_none_is_one_line(tmp_path, capsys, text, part):
+    data = tmp_path / "data"
+    data.mkdir()
+    if text is not None:
+        (data / "captions.jsonl").write_text(text)
+        assert find_folders(data) == [data]
+    code = main(["train", "autoencoder", "--data", str(data), "--out", str(tmp_path / "model")])
+    assert is_refusal(code, capsys.readouterr().err, part)
