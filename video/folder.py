@@ -63,7 +63,8 @@ def add_temporal(folder: str | Path, layers: TemporalLayers) -> None:
 def copy_model(source: str, out: Path, *, temporal: bool) -> None:
     """Copies a model folder to `out` unless `out` holds a model already; `temporal`: its temporal layers too.
 
-    The index is written last, so that a copy that was cut short is not taken for a model.
+    The index is written last, so that a copy that was cut short is not taken for a model. Raises ModelError where `out`
+    holds parts of a model, which a copy would overwrite.
     """
     if (out / INDEX).is_file():
         return
@@ -71,9 +72,22 @@ def copy_model(source: str, out: Path, *, temporal: bool) -> None:
     index = read_index(folder)
     if not temporal:
         index.pop(COMPONENT, None)
-    for name, value in index.items():
-        if isinstance(value, list) and value[0] is not None and (folder / name).is_dir():
-            shutil.copytree(folder / name, out / name, dirs_exist_ok=True)
+    parts = [n for n, value in index.items() if isinstance(value, list) and value[0] and (folder / n).is_dir()]
+    present = [name for name in parts if (out / name).exists()]
+    if present:
+        raise ModelError(
+            f"model {out}",
+            expected="a whole image model, or none",
+            got=f"{', '.join(present)} without {INDEX}",
+            hint="Train the image stage there first, or give another folder",
+        )
+    staged = out / ".model-new"
+    shutil.rmtree(staged, ignore_errors=True)
+    for name in parts:
+        shutil.copytree(folder / name, staged / name)
+    for name in parts:
+        (staged / name).rename(out / name)
+    staged.rmdir()
     _write_index(out, index)
 
 

@@ -26,7 +26,7 @@ from shared.rng import generator
 from shared.schedule import NoiseSchedule
 from shared.text import TextConditioner
 from shared.training.data import find_folders, load_latents, load_media
-from shared.training.loop import Checkpoint, Ema, TrainState, half_copy, learning_rate
+from shared.training.loop import Checkpoint, Ema, TrainState, learning_rate
 from video.folder import add_temporal, copy_model, load_temporal
 from video.network import TemporalLayers, VideoUNet
 from video.recipe import VideoTrainRecipe
@@ -231,4 +231,4 @@ def train(recipe: VideoTrainRecipe, data: Path, out: Path, resume: bool = False)
         checkpoint=out / "video.pt",
         resume=resume,
     )
-    add_temporal(out, half_copy(temporal))
+    add_temporal(out, copy.deepcopy(temporal).half())

@@ -109,3 +109,11 @@ def test_a_model_that_is_there_already_is_not_touched(tmp_path):
     before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
     copy_model(str(build_video_folder(tmp_path / "source")), out, temporal=True)
     assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+
+
+def test_parts_of_a_model_are_not_overwritten(tmp_path):
+    source, out = build_image_folder(tmp_path / "source"), tmp_path / "out"
+    (out / "vae").mkdir(parents=True)
+    with pytest.raises(ModelError, match=r"vae without model_index\.json"):
+        copy_model(str(source), out, temporal=False)
+    assert [p.name for p in out.iterdir()] == ["vae"]
