@@ -73,24 +73,21 @@ class Codec:
 
     def _decode_slice(self, latents: Tensor) -> Tensor:
         z = latents / self._scale + self._shift
-        tile = self.tile_size
-        whole = tile is None or (z.shape[-2] <= tile and z.shape[-1] <= tile)
-        pixels = self._decoder(z) if whole else self._decode_tiled(z, tile)
-        return pixels.clamp(-1, 1)
+        if self.tile_size is None or max(z.shape[-2:]) <= self.tile_size:
+            return self._decoder(z).clamp(-1, 1)
+        return self._decode_tiled(z, self.tile_size).clamp(-1, 1)
 
     def _decode_tiled(self, z: Tensor, tile: int) -> Tensor:
         """Weighted mean of overlapping tiles."""
         factor, overlap = self.factor, tile // 4
         height, width = z.shape[-2:]
-        total = weight = None
+        total = z.new_zeros(())
+        weight = z.new_zeros(())
         for top, left in product(_starts(height, tile, overlap), _starts(width, tile, overlap)):
             part = self._decoder(z[..., top : top + tile, left : left + tile])
             rows = _weights(top, part.shape[-2] // factor, height, overlap).repeat_interleave(factor)
             columns = _weights(left, part.shape[-1] // factor, width, overlap).repeat_interleave(factor)
             mask = (rows[:, None] * columns[None, :]).to(part)
-            if total is None:
-                total = part.new_zeros((*part.shape[:-2], height * factor, width * factor))
-                weight = torch.zeros_like(total)
             # pad, not in-place writes, keeps this differentiable
             y, x = top * factor, left * factor
             around = (x, width * factor - x - part.shape[-1], y, height * factor - y - part.shape[-2])

@@ -6,6 +6,7 @@ Loading is strict (`shared.safe_weights`) and runs no code that comes with a mod
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,7 @@ def _load(
     path: Path,
     index: dict[str, Any],
     component: str,
-    supported: dict[str, type],
+    supported: Mapping[str, type],
     device: str | torch.device,
     dtype: torch.dtype,
 ) -> Any:
@@ -174,10 +175,10 @@ def _load(
     return network
 
 
-def _class_of(index: dict[str, Any], component: str, supported: dict[str, type], path: Path) -> Any:
+def _class_of(index: dict[str, Any], component: str, supported: Mapping[str, type], path: Path) -> Any:
     entry = index.get(component)
     name = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
-    if name not in supported:
+    if not isinstance(name, str) or name not in supported:
         raise ModelError(f"{component} of model {path}", expected=" or ".join(supported), got=name or "none")
     return supported[name]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import diffusers
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, SchedulerMixin, UNet2DConditionModel
+from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 
@@ -25,7 +26,8 @@ def save_image_model(
     """Write the five components and `model_index.json`; weights as safetensors in `dtype`. Returns the folder."""
     folder = Path(folder)
     for name, network in (("unet", unet), ("vae", vae), ("text_encoder", text_encoder)):
-        copy.deepcopy(network).to(dtype).save_pretrained(folder / name)
+        # nn.Module's own `to`: diffusers' warns that it casts everything, which is what is wanted
+        nn.Module.to(copy.deepcopy(network), dtype).save_pretrained(folder / name)
     # transformers loads in the dtype that the config names, diffusers in single precision; the two must meet.
     text_config = folder / "text_encoder" / "config.json"
     text_config.write_text(json.dumps({**json.loads(text_config.read_text()), "dtype": "float32"}, indent=2) + "\n")

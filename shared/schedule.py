@@ -36,12 +36,14 @@ class NoiseSchedule:
     """
 
     def __init__(self, alpha_bar: Float[Tensor, " steps"] | None, num_timesteps: int | None = None) -> None:
-        if alpha_bar is None and num_timesteps is None:
+        if alpha_bar is not None:
+            num_timesteps = len(alpha_bar)
+        if num_timesteps is None:
             raise ModelError("noise schedule", expected="alpha_bar, or num_timesteps of a rectified flow", got=None)
         self.is_flow = alpha_bar is None
-        self.num_timesteps = int(num_timesteps) if alpha_bar is None else len(alpha_bar)
+        self.num_timesteps = num_timesteps
         self._alpha_bar = alpha_bar
-        self.reaches_pure_noise = self.is_flow or bool(alpha_bar[-1] == 0)
+        self.reaches_pure_noise = alpha_bar is None or bool(alpha_bar[-1] == 0)
 
     @classmethod
     def from_scheduler(cls, scheduler: SchedulerMixin) -> NoiseSchedule:

@@ -156,7 +156,6 @@ def _in_parts(
     if b * heads <= max(rows, 1):
         return kernel(q, k, v, mask=mask, scale=scale)
     dim, step = (0, max(1, rows // heads)) if b > 1 else (1, rows)
-    shared_mask = mask is None or mask.shape[dim] == 1
-    masks = itertools.repeat(mask) if shared_mask else mask.split(step, dim)
+    masks = itertools.repeat(mask) if mask is None or mask.shape[dim] == 1 else mask.split(step, dim)
     parts = zip(q.split(step, dim), k.split(step, dim), v.split(step, dim), masks)  # noqa: B905 (one may be endless)
     return torch.cat([_in_parts(kernel, *part, scale, rows) for part in parts], dim)

@@ -38,7 +38,8 @@ def build_tokenizer(words: list[str], max_length: int = 24) -> CLIPTokenizer:
     if not kept:
         raise InputError("vocabulary", expected="at least one word", got=words)
     byte_level = ByteLevel(add_prefix_space=False, use_regex=False)
-    tokens, merges = {}, {}
+    tokens: dict[str, None] = {}  # ordered sets
+    merges: dict[tuple[str, str], None] = {}
     for word in kept:
         if not ONE_PIECE.fullmatch(word):
             raise InputError("vocabulary word", expected="letters only, one digit, or punctuation", got=word)

@@ -4,15 +4,13 @@ import shutil
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel
+from diffusers import EulerDiscreteScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
 from shared.attention import AttendProcessor
 from shared.errors import ModelError
 from shared.model import load_image_model, read_index, resolve_model
-from shared.safe_weights import load_network, read_header
 from shared.save_model import save_image_model
-from tests.near import near
 from tests.tiny import build_image_folder, tiny_text, tiny_unet, tiny_vae
 
 UNET, VAE = "unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors"
@@ -122,29 +120,6 @@ def test_shards_are_read_by_their_index(folder):
     (folder / "unet" / next(iter(parts))).unlink()
     with pytest.raises(ModelError, match="every shard"):
         load_image_model(folder)
-
-
-def test_names_and_shapes_of_older_releases(tmp_path):
-    torch.manual_seed(0)
-    vae = AutoencoderKL(block_out_channels=(8,), norm_num_groups=4).eval()
-    vae.save_pretrained(tmp_path)
-    file = tmp_path / "diffusion_pytorch_model.safetensors"
-    new = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
-
-    def age(tensors):
-        for name in list(tensors):
-            for now, then in new.items():
-                if f".attentions.0.{now}." in name:
-                    tensor = tensors.pop(name)
-                    tensors[name.replace(now, then)] = tensor[..., None, None].clone() if tensor.ndim == 2 else tensor
-
-    change(file, age)
-    assert "encoder.mid_block.attentions.0.proj_attn.weight" in read_header(file)
-    config = AutoencoderKL.load_config(tmp_path)
-    loaded = load_network(lambda: AutoencoderKL.from_config(config), tmp_path, device="cpu", dtype=torch.float32)
-    image = torch.rand(1, 3, 8, 8)
-    with torch.no_grad():
-        near(loaded.encode(image).latent_dist.mean, vae.encode(image).latent_dist.mean)
 
 
 def test_text_encoders_with_a_prefix_and_position_ids(folder):

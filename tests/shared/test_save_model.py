@@ -1,0 +1,39 @@
+import json
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from safetensors.torch import load_file
+from transformers import CLIPTextModel
+
+from shared.save_model import save_image_model
+from tests.tiny import tiny_scheduler, tiny_text, tiny_unet, tiny_vae
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_stock_classes_read_the_folder_in_single_precision(tmp_path, dtype):
+    tokenizer, text_encoder = tiny_text()
+    unet = tiny_unet()
+    save_image_model(
+        tmp_path,
+        unet=unet,
+        vae=tiny_vae(),
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        scheduler=tiny_scheduler(),
+        dtype=dtype,
+    )
+    stored = load_file(tmp_path / "unet/diffusion_pytorch_model.safetensors")
+    assert {tensor.dtype for tensor in stored.values()} == {dtype}
+    assert next(unet.parameters()).dtype == torch.float32  # what was given stays as it was
+    # Both in one precision: a stock pipeline multiplies the one's output with the other's weights.
+    assert CLIPTextModel.from_pretrained(tmp_path / "text_encoder").dtype == torch.float32
+    loaded = UNet2DConditionModel.from_pretrained(tmp_path / "unet")
+    assert loaded.dtype == torch.float32
+    for name, tensor in unet.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor.to(dtype).float())
+    scheduler = DDIMScheduler.from_pretrained(tmp_path / "scheduler")
+    assert torch.equal(scheduler.alphas_cumprod, tiny_scheduler().alphas_cumprod)
+    assert scheduler.config.prediction_type == "v_prediction"
+    assert json.loads((tmp_path / "model_index.json").read_text())["vae"] == ["diffusers", "AutoencoderTiny"]
+    assert {"vocab.json", "merges.txt"} <= {file.name for file in (tmp_path / "tokenizer").iterdir()}
