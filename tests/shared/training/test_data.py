@@ -12,6 +12,7 @@ from PIL import Image
 from shared.codec import Codec
 from shared.errors import InputError
 from shared.media import write_clip, write_image
+from shared.pixels import from_uint8
 from shared.training.data import (
     draw_frames,
     draw_pictures,
@@ -19,7 +20,6 @@ from shared.training.data import (
     load_latents,
     load_media,
     read_captions,
-    to_model_range,
 )
 from tests.tiny import tiny_vae
 from tests.tolerances import close
@@ -114,11 +114,6 @@ def test_a_mix_and_a_stale_cache_are_input_errors(tmp_path):
         load_media(tmp_path / "stale", size=32)
 
 
-def test_model_range():
-    pixels = np.array([[[[0, 51, 255]]]], np.uint8)
-    torch.testing.assert_close(to_model_range(pixels), torch.tensor([-1.0, -0.6, 1.0]).view(1, 3, 1, 1))
-
-
 def test_draws_have_the_wanted_share_of_clips_and_cover_all(data):
     folders = [load_media(f, size=32) for f in find_folders(data)]
     assert [f.frames for f in folders] == [16, 1]
@@ -136,7 +131,7 @@ def test_drawn_pictures_are_the_ones_drawn(data):
     pixels, captions = draw_pictures(folders, 9, 0.5, torch.Generator().manual_seed(3))
     drawn = draw_frames(folders, 9, 0.5, torch.Generator().manual_seed(3))
     for picture, caption, (f, s, t) in zip(pixels, captions, drawn, strict=True):
-        assert torch.equal(picture, to_model_range(folders[f].pixels[s, t].copy()))
+        assert torch.equal(picture, from_uint8(folders[f].pixels[s, t].copy()))
         assert caption == folders[f].captions[s]
 
 
@@ -145,7 +140,7 @@ def test_latents_are_the_codecs_and_cached_for_it(data):
     media = load_media(data / "clips", size=32)
     latents = load_latents(media, codec, batch=7)
     assert latents.dtype == torch.float16
-    expected = codec.encode(to_model_range(media.pixels[2, 5][None].copy())).detach()[0]
+    expected = codec.encode(from_uint8(media.pixels[2, 5][None].copy())).detach()[0]
     torch.testing.assert_close(latents[2, 5].float(), expected, **close(torch.float16))
     caches = set(media.path.glob("latents-*.safetensors"))
     assert len(caches) == 1

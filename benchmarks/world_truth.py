@@ -1,0 +1,210 @@
+"""How often the model makes what it is asked for, on compositions that its training never saw.
+
+    python -m benchmarks.world_truth [--only images pairs clips assets] [--quick] [--json] [--out DIR] [--model FOLDER]
+
+Prompts are a fixed list, drawn once by seed. What pictures and clips show is named by a judge that was trained on
+renders alone (benchmarks/judge.py), whose own accuracy on real renders comes first: no model can look better than its
+judge sees. Assets are measured against exact world geometry (benchmarks/asset_truth.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from benchmarks.asset_truth import measure_assets
+from benchmarks.judge import WINDOW, Judge, check, judge_clips, same_pair, same_thing
+from benchmarks.report import Row, as_json, share, table
+from shared.contact_sheet import contact_sheet
+from shared.image_recipe import ImageRecipe
+from shared.images import generate_images
+from shared.media import write_image
+from shared.model import ImageModel, load_image_model
+from shared.world.dataset import draw_composition
+from shared.world.prompt import COLOUR_NAMES, OBJECT_NAMES, Composition, is_held_out
+from video.generate import VideoModel, generate_clips, load_video_model
+from video.recipe import ClipRecipe
+
+SEED = 2_024
+PARTS = ("images", "pairs", "clips", "assets")
+COUNTS = {"images": 96, "pairs": 64, "clips": 60, "assets": 12}
+QUICK = 6  # --quick divides the counts by this
+IMAGES_A_BATCH, CLIPS_A_BATCH = 24, 4
+# Seen from the side, so that what is named can be seen; a view word in half of the prompts.
+VIEWS = (None, "front view", None, "side view")
+SHEET_COLUMNS = 8
+PICTURE = ImageRecipe(prompt="given with each picture")
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def single_compositions(count: int) -> list[Composition]:
+    """Objects in the one colour that each was never seen in, in a shuffled order, view words in turn."""
+    unseen = [
+        Composition(obj, colour)
+        for obj in OBJECT_NAMES
+        for colour in COLOUR_NAMES
+        if is_held_out(Composition(obj, colour))
+    ]
+    order = np.random.default_rng(SEED).permutation(len(unseen))
+    rounds = range(-(-count // len(unseen)))
+    views = [[VIEWS[(i + turn) % len(VIEWS)] for i in range(len(unseen))] for turn in rounds]
+    drawn = [replace(unseen[j], view=views[turn][i]) for turn in rounds for i, j in enumerate(order)]
+    return drawn[:count]
+
+
+def drawn_compositions(count: int, *, clips: bool) -> list[Composition]:
+    """Held-out clips, or held-out pairs."""
+    rng = np.random.default_rng([SEED, int(clips)])
+    return [draw_composition(rng, clips=clips, split="held-out", pairs=1.0) for _ in range(count)]
+
+
+def make_pictures(
+    model: ImageModel, wanted: Sequence[Composition], recipe: ImageRecipe = PICTURE
+) -> UInt8[np.ndarray, "n h w 3"]:
+    """One picture of each, with the recipe's own defaults; the i-th has seed i."""
+    prompts = [c.caption() for c in wanted]
+    made: list[np.ndarray] = []
+    for start in range(0, len(prompts), IMAGES_A_BATCH):
+        batch = prompts[start : start + IMAGES_A_BATCH]
+        for state in generate_images(model, batch, list(range(start, start + len(batch))), recipe):
+            last = state.images
+        assert last is not None
+        made.append(last)
+        say(f"  {start + len(batch)} of {len(prompts)} pictures")
+    return np.concatenate(made)
+
+
+def make_clips(model: VideoModel, wanted: Sequence[Composition]) -> UInt8[np.ndarray, "n t h w 3"]:
+    """One clip of each, with the recipe's own defaults; the i-th has seed i."""
+    made: list[np.ndarray] = []
+    for start in range(0, len(wanted), CLIPS_A_BATCH):
+        batch = list(islice(wanted, start, start + CLIPS_A_BATCH))
+        recipes = [ClipRecipe(prompt=c.caption(), model=model.image.name, seed=start + i) for i, c in enumerate(batch)]
+        for state in generate_clips(model, recipes):
+            last = state.frames
+        assert last is not None
+        made.append(last)
+        say(f"  {start + len(batch)} of {len(wanted)} clips")
+    return np.concatenate(made)
+
+
+def measure_images(judge: Judge, model: ImageModel, count: int, out: Path | None) -> list[Row]:
+    wanted = single_compositions(count)
+    pictures = make_pictures(model, wanted)
+    verdict = judge.look(pictures)
+    found = verdict.named()
+    right = same_thing(wanted, found)
+    _sheet_of_pictures(out, "images.png", wanted, found, right, pictures)
+    return [
+        share("images, object", [w.obj == f.obj for w, f in zip(wanted, found, strict=True)]),
+        share("images, colour", [w.colour == f.colour for w, f in zip(wanted, found, strict=True)]),
+        share("images, object and colour", right, 0.95),
+    ]
+
+
+def measure_pairs(judge: Judge, model: ImageModel, count: int, out: Path | None) -> list[Row]:
+    wanted = drawn_compositions(count, clips=False)
+    pictures = make_pictures(model, wanted)
+    found = judge.look(pictures).named()
+    right = same_pair(wanted, found)
+    _sheet_of_pictures(out, "pairs.png", wanted, found, right, pictures)
+    both = list(zip(wanted, found, strict=True))
+    return [
+        share("two objects, both objects", [(w.obj, w.other) == (f.obj, f.other) for w, f in both]),
+        share("two objects, both colours", [(w.colour, w.other_colour) == (f.colour, f.other_colour) for w, f in both]),
+        share("two objects, relation", [w.relation == f.relation for w, f in both]),
+        share("two objects, everything", right, 0.75),
+    ]
+
+
+def measure_clips(judge: Judge, model: VideoModel, count: int, out: Path | None) -> list[Row]:
+    wanted = drawn_compositions(count, clips=True)
+    clips = make_clips(model, wanted)
+    verdict = judge_clips(judge, wanted, clips)
+    right = verdict.motion & verdict.thing
+    if out is not None:
+        rows = [list(clip[::2]) for clip in clips]
+        words = [f"{c.caption()} {'' if ok else '   judged wrong'}" for c, ok in zip(wanted, right, strict=True)]
+        write_image(out / "clips.png", contact_sheet(rows, words))
+    return [
+        share("clips, motion", verdict.motion),
+        share("clips, object and colour", verdict.thing),
+        share("clips, object, colour and motion", right, 0.80),
+        share(f"clips, identity kept (right in every {WINDOW} frames)", verdict.every_window, 0.90),
+        share("clips, identity kept (right in each frame alone)", np.asarray(verdict.frames.all(axis=1)), 0.90),
+        share("clips, frames with object and colour right", verdict.frames.ravel()),
+    ]
+
+
+def _sheet_of_pictures(
+    out: Path | None,
+    name: str,
+    wanted: Sequence[Composition],
+    found: Sequence[Composition],
+    right: np.ndarray,
+    pictures: np.ndarray,
+) -> None:
+    """The pictures in rows, those judged right first, and below each row of the others what was wanted and seen."""
+    if out is None:
+        return
+    order = [*np.flatnonzero(right), *np.flatnonzero(~right)]
+    rows, words = [], []
+    for start in range(0, len(order), SHEET_COLUMNS):
+        chosen = order[start : start + SHEET_COLUMNS]
+        rows.append([pictures[i] for i in chosen])
+        wrong = [f"{wanted[i].caption()} -> {found[i].caption()}" for i in chosen if not right[i]]
+        words.append("; ".join(wrong) if wrong else "right")
+    write_image(out / name, contact_sheet(rows, words, scale=2))
+
+
+def run(judge: Judge, source: str, only: Sequence[str], counts: dict[str, int], out: Path | None) -> list[Row]:
+    """All rows, the judge's own first."""
+    say("judging real renders")
+    rows, _ = check(judge, 0.5)
+    image = load_image_model(source)
+    video = load_video_model(source) if "clips" in only else None
+    parts: dict[str, Callable[[], list[Row]]] = {
+        "images": lambda: measure_images(judge, image, counts["images"], out),
+        "pairs": lambda: measure_pairs(judge, image, counts["pairs"], out),
+        "clips": lambda: measure_clips(judge, video, counts["clips"], out) if video else [],
+        "assets": lambda: measure_assets(judge, image, single_compositions(counts["assets"]), out, say),
+    }
+    for name in PARTS:
+        if name in only:
+            started = time.monotonic()
+            say(f"{name}: {counts[name]}")
+            rows += parts[name]()
+            say(f"{name} took {time.monotonic() - started:.0f} s")
+    return rows
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.world_truth", description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--count", type=int, metavar="N", help="samples of each part (default: 96, 64, 60 and 12)")
+    parser.add_argument("--quick", action="store_true", help=f"a {QUICK}th of everything")
+    parser.add_argument("--model", default="world", help="world or a model folder")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write contact sheets and meshes here")
+    parser.add_argument("--json", action="store_true", help="one line of JSON in place of the table")
+    args = parser.parse_args()
+    counts = {name: args.count or max(1, n // (QUICK if args.quick else 1)) for name, n in COUNTS.items()}
+    if args.out is not None:
+        args.out.mkdir(parents=True, exist_ok=True)
+    rows = run(Judge.load(), args.model, args.only, counts, args.out)
+    print(as_json(rows, model=args.model, seed=SEED) if args.json else table(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""The fixed lists of prompts, and asset measures on a mesh that is exactly right."""
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.asset_truth import asset_rows, judged_views, measure_mesh
+from benchmarks.geometry import Similarity
+from benchmarks.judge import Judge
+from benchmarks.judge_networks import MotionNetwork, PictureNetwork
+from benchmarks.world_truth import drawn_compositions, make_pictures, single_compositions
+from shared.image_recipe import ImageRecipe
+from shared.model import load_image_model
+from shared.world.mesh import scene_mesh
+from shared.world.prompt import OBJECT_NAMES, Composition, is_held_out
+from shared.world.scene import Instance
+from tests.tiny import build_image_folder
+
+
+def test_prompts_are_held_out_and_always_the_same():
+    singles = single_compositions(96)
+    assert singles == single_compositions(96)
+    assert len(singles) == 96
+    assert {c.obj for c in singles[:24]} == set(OBJECT_NAMES)
+    assert single_compositions(12) == singles[:12]
+    for drawn in (singles, drawn_compositions(40, clips=True), drawn_compositions(40, clips=False)):
+        assert all(map(is_held_out, drawn))
+    assert all(c.motion for c in drawn_compositions(20, clips=True))
+    assert all(c.relation for c in drawn_compositions(20, clips=False))
+    assert {c.view for c in singles} == {None, "front view", "side view"}
+
+
+@pytest.fixture(scope="module")
+def judge():
+    torch.manual_seed(0)
+    return Judge(PictureNetwork(), MotionNetwork())
+
+
+def test_the_exact_mesh_moved_and_resized_has_full_marks(judge):
+    wanted = Composition("car", "green")
+    mesh = Similarity(0.8, 20.0, (0.1, 0.0, -0.1)).moved(scene_mesh((Instance("car", "green"),), 64))
+    measure = measure_mesh(judge, mesh, wanted)
+    assert measure.silhouette_iou > 0.95
+    assert measure.volumetric_iou > 0.9
+    assert measure.chamfer < 0.05
+    assert measure.colour_error < 0.05
+    assert measure.watertight
+    assert measure.pose.yaw == pytest.approx(-20, abs=4)
+    rows = {row.metric: row for row in asset_rows([(wanted, measure)])}
+    assert rows["assets, front where it should be"].value == 1
+    assert rows["assets, size error (factor)"].value == pytest.approx(1.25, rel=0.04)
+
+
+def test_the_wrong_colour_is_a_colour_error(judge):
+    wrong = scene_mesh((Instance("sphere", "cyan"),), 32)
+    measure = measure_mesh(judge, wrong, Composition("sphere", "red"))
+    expected = np.linalg.norm(np.subtract((0.1, 0.85, 0.88), (0.88, 0.08, 0.08)))
+    assert measure.colour_error == pytest.approx(expected, abs=0.02)
+
+
+def test_judged_views_are_four_sides_in_the_objects_colour():
+    views = judged_views(scene_mesh((Instance("cube", "blue"),), 32), 32)
+    assert views.shape == (4, 32, 32, 3)
+    assert all(v[16, 16, 2] > 2 * v[16, 16, 0] for v in views)
+
+
+def test_pictures_are_made_in_batches_by_seed(tmp_path, monkeypatch):
+    model = load_image_model(build_image_folder(tmp_path / "model"))
+    wanted = single_compositions(3)
+    recipe = ImageRecipe(prompt="any", steps=3)
+    together = make_pictures(model, wanted, recipe)
+    monkeypatch.setattr("benchmarks.world_truth.IMAGES_A_BATCH", 2)
+    apart = make_pictures(model, wanted, recipe)
+    assert together.shape == (3, 64, 64, 3)
+    assert np.abs(together.astype(int) - apart).max() <= 1
