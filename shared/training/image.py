@@ -15,6 +15,7 @@ from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from shared.attention import install_attention
 from shared.codec import Codec
 from shared.errors import ModelError
 from shared.save_model import save_image_model
@@ -117,6 +118,8 @@ def train(recipe: ImageTrainRecipe, data: Path, out: Path, resume: bool = False)
     if recipe.start == "continue":
         text = CLIPTextModel.from_pretrained(out / "text_encoder", dtype=torch.float32)
         unet = UNet2DConditionModel.from_pretrained(out / "unet", torch_dtype=torch.float32)
+    install_attention(unet)  # on a CPU, torch's fused bf16 kernel is several times slower than plain matrix products
+    text.set_attn_implementation("eager")
     scheduler = build_scheduler()
     schedule = NoiseSchedule.from_scheduler(scheduler)
     parameters = [*unet.parameters(), *text.parameters()]
