@@ -133,7 +133,7 @@ def test_temporal_layers_learn_what_the_image_network_cannot_know():
     network = small_network()
     recipe = small_recipe(steps=40, learning_rate=5e-3, alpha_learning_rate=5e-2, warmup_steps=5)
     losses = [state.loss for state in train_video(network, fading, SCHEDULE, recipe)]
-    assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
+    assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
     noise, last = torch.randn(2, 4, 4, 4, 4, generator=generator(1)), torch.tensor([999, 999])
     with torch.no_grad():
         x0 = -network(noise, last, prompts(torch.tensor([True, False])))  # v = -x0 where alpha(t) = 0
