@@ -7,13 +7,15 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from shared.errors import InputError
 from shared.files import atomic_path
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,6 @@ class Checkpoint:
             torch.save(state, temporary)
 
 
-def half_copy(module: nn.Module) -> nn.Module:
+def half_copy(module: Module) -> Module:
     """A half-precision copy for saving; the original goes on in full precision."""
     return copy.deepcopy(module).half()

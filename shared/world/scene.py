@@ -89,8 +89,7 @@ def random_still(c: Composition, rng: np.random.Generator) -> Frame:
         azimuth = rng.uniform(-25, 25)
     shift, scale = rng.uniform(-0.08, 0.08, 3), rng.uniform(0.92, 1.03)
     instances = tuple(
-        replace(i, position=tuple(float(v) for v in np.array(i.position) * scale + shift), scale=i.scale * scale)
-        for i in arrange(c)
+        replace(i, position=_triple(np.array(i.position) * scale + shift), scale=i.scale * scale) for i in arrange(c)
     )
     return Frame(instances, float(azimuth), float(elevation), _light(rng, azimuth), float(rng.uniform(0.25, 0.75)))
 
@@ -107,9 +106,14 @@ def random_clip(c: Composition, rng: np.random.Generator, frames: int = 16) -> l
         x, y, scale, yaw, camera = _pose(c.motion or "still", s, swing, phase, base.scale)
         pose = orbit([azimuth], [elevation]).camera_to_world[0].numpy()
         position = pose[:3, 0] * (x + drift[0]) + pose[:3, 1] * (y + drift[1])
-        moved = replace(base, position=tuple(float(v) for v in position), scale=float(scale), yaw=float(yaw))
+        moved = replace(base, position=_triple(position), scale=float(scale), yaw=float(yaw))
         pictures.append(Frame((moved,), float(azimuth + camera), float(elevation), light, background))
     return pictures
+
+
+def _triple(v: np.ndarray) -> tuple[float, float, float]:
+    x, y, z = v.tolist()
+    return x, y, z
 
 
 def _pose(motion: str, s: float, swing: float, phase: float, size: float) -> tuple[float, float, float, float, float]:
