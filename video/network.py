@@ -196,8 +196,9 @@ def check_supported(unet: UNet2DConditionModel) -> None:
     for name in used:
         if name not in SUPPORTED_BLOCKS:
             raise InputError("image network for video", expected=f"blocks of {', '.join(SUPPORTED_BLOCKS)}", got=name)
-    if config.get("addition_embed_type") not in (None, "text"):
-        raise InputError("image network for video", expected="addition_embed_type text or none", got=config["addition_embed_type"])
+    added = config.get("addition_embed_type")
+    if added not in (None, "text"):
+        raise InputError("image network for video", expected="addition_embed_type text or none", got=added)
     for key in ("class_embed_type", "encoder_hid_dim_type", "num_class_embeds"):
         if config.get(key) is not None:
             raise InputError("image network for video", expected=f"no {key}", got=config[key])

@@ -27,6 +27,7 @@ UNETS = {
         "layers_per_block": 1,
         "use_linear_projection": True,
     },
+    "prompt in the noise level": {"addition_embed_type": "text", "addition_embed_type_num_heads": 4},
     "three levels": {
         **LEGACY,
         "block_out_channels": (16, 16, 32),
@@ -134,6 +135,12 @@ def test_unknown_blocks_are_refused_by_name():
     unet = tiny_unet(down_block_types=("AttnDownBlock2D", "CrossAttnDownBlock2D"))
     with pytest.raises(InputError, match="AttnDownBlock2D"):
         TemporalLayers.for_unet(unet)
+    with pytest.raises(InputError, match="addition_embed_type"):
+        TemporalLayers.for_unet(
+            tiny_unet(
+                addition_embed_type="text_time", addition_time_embed_dim=8, projection_class_embeddings_input_dim=8
+            )
+        )
     with pytest.raises(InputError, match="class_embed_type"):
         TemporalLayers.for_unet(tiny_unet(class_embed_type="timestep"))
 
