@@ -170,7 +170,8 @@ def roughen_clips(
 
 def picture_loss(network: PictureNetwork, pixels: Tensor, answers: Int[Tensor, "b 5"]) -> Float[Tensor, ""]:
     """Mean cross-entropy over the questions that have an answer, the first object's twice: it is the hardest."""
-    logits = network(pixels)
+    with torch.autocast("cpu", torch.bfloat16):  # the network alone: places of pixels need all their digits
+        logits = network(pixels)
     total = pixels.new_zeros(())
     for weight, (name, wanted) in zip((2.0, 1.0, 0.5, 2.0, 1.0), zip(logits, answers.T, strict=True), strict=True):
         total = total + weight * F.cross_entropy(logits[name].float(), wanted, ignore_index=UNKNOWN, reduction="sum")
@@ -188,8 +189,7 @@ def fit(
         lr = learning_rate(step, steps, peak, warmup=min(50, steps), decay_from=0.1)
         for group in optimizer.param_groups:
             group["lr"] = lr
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = loss_at(torch.Generator().manual_seed(seed * 1_000_003 + step))
+        loss = loss_at(torch.Generator().manual_seed(seed * 1_000_003 + step))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -216,7 +216,9 @@ def train_motion(
     def loss_at(generator: torch.Generator) -> Tensor:
         chosen = torch.randint(len(frames), (budget.batch // 2,), generator=generator)
         batch, wanted = roughen_clips(frames[chosen].movedim(-1, 2).float() / 255, motions[chosen], generator)
-        return F.cross_entropy(network(batch).float(), wanted)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = network(batch)
+        return F.cross_entropy(logits.float(), wanted)
 
     return fit(network, loss_at, budget.motion_steps, 2e-3, seed=SEED + 1)
 

@@ -66,14 +66,14 @@ class WorldObject:
     pairs: bool = False
     also: tuple[str, ...] = ()
 
-    def distance(self, p: Float[Tensor, "... 3"]) -> Float[Tensor, "..."]:  # noqa: UP037
+    def distance(self, p: Float[Tensor, "... 3"]) -> Float[Tensor, "..."]:
         """Signed distance to the whole object."""
         result = self.parts[0].solid(p)
         for part in self.parts[1:]:
             result = torch.minimum(result, part.solid(p))
         return result
 
-    def nearest_part(self, p: Float[Tensor, "... 3"]) -> Int[Tensor, "..."]:  # noqa: UP037
+    def nearest_part(self, p: Float[Tensor, "... 3"]) -> Int[Tensor, "..."]:
         """Index of the part closest to each point."""
         return torch.stack([part.solid(p) for part in self.parts]).argmin(dim=0)
 
