@@ -130,7 +130,7 @@ def _scalar(annotation: Any) -> tuple[type | None, tuple]:
 def parse_recipe(recipe: type[R], args: argparse.Namespace, *, kind: str, preset: str | None = None) -> R:
     """The full recipe: its defaults, overridden by `--preset` (else by `preset`), overridden by the flags given."""
     given = {name: value for name, value in vars(args).items() if name in recipe.model_fields}
-    if hasattr(args, "size"):
+    if hasattr(args, "size") and "size" not in recipe.model_fields:
         given["width"], given["height"] = _size(args.size)
     if "prompt" in given and not given["prompt"].strip():
         raise InputError("prompt", expected="some words", got="an empty text")

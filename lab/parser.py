@@ -15,24 +15,28 @@ from shared.version import VERSION
 COMMANDS = (clip, image, asset, world, train, score, describe, rerun, doctor)
 
 
-def build() -> tuple[Parser, list[str]]:
-    """The parser, and the names of its commands."""
+def build(name: str) -> Parser:
+    """The parser, with the flags of the command `name` alone: no preset of another is read."""
     parser = Parser(prog="kinoform", description="A text-to-video and 3D lab: one prompt gives a clip or an asset.")
     parser.add_argument("--version", action="version", version=f"kinoform {VERSION}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", parser_class=Parser)
     for command in COMMANDS:
-        command.add_parser(commands)
-    return parser, list(commands.choices)
+        if name == command.NAME:
+            command.add_parser(commands)
+        else:
+            commands.add_parser(command.NAME, help=command.HELP)
+    return parser
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The parsed arguments with `run`, the function of the command. Raises InputError for anything unknown."""
-    parser, commands = build()
+    name = argv[0] if argv else ""
+    parser = build(name)
+    commands = [command.NAME for command in COMMANDS]
     if not argv:
         parser.print_help(sys.stderr)
         raise InputError("command", expected=", ".join(commands), got="nothing")
-    name = argv[0]
-    if not name.startswith("-") and name not in commands:
+    if name not in (*commands, "-h", *parser.flags()):
         raise InputError("command", expected=", ".join(commands), got=name, hint=did_you_mean(name, commands))
     args, unknown = parser.parse_known_args(argv)
     if unknown:

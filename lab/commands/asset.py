@@ -14,9 +14,12 @@ from lab.flags import add_command, add_device_flag, add_output_flag, add_recipe_
 from lab.outputs import MESH_SUFFIXES, check_clip
 from shared.files import check_writable
 
+NAME = "asset"
+HELP = "Make a 3D asset from a prompt."
+
 
 def add_parser(commands: Any) -> None:
-    parser = add_command(commands, "asset", run, "Make a 3D asset from a prompt.")
+    parser = add_command(commands, NAME, run, HELP)
     add_recipe_flags(parser, AssetRecipe, kind="asset")
     add_output_flag(parser, "asset.glb", ".glb, .obj or .ply")
     parser.add_argument("--turntable", metavar="FILE", help="also write a clip of it turning: .mp4, .webm or .gif")

@@ -13,9 +13,12 @@ from lab.flags import add_command, add_device_flag, add_output_flag, add_recipe_
 from lab.outputs import check_clip
 from video.recipe import ClipRecipe
 
+NAME = "clip"
+HELP = "Make a clip from a prompt."
+
 
 def add_parser(commands: Any) -> None:
-    parser = add_command(commands, "clip", run, "Make a clip from a prompt.")
+    parser = add_command(commands, NAME, run, HELP)
     add_recipe_flags(parser, ClipRecipe, kind="clip")
     add_output_flag(parser, "out.mp4", ".mp4, .webm, .gif, or a folder for PNGs")
     add_device_flag(parser)

@@ -8,9 +8,12 @@ from typing import Any
 from lab.console import Console
 from lab.flags import add_command
 
+NAME = "describe"
+HELP = "Show what a file was made from: recipe, seed, model and versions."
+
 
 def add_parser(commands: Any) -> None:
-    parser = add_command(commands, "describe", run, "Show what a file was made from: recipe, seed, model and versions.")
+    parser = add_command(commands, NAME, run, HELP)
     parser.add_argument("file", metavar="FILE", help="a file that kinoform made")
 
 

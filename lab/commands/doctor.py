@@ -20,9 +20,12 @@ from shared.version import VERSION
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "av", "trimesh", "pydantic", "numpy")
 OPTIONAL = ("xformers", "nerfstudio", "usd-core", "ray", "gradio")
 
+NAME = "doctor"
+HELP = "Show what this machine and installation have, and test the parts."
+
 
 def add_parser(commands: Any) -> None:
-    add_command(commands, "doctor", run, "Show what this machine and installation have, and test the parts.")
+    add_command(commands, NAME, run, HELP)
 
 
 def run(args: argparse.Namespace) -> None:

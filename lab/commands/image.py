@@ -13,9 +13,12 @@ from lab.flags import add_command, add_device_flag, add_output_flag, add_recipe_
 from shared.files import check_writable
 from shared.image_recipe import ImageRecipe
 
+NAME = "image"
+HELP = "Make a picture from a prompt."
+
 
 def add_parser(commands: Any) -> None:
-    parser = add_command(commands, "image", run, "Make a picture from a prompt.")
+    parser = add_command(commands, NAME, run, HELP)
     add_recipe_flags(parser, ImageRecipe, kind="image")
     add_output_flag(parser, "out.png", ".png, .jpg or .webp")
     add_device_flag(parser)

@@ -17,9 +17,12 @@ from shared.errors import InputError
 from shared.image_recipe import ImageRecipe
 from video.recipe import ClipRecipe
 
+NAME = "rerun"
+HELP = "Make a file again from the record it carries; the same bytes here."
+
 
 def add_parser(commands: Any) -> None:
-    parser = add_command(commands, "rerun", run, "Make a file again from the record it carries; the same bytes here.")
+    parser = add_command(commands, NAME, run, HELP)
     parser.add_argument("file", metavar="FILE", help="a file that kinoform made")
     parser.add_argument("-o", "--output", metavar="FILE", help="where to write (default FILE's name with -rerun)")
     parser.add_argument("--model", metavar="TEXT", help="where the model is now, if it has moved")

@@ -10,11 +10,12 @@ from lab.flags import add_command
 from lab.outputs import existing_file
 from shared.errors import InputError
 
+NAME = "score"
+HELP = "Score how well a clip or picture agrees with a prompt (CLIP similarity)."
+
 
 def add_parser(commands: Any) -> None:
-    parser = add_command(
-        commands, "score", run, "Score how well a clip or picture agrees with a prompt (CLIP similarity)."
-    )
+    parser = add_command(commands, NAME, run, HELP)
     parser.add_argument("file", metavar="FILE", help="a clip or picture")
     parser.add_argument("--prompt", metavar="TEXT", required=True, help="what it should show")
     parser.add_argument(

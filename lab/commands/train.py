@@ -16,6 +16,9 @@ from video.recipe import VideoTrainRecipe
 if TYPE_CHECKING:
     from shared.training.loop import TrainState
 
+NAME = "train"
+HELP = "Train one stage of a model on a folder of pictures or clips with captions.jsonl."
+
 LINE_SECONDS = 10.0
 
 # What a stage needs to be told, and what it leaves where.
@@ -28,8 +31,7 @@ STAGES: dict[str, tuple[type[StageRecipe], str]] = {
 
 
 def add_parser(commands: Any) -> None:
-    help = "Train one stage of a model on a folder of pictures or clips with captions.jsonl."
-    train = commands.add_parser("train", help=help, description=help)
+    train = commands.add_parser(NAME, help=HELP, description=HELP)
     stages = train.add_subparsers(title="stages", metavar="STAGE", dest="stage", required=True)
     for stage, (recipe, text) in STAGES.items():
         parser: Parser = add_command(stages, stage, partial(run, stage), f"Train {text}.")

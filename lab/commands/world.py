@@ -14,6 +14,9 @@ from shared.errors import InputError
 from shared.files import check_writable
 from shared.world.prompt import Composition
 
+NAME = "world"
+HELP = "Render the procedural world as a data set, or write one exact mesh of it."
+
 SPLITS = ("all", "train", "held-out")
 
 
@@ -26,8 +29,7 @@ class Written:
 
 
 def add_parser(commands: Any) -> None:
-    help = "Render the procedural world as a data set, or write one exact mesh of it."
-    world = commands.add_parser("world", help=help, description=help)
+    world = commands.add_parser(NAME, help=HELP, description=HELP)
     actions = world.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
 
     render = add_command(actions, "render", run_render, "Render pictures or clips with captions (captions.jsonl).")

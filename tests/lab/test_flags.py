@@ -50,6 +50,13 @@ def test_values_reach_the_recipe_in_its_own_types():
     assert recipe == Toy(prompt="a cube", width=64, height=32, guidance_scale=2.0, loop=True, way="down")
 
 
+def test_a_field_named_size_is_a_number_as_any_other():
+    class Sized(Recipe):
+        size: int = 64
+
+    assert parse("--size", "32", recipe=Sized) == Sized(size=32)
+
+
 def test_flags_not_given_leave_the_defaults():
     assert parse("a cube") == Toy(prompt="a cube")
 

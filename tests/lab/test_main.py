@@ -1,5 +1,6 @@
 """The command as a user meets it: wrong input, interrupts, a full disk. Each run is a process of its own."""
 
+import os
 import resource
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import subprocess
 import pytest
 
 from lab.main import main
+from shared.run_record import RunRecord
 from tests.lab.command import command, environment, is_refusal, kinoform
 
 COMMANDS = ("clip", "image", "asset", "world", "train", "score", "describe", "rerun", "doctor")
@@ -37,6 +39,7 @@ def test_every_command_has_help(name, capsys):
 WRONG = {
     "no command": ([], ("command", "clip, image, asset", "got nothing")),
     "unknown command": (["clp", "a red cube"], ("got clp", "Did you mean clip?")),
+    "a flag for a command": (["--stesp", "clip"], ("command", "got --stesp")),
     "unknown flag": (["clip", "a cube", "--stesp", "3"], ("got --stesp", "Did you mean --steps?")),
     "no prompt": (["clip"], ("clip", "PROMPT")),
     "empty prompt": (["clip", ""], ("prompt", "got an empty text")),
@@ -93,7 +96,7 @@ def test_wrong_input_is_one_line_before_torch_is_loaded(tmp_path, case):
     watch = "import sys; from lab.main import main; code = main(); sys.exit(99 if 'torch' in sys.modules else code)"
     encoded = [part if isinstance(part, bytes) else part.encode() for part in arguments]
     run = subprocess.run(
-        [*command()[:1], "-c", watch, *encoded], cwd=tmp_path, env=environment(), capture_output=True, timeout=60
+        [*command()[:1], "-c", watch, *encoded], cwd=tmp_path, env=environment(), capture_output=True, timeout=250
     )
     stderr = run.stderr.decode()
     shown = stderr.splitlines()[-1:] if case == "no command" else stderr.splitlines()
@@ -153,7 +156,7 @@ def test_ctrl_c_while_sampling_leaves_nothing(tmp_path, model):
     ) as process:
         assert process.stderr.readline() == "kinoform: sample: 1/1000\n"
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=250)
     assert process.returncode == 130
     assert err.splitlines()[-1] == "kinoform: interrupted"
     assert "Traceback" not in err
@@ -170,7 +173,7 @@ def test_termination_while_torch_is_imported_is_an_interrupt_too(tmp_path):
             if line.rstrip().endswith("torch._utils"):  # in the middle of torch's own import
                 process.send_signal(signal.SIGTERM)
                 break
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=250)
     said = [line for line in err.splitlines() if not line.startswith("import time:")]
     assert process.returncode == 130
     assert said == ["kinoform: interrupted"]
@@ -190,9 +193,15 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, model):
 
 
 def test_a_full_standard_output_is_one_line(tmp_path):
+    (tmp_path / "record.json").write_text(RunRecord.of_run("clip", {}, 0, "world", {}).to_json())
     with open("/dev/full", "w") as full:
         run = subprocess.run(
-            command("--help"), cwd=tmp_path, env=environment(), stdout=full, stderr=subprocess.PIPE, text=True
+            command("describe", "record.json"),
+            cwd=tmp_path,
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
         )
     assert run.returncode == 1
     assert run.stderr.startswith("kinoform: failed: OSError: [Errno 28] No space left on device")
@@ -200,11 +209,15 @@ def test_a_full_standard_output_is_one_line(tmp_path):
 
 
 def test_a_reader_that_leaves_is_no_traceback(tmp_path):
-    shell = f"{' '.join(command('asset', '--help'))} | true"
-    run = subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {shell}"], cwd=tmp_path, env=environment(), capture_output=True, text=True
-    )
-    assert run.stderr == ""
+    (tmp_path / "record.json").write_text(RunRecord.of_run("clip", {}, 0, "world", {}).to_json())
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        run = subprocess.run(
+            command("describe", "record.json"),
+            cwd=tmp_path, env=environment(), stdout=pipe, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    assert (run.returncode, run.stderr) == (1, "")
 
 
 def test_a_cut_off_model_file_is_one_line(tmp_path, model):
