@@ -129,7 +129,7 @@ def draw_pictures(
 @torch.no_grad()
 def load_latents(folder: MediaFolder, codec: Codec, batch: int = 64) -> Float[Tensor, "n t c h w"]:
     """The folder's latents (float16), encoded once and cached beside it under the codec's fingerprint."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(json.dumps(codec.vae.config["scaling_factor"]).encode())
     for tensor in codec.vae.state_dict().values():
         digest.update(tensor.detach().float().numpy().tobytes())
     cache = folder.path / f"latents-{digest.hexdigest()[:12]}.safetensors"
