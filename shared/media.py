@@ -49,7 +49,7 @@ ENCODERS: dict[str, tuple[str, str, dict[str, str]]] = {
     ".webm": ("webm", "libvpx-vp9", {"crf": "16", "b": "0", "cpu-used": "2", "row-mt": "0"}),
 }
 BT601, MPEG_RANGE = 6, 1  # what players assume of small clips without a colour tag; the tag says so as well
-TO_YUV = int(Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP)
+TO_YUV = Interpolation.AREA  # each chroma sample is the mean of its 2x2 pixels
 
 
 @dataclass(frozen=True)
