@@ -78,7 +78,7 @@ def _torch() -> str:
     import torch
 
     return (
-        f"{torch.__version__}, CPU {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads, "
+        f"{torch.__version__}, CPU {torch.backends.cpu.get_cpu_capability()}, threads {torch.get_num_threads()}, "
         f"CUDA build {torch.version.cuda or 'none'}"
     )
 
@@ -126,12 +126,9 @@ def _attention() -> list[str]:
     return [f"{e.backend}: {'usable' if e.usable else 'not usable'}, {e.why}" for e in explain(device=device)]
 
 
-def _embedded_model() -> str:
-    """Every file of the embedded model is whole: its weights are read and hashed."""
-    from shared.model import load_image_model
+def _embedded_model() -> list[str]:
+    """The embedded model is whole, temporal layers included: its weights are read and hashed."""
+    from video.generate import load_video_model
 
-    model = load_image_model("world")
-    hashes = model.hashes()
-    return f"{len(hashes)} weight files read: " + ", ".join(
-        f"{name} {sha[:12]}" for name, sha in sorted(hashes.items())
-    )
+    hashes = load_video_model("world").image.hashes()
+    return [f"{name} {sha[:12]}" for name, sha in sorted(hashes.items())]

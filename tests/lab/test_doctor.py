@@ -20,7 +20,9 @@ def test_it_finds_what_is_here(model, capsys, monkeypatch):
     assert int(found["cores"]) >= 1
     assert any(line.startswith("reference: usable") for line in found["attention"])
     assert found["codecs"] == [".mp4 .webm .gif can be written and read"]
-    assert "unet/diffusion_pytorch_model.safetensors" in found["embedded model"]
+    names = [line.split()[0] for line in found["embedded model"]]
+    assert "unet/diffusion_pytorch_model.safetensors" in names
+    assert "temporal/diffusion_pytorch_model.safetensors" in names
 
 
 def test_a_part_that_does_not_work_is_named(tmp_path, capsys, monkeypatch):
