@@ -127,7 +127,7 @@ def draw_latents(
 def train(recipe: ImageTrainRecipe, data: Path, out: Path, resume: bool = False) -> Iterator[TrainState]:
     """Trains on the latents of all pictures below `data`; needs `out/vae`, completes `out` to a pipeline folder.
 
-    With `recipe.start` "continue" the networks start from those in `out`, with a fresh optimiser and the recipe's curve.
+    With `recipe.start` "continue" the networks start from those in `out`, with a fresh optimiser.
     """
     torch.manual_seed(recipe.seed)
     if not (out / "vae").is_dir():

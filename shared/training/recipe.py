@@ -53,7 +53,7 @@ class ImageTrainRecipe(PictureStageRecipe):
     caption_dropout: float = Field(0.1, ge=0, lt=1)
     min_snr_gamma: float = Field(5.0, gt=0)
     word_weight: float = Field(0.05, ge=0, description="of the loss that keeps the text transformer's words apart")
-    noise_bias: float = Field(1.6, ge=0.1, le=10, description="1 draws all noise levels alike; more, high ones more often")
+    noise_bias: float = Field(1.6, ge=0.1, le=10, description="1 draws noise levels evenly; more, high ones more often")
     clip_fraction: float = Field(0.4, ge=0, le=1, description="share of the pictures drawn from clips")
 
 

@@ -43,7 +43,7 @@ def test_a_resumed_training_is_bit_for_bit_the_uninterrupted_one(data, tmp_path)
     assert all(torch.equal(a[k], b[k]) for k in a)
 
 
-def test_it_learns_and_the_scaling_factor_makes_latents_of_unit_deviation(data, tmp_path):
+def test_it_learns_and_the_scaling_factor_brings_latents_to_a_reach_of_two(data, tmp_path):
     recipe = AutoencoderTrainRecipe(**{**TINY, "steps": 60, "learning_rate": 3e-3, "precision": "fp32"})
     losses = [state.loss for state in train(recipe, data, tmp_path)]
     assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
@@ -51,7 +51,8 @@ def test_it_learns_and_the_scaling_factor_makes_latents_of_unit_deviation(data, 
     folders = [load_media(f, size=32) for f in find_folders(data)]
     pixels, _ = draw_pictures(folders, 64, 0.3, torch.Generator().manual_seed(9))
     with torch.no_grad():
-        assert float(codec.encode(pixels).std()) == pytest.approx(1, abs=0.15)
+        assert float((codec.encode(pixels).abs() > 2).float().mean()) == pytest.approx(0.001, abs=0.002)
+        assert float(codec.encode(pixels).abs().max()) > 1.5
 
 
 def test_another_seed_is_another_model(data, tmp_path):

@@ -7,9 +7,10 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionMod
 
 from shared.errors import ModelError
 from shared.schedule import NoiseSchedule
-from shared.training.image import build_scheduler, loss_weight, train
+from shared.training.image import build_scheduler, build_text, draw_timesteps, loss_weight, train, word_loss
 from shared.training.recipe import ImageTrainRecipe
 from shared.world.prompt import vocabulary
+from shared.world.tokenizer import build_tokenizer
 from tests.tiny import tiny_vae
 
 TINY = {
@@ -62,6 +63,44 @@ def test_half_precision_weights_are_stored(start):
     size = (root / "whole" / "unet" / "diffusion_pytorch_model.safetensors").stat().st_size
     count = sum(p.numel() for p in UNet2DConditionModel.from_pretrained(root / "whole" / "unet").parameters())
     assert size == pytest.approx(2 * count, rel=0.1)
+
+
+def test_continuing_starts_from_the_networks_that_are_there(start):
+    data, root = start
+    list(train(ImageTrainRecipe(**{**TINY, "steps": 1}), data, root / "whole"))
+    before = UNet2DConditionModel.from_pretrained(root / "whole" / "unet").state_dict()
+    still = {**TINY, "steps": 1, "learning_rate": 1e-9, "weight_decay": 0, "start": "continue", "seed": 5}
+    list(train(ImageTrainRecipe(**still), data, root / "whole"))
+    after = UNet2DConditionModel.from_pretrained(root / "whole" / "unet").state_dict()
+    assert all(torch.allclose(before[k], after[k], atol=1e-3) for k in before)
+
+
+def test_word_loss_is_the_cross_entropy_of_every_spoken_word():
+    recipe = ImageTrainRecipe(**TINY)
+    tokenizer = build_tokenizer(vocabulary(), 12)
+    text = build_text(recipe, tokenizer)
+    ids = tokenizer(["a red cube", "a blue duck moving left"], padding="max_length", return_tensors="pt").input_ids
+    tokens = torch.randn(2, 12, 48, generator=torch.Generator().manual_seed(0))
+    words = text.get_input_embeddings().weight.detach()
+    losses = []
+    for row, states in zip(ids.tolist(), tokens, strict=True):
+        mean = states.mean(0)
+        cosines = torch.stack([torch.dot(mean, w) / (mean.norm() * w.norm()) for w in words])
+        logs = (20 * cosines).log_softmax(0)
+        losses += [-float(logs[i]) for i in row if i not in (tokenizer.bos_token_id, tokenizer.eos_token_id)]
+    assert len(losses) == 8
+    assert float(word_loss(tokens, ids, words, tokenizer)) == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+@pytest.mark.parametrize("bias", [1.0, 1.6])
+def test_timesteps_have_the_wanted_distribution(bias):
+    schedule = NoiseSchedule.from_scheduler(build_scheduler())
+    t = draw_timesteps(schedule, 20_000, bias, torch.Generator().manual_seed(0))
+    assert t.min() >= 0
+    assert t.max() <= 999
+    for x in (0.25, 0.5, 0.9):
+        below = float((t < 1000 * x).float().mean())
+        assert below == pytest.approx(1 - (1 - x) ** (1 / bias), abs=0.015)
 
 
 def test_without_an_autoencoder_it_says_so(data, tmp_path):
