@@ -122,7 +122,11 @@ def _scalar(annotation: Any) -> tuple[type | None, tuple]:
         return _scalar(inner[0]) if len(inner) == 1 else (str, ())
     if get_origin(annotation) is Literal:
         return str, get_args(annotation)
-    if isinstance(annotation, type) and not issubclass(annotation, (BaseModel, list, tuple, dict, set)):
+    if (
+        get_origin(annotation) is None
+        and isinstance(annotation, type)
+        and not issubclass(annotation, (BaseModel, list, tuple, dict, set))
+    ):
         return annotation, ()
     return None, ()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
@@ -52,7 +52,7 @@ class Recipe(BaseModel):
         field = cls.model_fields.get(info.field_name or "")
         wanted = field.annotation if field is not None else Any
         if isinstance(value, bool) and _allows(wanted, int, float) and not _allows(wanted, bool):
-            raise PydanticCustomError("int_type", "a number")
+            raise PydanticCustomError("int_type" if _allows(wanted, int) else "float_type", "a number")
         return value
 
     @classmethod
@@ -151,7 +151,8 @@ def _expectation(kind: str, context: Mapping[str, Any], message: str, field: Fie
     if kind.startswith("string_too"):
         return f"{least} to {most} characters" if most else f"at least {least} characters"
     if kind.startswith(("int", "float", "greater", "less", "finite", "multiple")):
-        noun = "a whole number" if field and _allows(field.annotation, int) else "a number"
+        whole = kind.startswith("int") or (field is not None and _allows(field.annotation, int))
+        noun = "a whole number" if whole else "a number"
         return noun + _range(field, context)
     if kind == "literal_error":
         return str(context["expected"]).replace("'", "")
@@ -181,5 +182,8 @@ def _model_at(model: type[BaseModel], location: Iterable[str | int]) -> type[Bas
         if field is None:
             continue
         inside = [field.annotation, *get_args(field.annotation)]
-        model = next((t for t in inside if isinstance(t, type) and issubclass(t, BaseModel)), model)
+        classes = [
+            t for t in inside if isinstance(t, type) and get_origin(t) is None
+        ]  # on 3.10 list[int] is a type too
+        model = next((t for t in classes if issubclass(t, BaseModel)), model)
     return model

@@ -27,6 +27,8 @@ class Shot(Recipe):
     image: Path | None = None
     seed: int | None = Field(None, ge=0)
     loop: bool = False
+    crop: tuple[int, int] | None = None
+    lights: list[Light] = Field(default_factory=list)
     light: Light = Light()
 
 
@@ -54,6 +56,7 @@ def complaint(**changes: Any) -> str:
         ({"guidance_scale": -1}, "guidance_scale: expected a number of at least 0, got -1"),
         ({"guidance_scale": float("nan")}, "guidance_scale: expected a number of at least 0, got nan"),
         ({"guidance_scale": float("inf")}, "guidance_scale: expected a number of at least 0, got inf"),
+        ({"fov": True}, "fov: expected a number above 0, below 180, got True"),
         ({"fov": 180}, "fov: expected a number above 0, below 180, got 180"),
         ({"mode": "spn"}, "mode: expected still or spin, got spn"),
         ({"image": 3}, "image: expected a path, got 3"),
@@ -61,6 +64,10 @@ def complaint(**changes: Any) -> str:
         ({"seed": False}, "seed: expected a whole number of at least 0, got False"),
         ({"loop": "perhaps"}, "loop: expected true or false, got perhaps"),
         ({"light": {"ambient": 2}}, "light.ambient: expected a number from 0 to 1, got 2"),
+        ({"crop": [1, "x"]}, "crop.1: expected a whole number, got x"),
+        ({"crop": [1]}, "crop.1: expected a value, got nothing"),
+        ({"lights": [{}, {"ambient": -1}]}, "lights.1.ambient: expected a number from 0 to 1, got -1"),
+        ({"lights": [{"ambiant": 1}]}, "unknown key lights.0.ambiant: expected ambient. Did you mean ambient?"),
         ({"light": 3}, "light: expected keys with values, got 3"),
         ({"light": {"ambiant": 1}}, "unknown key light.ambiant: expected ambient. Did you mean ambient?"),
     ],
