@@ -48,14 +48,6 @@ def check_folder(flag: str, text: str) -> Path:
     return path
 
 
-def existing_file(flag: str, text: str) -> Path:
-    """A file that is there."""
-    path = Path(text)
-    if not path.is_file():
-        raise InputError(flag, expected="a file that exists", got=text, hint="It is a folder" if path.is_dir() else "")
-    return path
-
-
 def existing_folder(flag: str, text: str) -> Path:
     """A folder that is there."""
     path = Path(text)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from lab.console import Console
 from lab.flags import add_command
-from lab.outputs import existing_file
 from shared.errors import InputError
 
 NAME = "score"
@@ -26,15 +26,18 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     if not args.prompt.strip():
         raise InputError("--prompt", expected="some words", got=args.prompt)
-    file = existing_file("file", args.file)
+    file = Path(args.file)
+    if not file.exists():
+        raise InputError("file", expected="a file that exists", got=args.file)
     console = Console(as_json=args.json)
     from shared.media import CLIP_SUFFIXES, IMAGE_SUFFIXES, read_clip, read_image
 
-    suffix = file.suffix.lower()
-    if suffix not in (*CLIP_SUFFIXES, *IMAGE_SUFFIXES):
-        raise InputError("file", expected=f"one of {' '.join([*CLIP_SUFFIXES, *IMAGE_SUFFIXES])}", got=args.file)
+    known = sorted({*CLIP_SUFFIXES, *IMAGE_SUFFIXES} - {""})
+    if not file.is_dir() and file.suffix.lower() not in known:
+        raise InputError("file", expected=f"a folder of PNGs or one of {' '.join(known)}", got=args.file)
     with console.timed("read"):
-        frames = read_clip(file).frames if suffix in CLIP_SUFFIXES else read_image(file)[None]
+        picture = file.suffix.lower() in IMAGE_SUFFIXES
+        frames = read_image(file)[None] if picture else read_clip(file).frames
     with console.timed("load"):
         from shared.clip_score import ClipScorer
         from shared.model import resolve_model

@@ -29,8 +29,9 @@ def frames():
     return np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
 
 
-def test_the_score_of_a_clip(scorer_folder, frames, tmp_path, capsys):
-    file = tmp_path / "clip.mp4"
+@pytest.mark.parametrize("name", ["clip.mp4", "clip"])
+def test_the_score_of_a_clip(scorer_folder, frames, tmp_path, capsys, name):
+    file = tmp_path / name
     write_clip(file, frames, 8)
     arguments = ["score", str(file), "--prompt", "a red cube", "--model", str(scorer_folder)]
     assert main([*arguments, "--json"]) == 0

@@ -53,6 +53,7 @@ def test_mesh_is_closed_and_has_its_colour(tmp_path, suffix):
         (["render", "--out", "d", "--count", "1", "--split", "test"], ("--split", "held-out", "got test")),
         (["render", "--out", "taken/d", "--count", "1"], ("--out", "a folder that can be made")),
         (["render", "--out", "taken", "--count", "1"], ("--out", "a folder", "got taken")),
+        (["render", "--out", ".", "--count", "1"], ("--out", "a new or empty folder", "got .")),
         (["render", "--count", "1"], ("world render", "--out")),
         (["mesh", "a dragon", "-o", "m.glb"], ("world caption", "a red cube", "got a dragon")),
         (["mesh", "a red cube", "-o", "m.stl"], ("output", ".glb", "got m.stl")),
