@@ -122,7 +122,7 @@ class VideoUNet(nn.Module):
         sample = rearrange(x_t, "b c t h w -> (b t) c h w")
         time = unet.time_embedding(unet.get_time_embed(sample, timestep))
         if unet.config.get("addition_embed_type") == "text":
-            time = time + unet.add_embedding(tokens)
+            time = time + unet.add_embedding(tokens.to(unet.dtype))
         e = self.temporal.embedding(time[::frames], encoder_hidden_states, frames)
         if unet.time_embed_act is not None:
             time = unet.time_embed_act(time)
