@@ -1,4 +1,4 @@
-"""`make demo`: the main job on the embedded model, by the commands that a user would type, and one sheet of all results."""
+"""`make demo`: the main job on the embedded model, by a user's own commands, and one sheet of all results."""
 
 from __future__ import annotations
 
@@ -34,9 +34,7 @@ def main() -> int:
         if code:
             return code
     sheet = _contact_sheet({**clips, **turntables}, out / "contact-sheet.png")
-    print(
-        f"done in {time.monotonic() - started:.0f} s: clips, assets and turntables are in {out}/, all on one page: {sheet}"
-    )
+    print(f"done in {time.monotonic() - started:.0f} s: results are in {out}/, all of them on one page in {sheet}")
     return 0
 
 
