@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# More for pytest: make test PYTEST_ARGS="-n 2" uses two processes.
+PYTEST_ARGS ?=
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 
 .PHONY: venv check test demo clean
@@ -31,7 +33,7 @@ check: $(STAMP)
 	$(BIN)/mypy
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 demo: $(STAMP)
 	$(BIN)/python -m lab.demo --out out/demo

@@ -16,7 +16,7 @@ def test_it_finds_what_is_here(model, capsys, monkeypatch):
     assert result["broken"] == []
     assert found["kinoform"] == VERSION
     assert found["torch"].startswith(torch.__version__)
-    assert found["packages"]["torch"] == torch.__version__
+    assert found["packages"]["torch"].split("+")[0] == torch.__version__.split("+")[0]  # metadata may lack the build
     assert int(found["cores"]) >= 1
     assert any(line.startswith("reference: usable") for line in found["attention"])
     assert found["codecs"] == [".mp4 .webm .gif can be written and read"]
