@@ -34,7 +34,7 @@ from shared.model import ImageModel
 from shared.rng import generator, normal
 
 OCCUPANCY_EVERY = 10  # steps between updates of the occupancy grid
-LEAST_WEIGHT = 1e-3  # samples with less weight in their pixel take no part in its colour
+LEAST_WEIGHT = 0.02  # samples with less weight in their pixel are not worth a normal
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def optimise(scene: Scene, critic: Critic, recipe: AssetRecipe) -> Iterator[Dist
         draw = generator(recipe.seed, 1, step)
         size = recipe.coarse_render_size if done < recipe.coarse_share else recipe.render_size
         views = sample_views(recipe.views, size, draw, overhead_probability=recipe.overhead_probability)
-        shading = _draw_shading(recipe, draw)
+        shading = _draw_shading(recipe, done, draw)
         if step % OCCUPANCY_EVERY == 0:
             occupancy = occupancy_of(scene.field)
         pixels, rays = render_views(
@@ -180,8 +180,10 @@ def render_views(
     return rearrange(2 * colour - 1, "(n h w) c -> n c h w", n=count, h=height), rays
 
 
-def _draw_shading(recipe: AssetRecipe, draw: torch.Generator) -> Shading:
+def _draw_shading(recipe: AssetRecipe, done: float, draw: torch.Generator) -> Shading:
     u = float(torch.rand((), generator=draw))
+    if done < recipe.albedo_first:
+        return "albedo"
     if u < recipe.lambertian_probability:
         return "lambertian"
     return "textureless" if u < recipe.lambertian_probability + recipe.textureless_probability else "albedo"

@@ -12,7 +12,8 @@ doubling resolution that holds density and albedo directly).
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Iterable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -71,10 +72,27 @@ def activate(raw: Float[Tensor, "p 4"], blob: Float[Tensor, " p"]) -> tuple[Floa
     return density, torch.sigmoid(raw[:, 1:])
 
 
+def level_sizes(resolution: int, levels: int) -> list[int]:
+    """Sizes of `levels` grids, each twice the one before, up to `resolution`."""
+    return [max(resolution >> (levels - 1 - level), 2) for level in range(levels)]
+
+
+def sum_of_levels(grids: Iterable[Tensor], mode: Literal["bilinear", "trilinear"]) -> Tensor:
+    """All grids added up at the resolution of the last, coarse to fine."""
+    total, *finer = grids
+    for grid in finer:
+        total = grid + functional.interpolate(total, size=grid.shape[2:], mode=mode, align_corners=True)
+    return total
+
+
 class TriplaneField(nn.Module):
     """Features of three axis-aligned planes, summed, through a network of one hidden layer.
 
-    channels, resolution: of each plane. hidden: width of the network.
+    Each plane is a sum of grids of doubling resolution: the coarse ones move large regions at once, which keeps
+    surfaces smooth.
+
+    channels: of each plane. resolution, levels: of the finest grid, and how many there are.
+    hidden: width of the network.
     blob_strength, blob_width: see `density_blob`.
     generator: draws the initial weights.
     """
@@ -83,7 +101,8 @@ class TriplaneField(nn.Module):
         self,
         radius: float,
         *,
-        resolution: int = 64,
+        resolution: int = 48,
+        levels: int = 3,
         channels: int = 16,
         hidden: int = 32,
         blob_strength: float = 4.0,
@@ -93,7 +112,10 @@ class TriplaneField(nn.Module):
         super().__init__()
         self.radius = radius
         self.blob_strength, self.blob_width = blob_strength, blob_width
-        self.planes = nn.Parameter(0.1 * torch.randn(3, channels, resolution, resolution, generator=generator))
+        self.planes = nn.ParameterList(
+            0.1 * torch.randn(3, channels, size, size, generator=generator) / 2**level
+            for level, size in enumerate(level_sizes(resolution, levels))
+        )
         self.first = nn.Linear(channels, hidden)
         self.last = nn.Linear(hidden, 4)
         with torch.no_grad():
@@ -106,7 +128,8 @@ class TriplaneField(nn.Module):
         """The network's outputs before activation."""
         uv = points / self.radius
         places = torch.stack([uv[:, [0, 1]], uv[:, [2, 1]], uv[:, [0, 2]]])[:, None]
-        features = functional.grid_sample(self.planes, places, padding_mode="border", align_corners=True)
+        planes = sum_of_levels(self.planes, "bilinear")
+        features = functional.grid_sample(planes, places, padding_mode="border", align_corners=True)
         return self.last(functional.relu(self.first(features[:, :, 0].sum(dim=0).T)))
 
     def forward(self, points: Float[Tensor, "p 3"]) -> tuple[Float[Tensor, " p"], Float[Tensor, "p 3"]]:
@@ -116,9 +139,10 @@ class TriplaneField(nn.Module):
         return self(points)[0]
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
-        """The network learns at a tenth of the planes' rate."""
+        """Each level learns at half the rate of the one before; the network at a tenth."""
+        planes = [{"params": [plane], "lr": learning_rate / 2**level} for level, plane in enumerate(self.planes)]
         network = [*self.first.parameters(), *self.last.parameters()]
-        return [{"params": [self.planes], "lr": learning_rate}, {"params": network, "lr": learning_rate / 10}]
+        return [*planes, {"params": network, "lr": learning_rate / 10}]
 
 
 class GridField(nn.Module):
@@ -142,20 +166,15 @@ class GridField(nn.Module):
         super().__init__()
         self.radius = radius
         self.blob_strength, self.blob_width = blob_strength, blob_width
-        sizes = [max(resolution >> (levels - 1 - level), 2) for level in range(levels)]
-        self.grids = nn.ParameterList(0.01 * torch.randn(1, 4, size, size, size, generator=generator) for size in sizes)
-
-    def volume(self) -> Float[Tensor, "1 4 n n n"]:
-        """All levels summed at the finest resolution, coarse to fine."""
-        total = self.grids[0]
-        for grid in list(self.grids)[1:]:
-            total = grid + functional.interpolate(total, size=grid.shape[2:], mode="trilinear", align_corners=True)
-        return total
+        self.grids = nn.ParameterList(
+            0.01 * torch.randn(1, 4, size, size, size, generator=generator) for size in level_sizes(resolution, levels)
+        )
 
     def raw(self, points: Float[Tensor, "p 3"]) -> Float[Tensor, "p 4"]:
         """The values before activation."""
         places = (points / self.radius)[None, None, None]
-        values = functional.grid_sample(self.volume(), places, padding_mode="border", align_corners=True)
+        volume = sum_of_levels(self.grids, "trilinear")
+        values = functional.grid_sample(volume, places, padding_mode="border", align_corners=True)
         return values[0, :, 0, 0].T
 
     def forward(self, points: Float[Tensor, "p 3"]) -> tuple[Float[Tensor, " p"], Float[Tensor, "p 3"]]:
@@ -166,4 +185,4 @@ class GridField(nn.Module):
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         """Every level learns at the same rate."""
-        return [{"params": list(self.grids.parameters()), "lr": learning_rate}]
+        return [{"params": [*self.grids], "lr": learning_rate}]

@@ -31,9 +31,10 @@ class AssetRecipe(Recipe):
     t_max: float = Field(0.98, gt=0, le=1, description="most noise, at the first step")
     t_max_final: float = Field(0.48, gt=0, le=1, description="most noise, at the last step")
     learning_rate: float = Field(0.02, gt=0, le=1, description="of the field, for Adam")
-    opacity_weight: float = Field(0.01, ge=0, description="of the loss that keeps empty space empty")
+    opacity_weight: float = Field(0.05, ge=0, description="of the loss that keeps empty space empty")
     orientation_weight: float = Field(0.01, ge=0, description="of the loss on normals that face away")
-    lambertian_probability: float = Field(0.5, ge=0, le=1, description="share of steps with shading by normals")
+    albedo_first: float = Field(0.25, ge=0, le=1, description="share of steps before any shading by normals")
+    lambertian_probability: float = Field(0.75, ge=0, le=1, description="share of steps with shading by normals")
     textureless_probability: float = Field(0.0, ge=0, le=1, description="share of steps with shape alone")
     background: Literal["grey", "network"] = Field("grey", description="behind the object while distilling")
 

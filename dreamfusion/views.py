@@ -55,12 +55,13 @@ def make_views(
 
 
 def sample_views(count: int, size: int, generator: torch.Generator, *, overhead_probability: float = 0.15) -> Views:
-    """Random views: azimuths spread evenly around a random start, elevations and lights as the world has them.
+    """Random views: azimuths spread evenly around from a random start, elevations and lights as the world has them.
 
     overhead_probability: of looking down from OVERHEAD_ELEVATION instead of across from ELEVATION.
     """
     draw = torch.rand(7, count, generator=generator)
-    azimuth = (draw[0, 0] + (torch.arange(count) + 0.5 * (draw[1] - 0.5)) / count) * 360 % 360 - 180
+    share = (draw[0, 0] + (torch.arange(count) + 0.5 * (draw[1] - 0.5)) / count) % 1
+    azimuth = 360 * share - 180
     across = ELEVATION[0] + (ELEVATION[1] - ELEVATION[0]) * draw[2]
     overhead = OVERHEAD_ELEVATION[0] + (OVERHEAD_ELEVATION[1] - OVERHEAD_ELEVATION[0]) * draw[3]
     elevation = torch.where(draw[4] < overhead_probability, overhead, across)

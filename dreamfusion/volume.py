@@ -126,8 +126,8 @@ def render_rays(
     light: unit direction towards the light, for each ray. offset: see `sample_depths`.
     normal_step: world units between the evaluations that make a normal.
     occupancy: samples in its empty cells count as density 0 and are not evaluated; None evaluates all.
-    least_weight: samples with a smaller w_i keep their density (and its gradient) but take no normal and no part in the
-        colour, so each ray's colour is off by at most samples * least_weight.
+    least_weight: samples with a smaller w_i, the haze, are not worth a normal and are shaded as if turned halfway to
+        the light; no effect on albedo shading.
     """
     t, active, delta = sample_depths(origins, directions, field.radius, samples, offset)
     rays = active.nonzero()[:, 0]
@@ -142,18 +142,17 @@ def render_rays(
     weights = composite_weights(optical)
     opacity = weights.sum(dim=-1)
     depth = (weights * t).sum(dim=-1)
-    weight = weights[active]
-    queried = len(points)
-    if least_weight > 0:
-        seen = weight.detach() > least_weight
-        rays, points, weight, albedo = rays[seen], points[seen], weight[seen], albedo[seen]
+    weight, queried = weights[active], len(points)
     orientation = torch.zeros_like(opacity)
     if shading == "albedo":
         colour = shade(shading, albedo)
     else:
         assert light is not None, f"{shading} shading without light"
-        normal = normals(field, points, normal_step)
-        colour = shade(shading, albedo, normal, light[rays])
-        orientation = orientation.index_add(0, rays, orientation_terms(weight, normal, directions[rays]))
+        seen = (weight.detach() >= least_weight).nonzero()[:, 0]
+        normal = normals(field, points[seen], normal_step)
+        terms = orientation_terms(weight[seen], normal, directions[rays[seen]])
+        orientation = orientation.index_add(0, rays[seen], terms)
+        light = light[rays]
+        colour = shade(shading, albedo, (light / 2).index_copy(0, seen, normal), light)  # haze: n . l = 1 / 2
     pixels = torch.zeros_like(origins).index_add(0, rays, weight[:, None] * colour)
     return RayRender(pixels, opacity, depth, orientation, queried)

@@ -47,7 +47,7 @@ def ball_critic(pixels, views, done, step):
 def test_a_prior_that_knows_one_ball_makes_that_ball():
     recipe = AssetRecipe(
         prompt="a green ball", steps=60, samples=24, coarse_render_size=16, render_size=24, field_resolution=16,
-        lambertian_probability=1.0,
+        opacity_weight=0.005, lambertian_probability=1.0,
     )  # fmt: skip
     states = list(optimise(new_scene(recipe), ball_critic, recipe))
     assert [s.step for s in states] == list(range(1, 61))
