@@ -15,7 +15,7 @@ class AssetRecipe(Recipe):
     Lengths are in world units (objects fill the unit ball), angles in degrees, picture sizes in pixels.
     """
 
-    prompt: str = Field(min_length=1, max_length=2000, description="what to make")
+    prompt: str = Field(min_length=1, max_length=2000, pattern=r"\S", description="what to make")
     negative: str = Field("", max_length=2000, description="what to steer away from")
     model: str = Field("world", min_length=1, description="world, a folder, a .safetensors file or a hub id")
     seed: int = Field(0, ge=0, lt=2**63, description="the same seed gives the same asset")
