@@ -136,14 +136,17 @@ def test_timesteps_are_uniform_over_their_range():
     assert sample_timesteps(1000, 10, torch.Generator().manual_seed(0), t_min=0.5, t_max=1.0).max() == 9
 
 
-def test_small_model_equals_a_slow_reference(tmp_path):
-    model = load_image_model(build_image_folder(tmp_path / "model"))
+@pytest.fixture(params=["tiny", "world"])
+def model(request, tmp_path):
+    return load_image_model("world" if request.param == "world" else build_image_folder(tmp_path / "model"))
+
+
+def test_a_model_equals_a_slow_reference(model):
     x, eps = draw(2, 4, 16, 16).float(), draw(2, 4, 16, 16, seed=1).float()
-    cond = model.text.encode(["a red cube", "a blue ball"])
-    uncond = model.text.encode(["", ""])
+    cond, uncond = model.text.encode(["a red cube", "a blue ball"]), model.text.encode(["", ""])
     t = torch.tensor([120, 800])
     score = score_distillation(model.denoiser, x, t, eps, cond, uncond, guidance_scale=9.0, cfg_convention="cfg")
-    alphas_cumprod = tiny_scheduler().alphas_cumprod
+    alphas_cumprod = model.make_scheduler().alphas_cumprod
     for i in range(2):
         a, s = alphas_cumprod[t[i]].sqrt(), (1 - alphas_cumprod[t[i]]).sqrt()
         z = a * x[i] + s * eps[i]
