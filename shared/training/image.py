@@ -49,7 +49,7 @@ def build_unet(recipe: ImageTrainRecipe, latent_channels: int, latent_size: int)
     """Attention at all levels but the first, where there are most positions and least meaning.
 
     The prompt reaches every level all the same: its tokens, pooled, are added to the embedding of the noise level
-    ("text" in diffusers; without it the model needs several times as many steps to obey).
+    ("text" in diffusers).
     """
     depth = len(recipe.unet_channels)
     return UNet2DConditionModel(
