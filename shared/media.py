@@ -2,6 +2,8 @@
 
 Frames are uint8 arrays `t h w 3`, RGB, nothing else. The same frames always give the same file bytes: one encoder
 thread, no clock and no random identifiers in the container. Texts travel in the file: see `TAG`. No torch here.
+Video is read through imageio; it is written with PyAV, imageio's own backend, because fixed bytes need settings of the
+encoder and the container that imageio does not hand on.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import av
+import imageio.v3 as iio
 import numpy as np
 from av.video.reformatter import Interpolation
 from jaxtyping import UInt8
@@ -109,8 +112,8 @@ def read_clip_tags(path: str | os.PathLike[str]) -> dict[str, str]:
         if source.suffix.lower() == ".gif":
             with Image.open(source, formats=["GIF"]) as picture:
                 return _gif_tags(picture)
-        with av.open(str(source)) as container:
-            return _video_tags(container)
+        with _open_video(source) as video:
+            return _video_tags(video)
 
 
 @contextmanager
@@ -167,26 +170,26 @@ def _encode_video(frames: np.ndarray, rate: Fraction, tags: Mapping[str, str], s
 
 
 def _read_video(source: Path) -> Clip:
-    with av.open(str(source)) as container:
-        if not container.streams.video:
-            raise InputError(f"clip {source}", expected="a video stream", got="none")
-        stream = container.streams.video[0]
+    with _open_video(source) as video:
         frames: list[np.ndarray] = []
-        for frame in container.decode(stream):
-            frames.append(frame.to_ndarray(format="rgb24"))
+        for frame in video.iter():
+            frames.append(frame)
             if len(frames) * frames[0].nbytes > MAX_CLIP_BYTES:
                 raise InputError(
                     f"clip {source}", expected="a clip that fits in memory", got=f"over {len(frames)} frames"
                 )
             if frames[-1].shape != frames[0].shape:
                 raise InputError(f"clip {source}", expected="frames of one size", got=frames[-1].shape)
-        fps = float(stream.average_rate or stream.guessed_rate or 0)
-        tags = _video_tags(container)
+        fps, tags = float(video.metadata()["fps"]), _video_tags(video)
     return Clip(np.stack(frames) if frames else np.zeros((0, 0, 0, 3), np.uint8), fps, tags)
 
 
-def _video_tags(container: Any) -> dict[str, str]:
-    return {key.lower(): value for key, value in container.metadata.items()}  # Matroska writes keys in capitals
+def _open_video(source: Path) -> Any:
+    return iio.imopen(source, "r", plugin="pyav")
+
+
+def _video_tags(video: Any) -> dict[str, str]:
+    return {key.lower(): value for key, value in video.container_metadata.items()}  # Matroska writes keys in capitals
 
 
 def _encode_gif(frames: np.ndarray, rate: Fraction, tags: Mapping[str, str], suffix: str) -> bytes:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from shared.codec import Codec
@@ -26,7 +26,8 @@ from shared.rng import generator
 from shared.schedule import NoiseSchedule
 from shared.text import TextConditioner
 from shared.training.data import find_folders, load_latents, load_media
-from shared.training.loop import Checkpoint, Ema, TrainState, learning_rate
+from shared.training.loop import Training, TrainState
+from shared.training.objective import loss_weight, stratified_timesteps, target
 from video.folder import add_temporal, copy_model, load_temporal
 from video.network import TemporalLayers, VideoUNet
 from video.recipe import VideoTrainRecipe
@@ -36,7 +37,6 @@ Batch = tuple[Float[Tensor, "b c t h w"], Float[Tensor, "b n d"]]
 BETAS = (0.9, 0.99)
 # Gradients of a layer carry its gate as a factor (see AlphaMix) and start tiny; Adam's usual 1e-8 would brake them.
 ADAM_EPS = 1e-12
-MAX_GRADIENT_NORM = 1.0
 
 
 def train_video(
@@ -56,18 +56,10 @@ def train_video(
     Raises InputError when there is nothing to resume from.
     """
     temporal = network.temporal.requires_grad_(True).train()
-    parameters = list(temporal.parameters())
     optimizer = build_optimizer(temporal, recipe)
-    peaks = [group["lr"] for group in optimizer.param_groups]
-    ema = Ema(parameters, recipe.ema_decay)
-    parts = {"temporal": temporal, "ema": ema, "optimizer": optimizer}
-    saved = Checkpoint(checkpoint or Path(), parts, every_seconds=60 * recipe.checkpoint_minutes)
-    if resume:
-        saved.restore()
+    training = Training(recipe, {"temporal": temporal}, checkpoint, resume=resume, optimizer=optimizer)
     running = _for_compute(network, recipe.precision)
-    for step in range(saved.step, recipe.steps):
-        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-            group["lr"] = learning_rate(step, recipe.steps, peak, warmup=recipe.warmup_steps)
+    for step in training.steps():
         x0, tokens = batch_at(step)
         draw = generator(recipe.seed, step, 0)
         t = stratified_timesteps(len(x0), schedule.num_timesteps, draw).to(x0.device)
@@ -76,23 +68,8 @@ def train_video(
             predicted = running(schedule.add_noise(x0, eps, t), t, tokens)
         error = (predicted.float() - target(schedule, prediction_type, x0, eps, t)).square().mean(dim=(1, 2, 3, 4))
         loss = (loss_weight(schedule, prediction_type, t, recipe.min_snr_gamma) * error).mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
-        optimizer.step()
-        ema.update(step)
-        if checkpoint is not None:
-            saved.save_if_due(step + 1, last=step + 1 == recipe.steps)
         alphas = temporal.alphas().values()
-        yield TrainState(
-            step + 1,
-            recipe.steps,
-            float(loss.detach()),
-            optimizer.param_groups[0]["lr"],
-            saved.elapsed(),
-            {"alpha": sum(alphas) / len(alphas)},
-        )
-    ema.copy_to()
+        yield training.update(loss, alpha=sum(alphas) / len(alphas))
     temporal.eval()
 
 
@@ -107,42 +84,6 @@ def build_optimizer(temporal: TemporalLayers, recipe: VideoTrainRecipe) -> torch
         {"params": gates, "lr": recipe.alpha_learning_rate, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, betas=BETAS, eps=ADAM_EPS)
-
-
-def stratified_timesteps(count: int, num_timesteps: int, draw: torch.Generator) -> Int[Tensor, " count"]:
-    """Uniform timesteps, one from each of `count` equal strata: the same mean, less variance than independent draws."""
-    u = (torch.arange(count) + torch.rand(count, generator=draw)) / count
-    return (u * num_timesteps).long().clamp(max=num_timesteps - 1)
-
-
-def target(
-    schedule: NoiseSchedule,
-    prediction_type: str,
-    x0: Float[Tensor, "b ..."],
-    eps: Float[Tensor, "b ..."],
-    t: Int[Tensor, " b"],
-) -> Float[Tensor, "b ..."]:
-    """y: what the network should have said, in diffusers' names for prediction types."""
-    if prediction_type == "epsilon":
-        return eps
-    return x0 if prediction_type == "sample" else schedule.velocity(x0, eps, t)
-
-
-def loss_weight(
-    schedule: NoiseSchedule, prediction_type: str, t: Int[Tensor, " b"], gamma: float
-) -> Float[Tensor, " b"]:
-    """Min-SNR weighting (Hang et al. 2023, section 3.4), as a factor of the squared error of y.
-
-    x0: min(SNR, gamma). eps: min(SNR, gamma) / SNR. v: (min(SNR, gamma) + 1) / (SNR + 1), shifted by one from the
-    paper's, which would give no weight to pure noise (SNR = 0), where layout and direction of motion are decided.
-    Rectified flow: 1.
-    """
-    if schedule.is_flow:
-        return torch.ones_like(t, dtype=torch.float32)
-    snr = schedule.alpha_bar(t) / (1 - schedule.alpha_bar(t))
-    if prediction_type == "epsilon":
-        return (gamma / snr).clamp(max=1)
-    return snr.clamp(max=gamma) if prediction_type == "sample" else (snr.clamp(max=gamma) + 1) / (snr + 1)
 
 
 def _for_compute(network: VideoUNet, precision: str) -> VideoUNet:

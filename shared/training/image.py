@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
-from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from shared.attention import install_attention
@@ -22,12 +21,16 @@ from shared.errors import ModelError
 from shared.save_model import save_image_model
 from shared.schedule import NoiseSchedule
 from shared.training.data import MediaFolder, draw_frames, find_folders, load_latents, load_media
-from shared.training.loop import Checkpoint, Ema, TrainState, learning_rate
+from shared.training.loop import Training, TrainState
+from shared.training.objective import loss_weight, stratified_timesteps, target
 from shared.training.recipe import ImageTrainRecipe
 from shared.world.prompt import vocabulary
 from shared.world.tokenizer import build_tokenizer
 
-WORD_SHARPNESS = 20.0
+# Deviation of a new text transformer's token and position embeddings. At transformers' own, 0.02, its layers drown the
+# words, and the diffusion loss finds those for colours but not those for shapes (README, "What it measures").
+TOKEN_DEVIATION = 1.0
+POSITION_DEVIATION = 0.3
 LatentFolder = tuple[MediaFolder, Tensor]
 
 
@@ -81,38 +84,10 @@ def build_text(recipe: ImageTrainRecipe, tokenizer: CLIPTokenizer) -> CLIPTextMo
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return CLIPTextModel(config)
-
-
-def loss_weight(schedule: NoiseSchedule, t: Tensor, gamma: float) -> Tensor:
-    """min(SNR, gamma) + 1 over SNR + 1: one where noise rules, falling where the picture is almost clean.
-
-    Min-SNR weighting (Hang et al. 2023, section 3.4) shifted by one, so that pure noise (SNR = 0) keeps its weight.
-    """
-    alpha_bar = schedule.alpha_bar(t)
-    snr = alpha_bar / (1 - alpha_bar)
-    return (snr.clamp(max=gamma) + 1) / (snr + 1)
-
-
-def word_loss(tokens: Tensor, ids: Tensor, words: Tensor, tokenizer: CLIPTokenizer) -> Tensor:
-    """Cross-entropy of guessing a caption's words, `ids` "b n", from the mean of its tokens "b n d".
-
-    A diffusion loss alone teaches a new text transformer the words for colours long before those for shapes, because
-    colours explain more of the squared error. This keeps all words apart from the start. The guess compares directions
-    with the word embeddings `words` "vocabulary d", so it needs no weights of its own.
-    """
-    guess = F.log_softmax(WORD_SHARPNESS * F.normalize(tokens.mean(1), dim=-1) @ F.normalize(words, dim=-1).T, dim=-1)
-    spoken = (ids != tokenizer.bos_token_id) & (ids != tokenizer.eos_token_id)
-    return -(guess.gather(1, ids) * spoken).sum() / spoken.sum().clamp(min=1)
-
-
-def draw_timesteps(schedule: NoiseSchedule, count: int, bias: float, generator: torch.Generator) -> Tensor:
-    """t = T (1 - u^bias), u uniform in (0, 1): uniform for bias 1, more often noisy above it.
-
-    What is where, and so what the prompt is about, is decided at high noise; the rest is texture.
-    """
-    u = torch.rand(count, generator=generator)
-    return ((1 - u**bias) * schedule.num_timesteps).long().clamp(max=schedule.num_timesteps - 1)
+    text = CLIPTextModel(config)
+    torch.nn.init.normal_(text.embeddings.token_embedding.weight, std=TOKEN_DEVIATION)
+    torch.nn.init.normal_(text.embeddings.position_embedding.weight, std=POSITION_DEVIATION)
+    return text
 
 
 def draw_latents(
@@ -145,44 +120,28 @@ def train(recipe: ImageTrainRecipe, data: Path, out: Path, resume: bool = False)
     text.set_attn_implementation("eager")
     scheduler = build_scheduler()
     schedule = NoiseSchedule.from_scheduler(scheduler)
-    parameters = [*unet.parameters(), *text.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    ema = Ema(parameters, recipe.ema_decay)
-    checkpoint = Checkpoint(
-        out / "image.pt",
-        {"unet": unet, "text": text, "ema": ema, "optimizer": optimizer},
-        every_seconds=60 * recipe.checkpoint_minutes,
+    rates = {unet: recipe.learning_rate, text: recipe.text_learning_rate}
+    optimizer = torch.optim.AdamW(
+        [{"params": list(module.parameters()), "lr": rate} for module, rate in rates.items()],
+        weight_decay=recipe.weight_decay,
     )
-    if resume:
-        checkpoint.restore()
+    training = Training(recipe, {"unet": unet, "text": text}, out / "image.pt", resume=resume, optimizer=optimizer)
     unet.train()
     text.train()
-    for step in range(checkpoint.step, recipe.steps):
+    for step in training.steps():
         generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
         x0, captions = draw_latents(folders, recipe.batch_size, recipe.clip_fraction, generator)
         dropped = torch.rand(len(captions), generator=generator) < recipe.caption_dropout
         captions = ["" if drop else caption for drop, caption in zip(dropped.tolist(), captions, strict=True)]
         ids = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        t = draw_timesteps(schedule, len(x0), recipe.noise_bias, generator)
+        t = stratified_timesteps(len(x0), schedule.num_timesteps, generator, bias=recipe.noise_bias)
         eps = torch.randn(x0.shape, generator=generator)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, recipe.steps, recipe.learning_rate, warmup=recipe.warmup_steps)
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
             tokens = text(ids).last_hidden_state
             predicted = unet(schedule.add_noise(x0, eps, t), t, encoder_hidden_states=tokens).sample
-        error = (predicted.float() - schedule.velocity(x0, eps, t)).square().mean(dim=(1, 2, 3))
-        loss = (loss_weight(schedule, t, recipe.min_snr_gamma) * error).mean()
-        loss = loss + recipe.word_weight * word_loss(tokens.float(), ids, text.get_input_embeddings().weight, tokenizer)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        ema.update(step)
-        checkpoint.save_if_due(step + 1, last=step + 1 == recipe.steps)
-        yield TrainState(
-            step + 1, recipe.steps, float(loss.detach()), optimizer.param_groups[0]["lr"], checkpoint.elapsed()
-        )
-    ema.copy_to()
+        error = (predicted.float() - target(schedule, "v_prediction", x0, eps, t)).square().mean(dim=(1, 2, 3))
+        loss = (loss_weight(schedule, "v_prediction", t, recipe.min_snr_gamma) * error).mean()
+        yield training.update(loss)
     save_image_model(
         out, unet=unet.eval(), vae=codec.vae, text_encoder=text.eval(), tokenizer=tokenizer, scheduler=scheduler
     )

@@ -1,20 +1,25 @@
-"""What every training stage needs: the state that it yields, a learning-rate curve, averaged weights, checkpoints."""
+"""What every training stage needs: its optimiser and learning-rate curve, averaged weights, checkpoints, yielded state.
+
+A stage is a loop over `Training.steps()` that computes a loss and yields `Training.update(loss)`.
+"""
 
 from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from shared.errors import InputError
 from shared.files import atomic_path
+from shared.training.recipe import StageRecipe
 
+MAX_GRADIENT_NORM = 1.0
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -104,6 +109,65 @@ class Checkpoint:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(self.path) as temporary:
             torch.save(state, temporary)
+
+
+class Training:
+    """One stage under way: steps the optimiser, keeps the average, saves checkpoints.
+
+    modules: what is trained, by the names that checkpoints know them under.
+    checkpoint: the file to save to and, with `resume`, to go on from; None saves nothing.
+    optimizer: one with parameter groups of its own; AdamW over all parameters where there is none.
+    Raises InputError when there is nothing to resume from.
+    """
+
+    def __init__(
+        self,
+        recipe: StageRecipe,
+        modules: Mapping[str, nn.Module],
+        checkpoint: Path | None,
+        *,
+        resume: bool = False,
+        optimizer: torch.optim.Optimizer | None = None,
+    ) -> None:
+        self.recipe = recipe
+        self.parameters = [p for module in modules.values() for p in module.parameters()]
+        self.optimizer = optimizer or torch.optim.AdamW(
+            self.parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+        self._peaks = [group["lr"] for group in self.optimizer.param_groups]
+        self.ema = Ema(self.parameters, recipe.ema_decay)
+        self._saves = checkpoint is not None
+        self._checkpoint = Checkpoint(
+            checkpoint or Path(),
+            {**modules, "ema": self.ema, "optimizer": self.optimizer},
+            every_seconds=60 * recipe.checkpoint_minutes,
+        )
+        if resume:
+            self._checkpoint.restore()
+
+    def steps(self) -> Iterator[int]:
+        """The steps still to do. When they are done, the modules hold the averaged weights."""
+        for step in range(self._checkpoint.step, self.recipe.steps):
+            for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
+                group["lr"] = learning_rate(step, self.recipe.steps, peak, warmup=self.recipe.warmup_steps)
+            yield step
+        self.ema.copy_to()
+
+    def update(self, loss: Tensor, **metrics: float) -> TrainState:
+        """One optimiser step down the gradient of `loss`."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters, MAX_GRADIENT_NORM)
+        self.optimizer.step()
+        step = self._checkpoint.step
+        self.ema.update(step)
+        if self._saves:
+            self._checkpoint.save_if_due(step + 1, last=step + 1 == self.recipe.steps)
+        self._checkpoint.step = step + 1
+        rate = self.optimizer.param_groups[0]["lr"]
+        return TrainState(
+            step + 1, self.recipe.steps, float(loss.detach()), rate, self._checkpoint.elapsed(), dict(metrics)
+        )
 
 
 def half_copy(module: Module) -> Module:

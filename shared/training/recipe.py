@@ -37,7 +37,8 @@ class AutoencoderTrainRecipe(PictureStageRecipe):
     latent_channels: int = Field(4, ge=1, le=32)
     encoder_blocks: tuple[int, int, int] = (0, 2, 3)
     decoder_blocks: tuple[int, int, int] = (3, 2, 1)
-    latent_noise: float = Field(0.05, ge=0, le=1, description="noise on the latents while training, in their own units")
+    latent_noise: float = Field(0.15, ge=0, le=1, description="noise on the latents while training, in their own units")
+    scale_weight: float = Field(0.25, ge=0, description="of the loss of half-size latents, which keeps them smooth")
 
 
 class ImageTrainRecipe(PictureStageRecipe):
@@ -48,13 +49,12 @@ class ImageTrainRecipe(PictureStageRecipe):
     layers_per_block: int = Field(1, ge=1, le=4)
     head_dim: int = Field(32, ge=8)
     text_width: int = Field(192, ge=16)
-    text_layers: int = Field(4, ge=1)
+    text_layers: int = Field(2, ge=1)
     text_tokens: int = Field(24, ge=8, le=77)
     caption_dropout: float = Field(0.1, ge=0, lt=1)
     min_snr_gamma: float = Field(5.0, gt=0)
-    word_weight: float = Field(0.05, ge=0, description="of the loss that keeps the text transformer's words apart")
-    noise_bias: float = Field(1.6, ge=0.1, le=10, description="1 draws noise levels evenly; more, high ones more often")
-    clip_fraction: float = Field(0.4, ge=0, le=1, description="share of the pictures drawn from clips")
+    text_learning_rate: float = Field(1e-4, gt=0, le=1, description="learning rate of the text transformer")
+    noise_bias: float = Field(1.5, ge=0.1, le=10, description="1 draws noise levels evenly; more, high ones more often")
 
 
 class TextTrainRecipe(PictureStageRecipe):

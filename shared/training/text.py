@@ -22,7 +22,7 @@ from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionConfig, CLIPVis
 
 from shared.errors import ModelError
 from shared.training.data import draw_pictures, find_folders, load_media
-from shared.training.loop import Checkpoint, Ema, TrainState, half_copy, learning_rate
+from shared.training.loop import Training, TrainState, half_copy
 from shared.training.recipe import TextTrainRecipe
 
 LARGEST_LOGIT_SCALE = math.log(100)  # Radford et al. 2021, section 2.5
@@ -89,43 +89,18 @@ def train(recipe: TextTrainRecipe, data: Path, out: Path, resume: bool = False) 
     text = CLIPTextModel.from_pretrained(out / "text_encoder", dtype=torch.float32).eval().requires_grad_(False)
     folders = [load_media(folder, size=recipe.size) for folder in find_folders(data)]
     tower = ImageTower(build(recipe, folders[0].pixels.shape[2], text.config.hidden_size)).train()
-    optimizer = torch.optim.AdamW(tower.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    ema = Ema(tower.parameters(), recipe.ema_decay)
-    checkpoint = Checkpoint(
-        out / "text.pt",
-        {"tower": tower, "ema": ema, "optimizer": optimizer},
-        every_seconds=60 * recipe.checkpoint_minutes,
-    )
-    if resume:
-        checkpoint.restore()
-    for step in range(checkpoint.step, recipe.steps):
+    training = Training(recipe, {"tower": tower}, out / "text.pt", resume=resume)
+    for step in training.steps():
         generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
         pixels, captions = draw_pictures(folders, recipe.batch_size, recipe.clip_fraction, generator)
         texts = encode_captions(tokenizer, text, captions)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, recipe.steps, recipe.learning_rate, warmup=recipe.warmup_steps)
+        tower.logit_scale.data.clamp_(max=LARGEST_LOGIT_SCALE)
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
             images = tower(pixels)
         loss = contrastive_loss(images, texts, captions, tower.logit_scale)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
-        optimizer.step()
-        with torch.no_grad():
-            tower.logit_scale.clamp_(max=LARGEST_LOGIT_SCALE)
-            right = (images @ texts.T).argmax(dim=1)
-        ema.update(step)
-        checkpoint.save_if_due(step + 1, last=step + 1 == recipe.steps)
-        found = sum(captions[i] == caption for i, caption in zip(right.tolist(), captions, strict=True))
-        yield TrainState(
-            step + 1,
-            recipe.steps,
-            float(loss.detach()),
-            optimizer.param_groups[0]["lr"],
-            checkpoint.elapsed(),
-            {"retrieval": found / len(captions)},
-        )
-    ema.copy_to()
+        found = (images.detach() @ texts.T).argmax(dim=1).tolist()
+        right = sum(captions[i] == caption for i, caption in zip(found, captions, strict=True))
+        yield training.update(loss, retrieval=right / len(captions))
     save_image_encoder(out / "image_encoder", tower.encoder.eval())
 
 

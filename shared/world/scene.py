@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from shared.cameras import Cameras, orbit
-from shared.world.objects import WorldObject, world_objects
+from shared.world.catalogue import world_objects
+from shared.world.objects import WorldObject
 from shared.world.prompt import MOTIONS, Composition
 
 CAMERA_RADIUS = 4.0

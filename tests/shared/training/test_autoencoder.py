@@ -3,9 +3,10 @@
 import pytest
 import torch
 from diffusers import AutoencoderTiny
+from torch.nn.functional import avg_pool2d
 
 from shared.codec import Codec
-from shared.training.autoencoder import train
+from shared.training.autoencoder import latent_loss, reconstruction_loss, train
 from shared.training.data import draw_pictures, find_folders, load_media
 from shared.training.recipe import AutoencoderTrainRecipe
 
@@ -43,7 +44,7 @@ def test_a_resumed_training_is_bit_for_bit_the_uninterrupted_one(data, tmp_path)
     assert all(torch.equal(a[k], b[k]) for k in a)
 
 
-def test_it_learns_and_the_scaling_factor_brings_latents_to_a_reach_of_two(data, tmp_path):
+def test_it_learns_and_the_scaling_factor_brings_latents_to_unit_deviation(data, tmp_path):
     recipe = AutoencoderTrainRecipe(**{**TINY, "steps": 60, "learning_rate": 3e-3, "precision": "fp32"})
     losses = [state.loss for state in train(recipe, data, tmp_path)]
     assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
@@ -51,8 +52,32 @@ def test_it_learns_and_the_scaling_factor_brings_latents_to_a_reach_of_two(data,
     folders = [load_media(f, size=32) for f in find_folders(data)]
     pixels, _ = draw_pictures(folders, 64, 0.3, torch.Generator().manual_seed(9))
     with torch.no_grad():
-        assert float((codec.encode(pixels).abs() > 2).float().mean()) == pytest.approx(0.001, abs=0.002)
-        assert float(codec.encode(pixels).abs().max()) > 1.5
+        assert float(codec.encode(pixels).std()) == pytest.approx(1, abs=0.1)
+
+
+def test_latent_loss_equals_a_loop_and_is_nothing_for_what_it_wants():
+    latents = 2 * torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(0)) + 0.5
+    expected = 0.0
+    for channel in latents.double().unbind(1):
+        expected += 0.01 * (channel.mean() ** 2 + (channel.std() - 1) ** 2) / 2
+    expected += 0.1 * sum(max(abs(z) - 3, 0) ** 2 for z in latents.flatten().tolist()) / latents.numel()
+    assert float(latent_loss(latents)) == pytest.approx(float(expected), rel=1e-5)
+    wanted = torch.linspace(-1, 1, 9).view(1, 1, 3, 3)
+    assert float(latent_loss(wanted / wanted.std())) == pytest.approx(0, abs=1e-10)
+
+
+def test_the_scale_loss_makes_half_size_latents_decode_to_half_size_pictures(data, tmp_path):
+    folders = [load_media(f, size=32) for f in find_folders(data)]
+    pixels, _ = draw_pictures(folders, 32, 0.3, torch.Generator().manual_seed(9))
+    errors = []
+    for weight in (0.0, 1.0):
+        recipe = {**TINY, "steps": 60, "learning_rate": 3e-3, "precision": "fp32", "scale_weight": weight}
+        list(train(AutoencoderTrainRecipe(**recipe), data, tmp_path / str(weight)))
+        model = AutoencoderTiny.from_pretrained(tmp_path / str(weight) / "vae").eval()
+        with torch.no_grad():
+            small = model.decode(avg_pool2d(model.encode(pixels).latents, 2)).sample
+        errors.append(float(reconstruction_loss(small, avg_pool2d(pixels, 2))))
+    assert errors[1] < 0.9 * errors[0]
 
 
 def test_another_seed_is_another_model(data, tmp_path):

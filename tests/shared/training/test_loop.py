@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from shared.errors import InputError
-from shared.training.loop import Checkpoint, Ema, half_copy, learning_rate
+from shared.training.loop import Checkpoint, Ema, Training, half_copy, learning_rate
+from shared.training.recipe import StageRecipe
 from tests.tolerances import close
 
 
@@ -90,3 +91,25 @@ def test_half_copy_leaves_the_original():
     layer = nn.Linear(2, 2)
     assert half_copy(layer).weight.dtype == torch.float16
     assert layer.weight.dtype == torch.float32
+
+
+def test_a_training_takes_adamw_steps_at_the_curves_rate_and_ends_with_the_average():
+    recipe = StageRecipe(steps=6, learning_rate=0.1, warmup_steps=2, ema_decay=0.5, weight_decay=0.0)
+    layer, plain = nn.Linear(2, 1, bias=False), nn.Linear(2, 1, bias=False)
+    plain.load_state_dict(layer.state_dict())
+    optimizer = torch.optim.AdamW(plain.parameters(), weight_decay=0.0)
+    average = plain.weight.detach().clone()
+    training, states = Training(recipe, {"layer": layer}, None), []
+    for step in training.steps():
+        states.append(training.update(100 * layer(torch.ones(1, 2)).square().mean(), seen=float(step)))
+        optimizer.param_groups[0]["lr"] = learning_rate(step, 6, 0.1, warmup=2)
+        optimizer.zero_grad()
+        (100 * plain(torch.ones(1, 2)).square().mean()).backward()
+        nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
+        optimizer.step()
+        decay = min(0.5, (1 + step) / (10 + step))
+        average = decay * average + (1 - decay) * plain.weight.detach()
+    torch.testing.assert_close(layer.weight.detach(), average, **close(torch.float32))
+    assert [s.step for s in states] == [1, 2, 3, 4, 5, 6]
+    assert [s.metrics for s in states] == [{"seen": float(i)} for i in range(6)]
+    assert [s.lr for s in states] == [learning_rate(i, 6, 0.1, warmup=2) for i in range(6)]
