@@ -14,11 +14,12 @@ from einops import rearrange
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from shared.attention.chunked import KEYS, SCORES, attend_chunked
 from shared.attention.kernels import attend_eager, attend_sdpa
 from shared.attention.reference import attend_reference
 from shared.errors import InputError
 
-BACKENDS = ("reference", "eager", "sdpa")
+BACKENDS = ("reference", "eager", "sdpa", "chunked")
 GRID_LIMIT = 65_535  # batch x heads in one launch: the y and z limit of a CUDA grid
 EAGER_SCORES = 2**26  # scores that the eager form holds at once
 
@@ -60,6 +61,8 @@ def attend(
         return attend_reference(q, k, v, mask=mask, scale=scale)
     if backend == "sdpa":
         return _in_parts(attend_sdpa, q, k, v, mask, scale, GRID_LIMIT)
+    if backend == "chunked":
+        return _in_parts(attend_chunked, q, k, v, mask, scale, SCORES // KEYS)
     rows = max(1, EAGER_SCORES // max(1, q.shape[2] * k.shape[2]))
     return _in_parts(attend_eager, q, k, v, mask, scale, rows)
 
@@ -110,6 +113,7 @@ def explain(
         "reference": f"plain torch in float32, holds {batch_heads * queries * keys:,} scores",
         "eager": f"two products around a softmax, holds {min(batch_heads * queries * keys, EAGER_SCORES):,} scores",
         "sdpa": f"torch's fused kernels, {-(-batch_heads // GRID_LIMIT)} launch(es)",
+        "chunked": f"plain torch, forward and backward, holds {min(batch_heads * queries * keys, SCORES):,} scores",
     }
     reasons = {
         "eager": f"auto takes it: fastest on a CPU at {queries} x {keys} in {str(dtype).removeprefix('torch.')}",
