@@ -27,12 +27,13 @@ from benchmarks.geometry import (
 )
 from benchmarks.judge import Judge, same_thing
 from benchmarks.report import Row, mean, share
-from dreamfusion.asset import export_asset
+from dreamfusion.asset import export_asset, write_asset
 from dreamfusion.distill import distill
 from dreamfusion.recipe import AssetRecipe
 from dreamfusion.turntable import render_mesh
 from dreamfusion.views import around
 from shared.contact_sheet import contact_sheet
+from shared.errors import KinoformError
 from shared.media import write_image
 from shared.model import ImageModel
 from shared.world.mesh import scene_mesh, surface_colours
@@ -55,6 +56,10 @@ class AssetMeasure:
     recognised_views: tuple[bool, ...]
     watertight: bool
     pose: Similarity
+
+
+# No mesh came out: nothing about it is right, and lengths that it does not have are left out of their means.
+FAILED = AssetMeasure(0.0, 0.0, math.nan, math.nan, False, (False,) * JUDGED_VIEWS, False, Similarity())
 
 
 def exact_distance(instances: tuple[Instance, ...]) -> Distance:
@@ -101,13 +106,19 @@ def measure_assets(
     judge: Judge, model: ImageModel, wanted: Sequence[Composition], out: Path | None, say: Callable[[str], None]
 ) -> list[Row]:
     """Distils every prompt with the recipe's own defaults and measures the meshes; the i-th has seed i."""
-    measures, sheets = [], []
+    measures: list[tuple[Composition, AssetMeasure]] = []
+    sheets, words = [], []
     for index, composition in enumerate(wanted):
         c = composition.without_view()
         recipe = AssetRecipe(prompt=c.caption(), model=model.name, seed=index)
-        for state in distill(model, recipe):
-            scene = state.scene
-        mesh = export_asset(scene, recipe).mesh
+        try:
+            for state in distill(model, recipe):
+                scene = state.scene
+            mesh = export_asset(scene, recipe).mesh
+        except KinoformError as error:
+            say(f"  {c.caption()}: {error}")
+            measures.append((c, FAILED))
+            continue
         measure = measure_mesh(judge, mesh, c)
         measures.append((c, measure))
         say(
@@ -115,26 +126,29 @@ def measure_assets(
             f"yaw {measure.pose.yaw:.0f}, {'recognised' if measure.recognised else 'not recognised'}"
         )
         if out is not None:
-            mesh.export(out / f"{c.colour}-{c.obj}.ply")
+            write_asset(out / f"{index:02d}-{c.colour}-{c.obj}.ply", mesh)
             sheets.append([*judged_views(mesh, 128), *judged_views(scene_mesh(arrange(c)), 128)])
-    if out is not None:
-        words = [f"{c.caption()}: IoU {m.silhouette_iou:.2f} (right: exact)" for c, m in measures]
+            words.append(f"{c.caption()}: IoU {measure.silhouette_iou:.2f} (right: exact)")
+    if sheets and out is not None:
         write_image(out / "assets.png", contact_sheet(sheets, words))
     return asset_rows(measures)
 
 
 def asset_rows(measures: Sequence[tuple[Composition, AssetMeasure]]) -> list[Row]:
     found = [m for _, m in measures]
-    fronts = [abs(m.pose.yaw) <= FRONT_WITHIN for c, m in measures if objects_by_name()[c.obj].has_front]
-    sizes = [abs(math.log(m.pose.scale)) for m in found]
+    made = [m for m in found if m is not FAILED]
+    fronts = [
+        m.recognised and abs(m.pose.yaw) <= FRONT_WITHIN for c, m in measures if objects_by_name()[c.obj].has_front
+    ]
+    sizes = [abs(math.log(m.pose.scale)) for m in made]
     return [
         mean("assets, silhouette IoU", [m.silhouette_iou for m in found], 0.80),
         mean("assets, volumetric IoU", [m.volumetric_iou for m in found]),
-        mean("assets, Chamfer distance", [m.chamfer for m in found]),
-        mean("assets, colour error (RGB distance)", [m.colour_error for m in found]),
+        mean("assets, Chamfer distance", [m.chamfer for m in made]),
+        mean("assets, colour error (RGB distance)", [m.colour_error for m in made]),
         mean("assets, size error (factor)", np.exp(sizes)),
         share("assets, object and colour, 4 sides together", [m.recognised for m in found], 0.80),
-        share("assets, object and colour, each of 4 sides", [ok for m in found for ok in m.recognised_views], 0.80),
-        share("assets, front where it should be", fronts),
+        mean("assets, object and colour, each of 4 sides", [np.mean(m.recognised_views) for m in found], 0.80),
+        share("assets, recognised, with the front where it should be", fronts),
         share("assets, watertight", [m.watertight for m in found], 1.0),
     ]

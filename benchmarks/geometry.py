@@ -96,10 +96,10 @@ def _fill(
     to = column[:, None] - corner
     side = (
         edge[..., 0] * to[..., 1] - edge[..., 1] * to[..., 0]
-    )  # of each corner to the next; the third corner's weight
+    )  # of each corner to the next: the weight of the corner after that
     hit = (side >= 0).all(axis=1) | (side <= 0).all(axis=1)
     hit &= side.sum(axis=1) != 0
-    weights = np.roll(side[hit], -2, axis=1) / side[hit].sum(axis=1, keepdims=True)
+    weights = np.roll(side[hit], -1, axis=1) / side[hit].sum(axis=1, keepdims=True)
     height = (weights * places[face[hit], :, 1]).sum(axis=1)
     crossings = np.zeros((shape[0], shape[1] + 1, shape[2]), dtype=np.int32)
     above = np.clip(np.ceil(height).astype(int), 0, shape[1])
@@ -114,12 +114,15 @@ def sample_cube(per_edge: int, reach: float = REACH, seed: int = 0) -> Float[np.
 
 
 def volumetric_iou(distance: Distance, solid: Solid, pose: Similarity, points: Float[np.ndarray, "p 3"]) -> float:
-    """Volume of the intersection over that of the union, by counting points."""
-    return _overlap(distance(points) < 0, solid(pose.undo(points)) >= 0.5)
+    """Volume of the intersection over that of the union. The exact solid lies in the cube of `points`."""
+    return _overlap((distance(points) < 0).astype(np.float32), solid, pose, points)
 
 
-def _overlap(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.minimum(a, b).sum()) / max(float(np.maximum(a, b).sum()), 1e-9)
+def _overlap(inside: np.ndarray, solid: Solid, pose: Similarity, points: Float[np.ndarray, "p 3"]) -> float:
+    """The intersection by counting points, which all lie in the cube; the mesh, which need not, by its own volume."""
+    cell = (2 * REACH) ** 3 / len(points)
+    both = float(np.minimum(inside, solid(pose.undo(points))).sum()) * cell
+    return both / max(float(inside.sum()) * cell + solid.volume * pose.scale**3 - both, 1e-9)
 
 
 def align(
@@ -144,7 +147,7 @@ def align(
         return Similarity(turned.scale, turned.yaw, (float(shift[0]), float(shift[1]), float(shift[2])))
 
     def loss(x: np.ndarray) -> float:
-        return -_overlap(inside, solid(pose_of(x).undo(points)))
+        return -_overlap(inside, solid, pose_of(x), points)
 
     starts = [np.array([0.0, 3.6 * i / yaws, *centre]) for i in range(yaws)]
     steps = np.array([0.12, 0.08, 0.06, 0.06, 0.06])

@@ -138,8 +138,9 @@ def _zoom(pixels: Float[Tensor, "n 3 h w"], zoom: float) -> Float[Tensor, "n 3 h
 
 
 def same_thing(wanted: Sequence[Composition], found: Sequence[Composition]) -> np.ndarray:
-    """Whether object and colour are both right."""
-    return np.array([(w.obj, w.colour) == (f.obj, f.colour) for w, f in zip(wanted, found, strict=True)], dtype=bool)
+    """Whether object and colour are both right, and nothing is beside it."""
+    both = zip(wanted, found, strict=True)
+    return np.array([(w.obj, w.colour) == (f.obj, f.colour) and f.other is None for w, f in both], dtype=bool)
 
 
 def same_pair(wanted: Sequence[Composition], found: Sequence[Composition]) -> np.ndarray:

@@ -79,8 +79,8 @@ def main() -> int:
             median("kinoform clip, 16 frames, s", ["clip", PROMPT, "-o", f"{folder}/a.mp4", *model], 2, 15),
         ]
         if not args.skip_asset:
-            command = ["asset", "a blue chair", "-o", f"{folder}/a.glb", *model]
-            rows.append(median("kinoform asset, s", command, 1, 120))
+            command = ["asset", "a blue chair", "-o", f"{folder}/a.glb", "--turntable", f"{folder}/turn.mp4", *model]
+            rows.append(median("kinoform asset with a turntable, s", command, 1, 120))
     about = machine()
     if args.json:
         print(as_json(rows, machine=about))

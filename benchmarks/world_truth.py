@@ -22,8 +22,9 @@ from jaxtyping import UInt8
 
 from benchmarks.asset_truth import measure_assets
 from benchmarks.judge import WINDOW, Judge, check, judge_clips, same_pair, same_thing
-from benchmarks.report import Row, as_json, share, table
+from benchmarks.report import Row, as_json, mean, share, table
 from shared.contact_sheet import contact_sheet
+from shared.errors import KinoformError
 from shared.image_recipe import ImageRecipe
 from shared.images import generate_images
 from shared.media import write_image
@@ -143,7 +144,7 @@ def measure_clips(judge: Judge, model: VideoModel, count: int, out: Path | None)
         share("clips, object, colour and motion", right, 0.80),
         share(f"clips, identity kept (right in every {WINDOW} frames)", verdict.every_window, 0.90),
         share("clips, identity kept (right in each frame alone)", np.asarray(verdict.frames.all(axis=1)), 0.90),
-        share("clips, frames with object and colour right", verdict.frames.ravel()),
+        mean("clips, share of frames with object and colour right", verdict.frames.mean(axis=1)),
     ]
 
 
@@ -201,7 +202,11 @@ def main() -> int:
     counts = {name: args.count or max(1, n // (QUICK if args.quick else 1)) for name, n in COUNTS.items()}
     if args.out is not None:
         args.out.mkdir(parents=True, exist_ok=True)
-    rows = run(Judge.load(), args.model, args.only, counts, args.out)
+    try:
+        rows = run(Judge.load(), args.model, args.only, counts, args.out)
+    except KinoformError as error:
+        say(f"error: {error}")
+        return error.exit_code
     print(as_json(rows, model=args.model, seed=SEED) if args.json else table(rows))
     return 0
 

@@ -61,6 +61,8 @@ def asset_bytes(mesh: trimesh.Trimesh, suffix: str) -> bytes:
 def write_asset(path: str | os.PathLike[str], mesh: trimesh.Trimesh, record: RunRecord | None = None) -> None:
     """Write a mesh, whole or not at all, with its run record inside (GLB) or beside it (`<path>.json`).
 
+    Without a record, one that lies beside an earlier file of this name is taken away.
+
     Raises InputError for an unknown suffix or a place that cannot be written to, OutputError when the disk is full.
     """
     suffix = Path(path).suffix.lower()
@@ -68,7 +70,7 @@ def write_asset(path: str | os.PathLike[str], mesh: trimesh.Trimesh, record: Run
     if record is not None and suffix == ".glb":
         data = glb_with_record(data, record)
     write_bytes(path, data)
-    if record is not None and suffix != ".glb":
+    if suffix != ".glb":
         write_sidecar(path, record)
 
 

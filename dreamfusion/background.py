@@ -1,7 +1,7 @@
 """What lies behind the object.
 
 The embedded prior has only seen uniform grey behind objects, so a grey drawn anew for each view is the default; it
-also keeps the field from painting a background into its density. The network (DreamFusion, section 3.2) is for priors
+also keeps the field from painting a background into its density. The network (DreamFusion, section 3.1) is for priors
 that expect surroundings.
 """
 

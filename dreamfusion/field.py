@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-# Density where the activation's input is 1: a ray crosses 0.05 world units of it with 1 - exp(-1.6) = 80% absorbed.
+# Density where the activation's input is 1: a ray crosses 0.05 world units of it with 1 - exp(-1.25) = 71% absorbed.
 DENSITY_SCALE = 25.0
 
 
@@ -60,7 +60,7 @@ def density_blob(
     """What is added to the density's activation input: an empty scene with something in the middle.
 
     DreamFusion (appendix A.2) adds a Gaussian bump to the density so that the first steps have something to shape
-    between camera and background; this is Magic3D's cone (section 3.1), strength (1 - |mu| / width), which also empties
+    between camera and background; this is Magic3D's cone, strength (1 - |mu| / width), which also empties
     the space around it. It is cut off at `floor`, where softplus still has a gradient.
     """
     return (strength * (1 - points.norm(dim=-1) / width)).clamp(min=floor)

@@ -34,8 +34,10 @@ class AssetRecipe(Recipe):
     opacity_weight: float = Field(0.05, ge=0, description="of the loss that keeps empty space empty")
     orientation_weight: float = Field(0.01, ge=0, description="of the loss on normals that face away")
     albedo_first: float = Field(0.25, ge=0, le=1, description="share of steps before any shading by normals")
-    lambertian_probability: float = Field(0.75, ge=0, le=1, description="share of steps with shading by normals")
-    textureless_probability: float = Field(0.0, ge=0, le=1, description="share of steps with shape alone")
+    lambertian_probability: float = Field(
+        0.75, ge=0, le=1, description="share of the later steps with shading by normals"
+    )
+    textureless_probability: float = Field(0.0, ge=0, le=1, description="share of the later steps with shape alone")
     background: Literal["grey", "network"] = Field("grey", description="behind the object while distilling")
 
     # Field and rendering.
@@ -51,7 +53,7 @@ class AssetRecipe(Recipe):
     mesh_resolution: int = Field(96, ge=16, le=512, description="cells of the mesher along an edge")
     mesh_faces: int = Field(20_000, ge=0, le=10_000_000, description="simplify to about so many faces; 0 keeps all")
     turntable_frames: int = Field(24, ge=1, le=1000, description="frames of one turn")
-    turntable_size: int = Field(192, ge=16, le=2048, description="size of the turntable's frames")
+    turntable_size: int = Field(192, ge=16, le=2048, multiple_of=2, description="size of the turntable's frames")
     turntable_fps: int = Field(12, ge=1, le=240, description="frames a second of the turntable")
 
     @model_validator(mode="after")

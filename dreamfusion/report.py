@@ -11,7 +11,8 @@ import trimesh
 class MeshReport:
     """watertight: every edge has two faces. outward: consistently wound, with positive volume. components: separate
     pieces. volume, area: in world units. lowest, highest: opposite corners of the bounding box.
-    threshold: the density that the surface lies at. silhouette_iou: of the surface with the rendered field.
+    threshold: the density that the surface lies at. silhouette_iou: of the density's level set, before
+    floaters are dropped, with the rendered field.
     """
 
     watertight: bool

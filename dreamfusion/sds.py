@@ -1,4 +1,4 @@
-"""Score distillation sampling (DreamFusion, section 3; equation 3).
+"""Score distillation sampling (DreamFusion, section 2.1; equation 3).
 
 x        = g(theta): a render, as pixels or as latents, whatever the denoiser works on
 t        a timestep; alpha_t, sigma_t  of the noise schedule; eps  standard normal noise

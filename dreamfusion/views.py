@@ -81,7 +81,8 @@ def without_view_words(prompt: str) -> str:
     """The prompt without view words at its end: they are for the camera to say."""
     text = prompt.strip()
     for word in VIEW_WORDS:
-        text = text.removesuffix(word).rstrip().removesuffix(",").rstrip() if text.endswith(word) else text
+        if text.lower().endswith(word):
+            text = text[: -len(word)].rstrip().removesuffix(",").rstrip()
     return text
 
 

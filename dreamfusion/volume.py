@@ -8,8 +8,8 @@ w_i      = alpha_i T_i, its weight in the pixel
 C        = sum_i w_i c_i, the pixel's colour before the background; opacity = sum_i w_i
 
 Colours are premultiplied: over a background b the pixel is C + (1 - opacity) b. `render_rays_reference` is a plain
-loop over samples; `render_rays` evaluates the field only where an occupancy grid says it may be, and only where light
-still reaches. Both have the same signature up to the grid, and autograd gives the exact gradients of what they compute.
+loop over samples; `render_rays` evaluates the field only where an occupancy grid says it may be, and normals only
+where `least_weight` is reached. Autograd gives the exact gradients of what they compute.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The doors: command line and jobs. Only this package prints, parses arguments and picks devices."""
+"""The doors: command line. Only this package prints, parses arguments and picks devices."""

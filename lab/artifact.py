@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -40,20 +40,23 @@ class Run:
         with self.console.timed("load"):
             return loader(recipe.model, device=device.pick(self.device))
 
-    def record(self, command: str, recipe: Recipe, model: ImageModel) -> RunRecord:
+    def record(
+        self, command: str, recipe: Recipe, model: ImageModel, encoded: Sequence[str] | None = None
+    ) -> RunRecord:
         """The run's record, after saying what the model will make of the prompt.
 
+        encoded: the prompts that are encoded in place of the recipe's own.
         Raises InputError when the model's weights are not those of `earlier`.
         """
         from shared.run_record import RunRecord  # here: it brings numpy and the codecs, which --help has no use for
 
         values = recipe.resolved()
         prompts = values["prompt"], values["negative"]
+        encoded = [values["prompt"]] if encoded is None else encoded
         self.unknown_words = unknown_words(self.console, model.text, *prompts)
-        for prompt in prompts:
-            excess = model.text.excess_tokens(prompt)
-            if excess:
-                self.console.warn(f"the prompt is {excess} tokens too long for this model: its end is left out")
+        excess = max(model.text.excess_tokens(prompt) for prompt in (*encoded, values["negative"]))
+        if excess:
+            self.console.warn(f"the prompt is {excess} tokens too long for this model: its end is left out")
         hashes = {file: sha for file, sha in model.hashes().items() if file.split("/")[0] not in UNUSED[command]}
         record = RunRecord.of_run(command, values, values["seed"], model.name, hashes)
         if self.earlier is None:

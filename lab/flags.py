@@ -1,4 +1,4 @@
-"""Command-line flags derived from recipes: one schema behind the YAML file, the flag, the manifest line and the form.
+"""Command-line flags derived from recipes: one schema behind the YAML file and the flag.
 
 Every scalar field of a recipe is a flag of the same name (`guidance_scale` -> `--guidance-scale`), with two exceptions:
 `prompt` is positional, and `width` with `height` is `--size WxH`. A flag that was not given leaves no trace, so that

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from shared.errors import InputError
-from shared.files import check_writable
+from shared.files import check_writable, is_replaceable
 
 MAX_GIF_FPS = 50  # a GIF counts hundredths of a second, and viewers slow down one
 MESH_SUFFIXES = (".glb", ".obj", ".ply")
@@ -14,10 +14,10 @@ MESH_SUFFIXES = (".glb", ".obj", ".ply")
 
 def check_clip(path: str, fps: float) -> None:
     """Refuse a clip file that could not be written at `fps`, or a folder that holds something else."""
-    from shared.media import CLIP_SUFFIXES, SEQUENCE_FILE
+    from shared.media import CLIP_SUFFIXES, SEQUENCE
 
     target = check_writable(path, CLIP_SUFFIXES)
-    if target.is_dir() and any(target.iterdir()) and not (target / SEQUENCE_FILE).is_file():
+    if target.is_dir() and not is_replaceable(target, SEQUENCE):
         raise InputError("output", expected="a new or empty folder", got=path)
     if target.suffix.lower() == ".gif" and fps > MAX_GIF_FPS:
         raise InputError("fps for .gif", expected=f"at most {MAX_GIF_FPS}", got=fps)

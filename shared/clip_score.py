@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import CLIPImageProcessorPil, CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
+from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from shared.errors import InputError, ModelError
+from shared.model import load_text
+from shared.safe_weights import load_network, read_json
 from shared.text import TextConditioner
 
 BATCH = 64  # frames in one call of the image encoder
@@ -40,23 +43,18 @@ class ClipScorer:
         for name in ("tokenizer", "text_encoder", "image_encoder"):
             if not (folder / name).is_dir():
                 raise ModelError("score", expected=f"{name} in {folder}", got="none")
-        text = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32).eval().to(device)
-        image = CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder", dtype=torch.float32)
-        width, projected = text.config.hidden_size, image.config.projection_dim
+        place = folder / "image_encoder"
+        text, config = load_text(folder, device=device), read_json(place / "config.json")
+        build = partial(CLIPVisionModelWithProjection, CLIPVisionConfig.from_dict(config))
+        image = load_network(build, place, device=device, dtype=torch.float32)
+        width, projected = text.text_encoder.config.hidden_size, image.config.projection_dim
         if width != projected:
             raise ModelError("score", expected=f"an image encoder of {width} features, as the text's", got=projected)
-        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-        processor = CLIPImageProcessorPil.from_pretrained(folder / "image_encoder")
-        return cls(TextConditioner(tokenizer, text), image.eval().to(device), processor)
-
-    @torch.no_grad()
-    def text_features(self, prompts: list[str]) -> Float[Tensor, "b d"]:
-        """Unit features, the state at the end token; words outside a small vocabulary are left out."""
-        text, tokenizer = self.conditioner.text_encoder, self.conditioner.tokenizer
-        known = [self.conditioner.known_part(prompt) for prompt in prompts]
-        length = self.conditioner.max_length
-        ids = tokenizer(known, padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
-        return F.normalize(text(ids.to(text.device)).pooler_output.float(), dim=-1).cpu()
+        try:
+            processor = CLIPImageProcessorPil.from_pretrained(place, local_files_only=True)
+        except (OSError, ValueError, TypeError) as error:
+            raise ModelError(f"preprocessing in {place}", expected="that of CLIP", got=str(error)) from error
+        return cls(text, image, processor)
 
     @torch.no_grad()
     def image_features(self, frames: UInt8[np.ndarray, "t h w 3"]) -> Float[Tensor, "t d"]:
@@ -71,4 +69,4 @@ class ClipScorer:
 
     def score(self, frames: UInt8[np.ndarray, "t h w 3"], prompt: str) -> float:
         """Mean cosine similarity of the frames with the prompt, in [-1, 1]."""
-        return float((self.image_features(frames) @ self.text_features([prompt])[0]).mean())
+        return float((self.image_features(frames) @ self.conditioner.features([prompt])[0].cpu()).mean())

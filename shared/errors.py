@@ -9,7 +9,7 @@ MAX_GOT = 80
 
 
 def one_line(value: object, limit: int = MAX_GOT) -> str:
-    """`value` as text on one line: control characters escaped, the middle of a long text cut out (at most `limit`)."""
+    """`value` as text on one line: the middle of a long text cut out (to `limit`), control characters escaped."""
     text = value if isinstance(value, str) else repr(value)
     if len(text) > limit:
         keep = max(limit - 3, 2)

@@ -12,6 +12,7 @@ import shutil
 import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
 from pathlib import Path
 
 from shared.errors import InputError, KinoformError, OutputError
@@ -109,12 +110,19 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
                 temporary.unlink()
 
 
+def is_replaceable(folder: Path, owned: tuple[str, str]) -> bool:
+    """Whether a folder is empty or an earlier output: a file named owned[0], the rest named by the pattern owned[1]."""
+    name, pattern = owned
+    names = {entry.name for entry in folder.iterdir()}
+    return not names or (name in names and all(fnmatch(other, pattern) for other in names - {name}))
+
+
 @contextmanager
-def atomic_folder(path: str | os.PathLike[str], *, owned: str) -> Iterator[Path]:
+def atomic_folder(path: str | os.PathLike[str], *, owned: tuple[str, str]) -> Iterator[Path]:
     """Like `atomic_path`, for a folder of files.
 
-    A folder already at `path` is replaced if it is empty or an earlier output, one that holds a file named `owned`.
-    Any other is an InputError, so nobody's own files are ever deleted.
+    A folder already at `path` is replaced if it is empty or an earlier output (`is_replaceable`). Any other is an
+    InputError, so nobody's own files are ever deleted.
     """
     text = os.fspath(path)
     target = Path(text).resolve()
@@ -123,7 +131,7 @@ def atomic_folder(path: str | os.PathLike[str], *, owned: str) -> Iterator[Path]
         try:
             if target.exists() and not target.is_dir():
                 raise InputError("output", expected="a folder", got=text)
-            if target.is_dir() and any(target.iterdir()) and not (target / owned).is_file():
+            if target.is_dir() and not is_replaceable(target, owned):
                 raise InputError("output", expected="a new or empty folder", got=text)
             temporary.mkdir()
         except OSError as error:
@@ -147,6 +155,17 @@ def atomic_folder(path: str | os.PathLike[str], *, owned: str) -> Iterator[Path]
             os.replace(old, target)
         shutil.rmtree(old, ignore_errors=True)
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def replaced_folder(target: Path) -> Iterator[Path]:
+    """A new folder to fill, which then takes the place of `target`; the old one stays whole until then."""
+    new = target.with_name(f".{target.name}-new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    yield new
+    shutil.rmtree(target, ignore_errors=True)
+    new.rename(target)
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:

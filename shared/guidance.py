@@ -37,7 +37,7 @@ def guided(
     rescale: phi in [0, 1] of Lin et al. 2023, equations 15 and 16; 0 is off. Applied to what the network predicts.
     extra: goes to the network; tensors with a batch are repeated for both halves.
 
-    Without guidance (s = 1) or without an `uncond` only the condition is evaluated.
+    Without guidance (s = 1) only the condition is evaluated.
     Raises InputError for an unknown convention, or guidance without an `uncond`.
     """
     if cfg_convention not in CFG_CONVENTIONS:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import av
 import imageio.v3 as iio
@@ -26,21 +26,18 @@ from av.video.reformatter import Interpolation
 from jaxtyping import UInt8
 from PIL import GifImagePlugin, Image, ImageSequence
 
-from shared.contact_sheet import contact_sheet as contact_sheet
 from shared.errors import InputError, KinoformError
 from shared.files import atomic_folder, write_bytes
+from shared.pictures import DECOMPRESSION_BOMBS as BOMBS
 from shared.pictures import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from shared.pictures import TAG, checked_frames, checked_suffix, read_image
 from shared.pictures import read_image_text as read_image_text
 from shared.pictures import sidecar as sidecar
 from shared.pictures import write_image as write_image
 
-if TYPE_CHECKING:
-    from shared.pixels import from_uint8 as from_uint8
-    from shared.pixels import to_uint8 as to_uint8
-
 CLIP_SUFFIXES = (".mp4", ".webm", ".gif", "")  # "" is a folder of PNGs
 SEQUENCE_FILE = "clip.json"  # in a folder of PNGs: frames a second, and the tags
+SEQUENCE = (SEQUENCE_FILE, "frame_*.png")  # all that such a folder holds
 
 MAX_FPS = 240
 MAX_CLIP_BYTES = 4 * 1024**3  # of decoded frames; a longer clip has to be cut before it fits in memory
@@ -62,14 +59,6 @@ class Clip:
     frames: UInt8[np.ndarray, "t h w 3"]
     fps: float
     tags: dict[str, str] = field(default_factory=dict)
-
-
-def __getattr__(name: str) -> Any:
-    if name in ("to_uint8", "from_uint8"):  # handed on from where torch is, which reading a file does not need
-        from shared import pixels
-
-        return getattr(pixels, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def write_clip(
@@ -123,7 +112,7 @@ def _readable(source: Path) -> Iterator[None]:
         raise InputError("clip", expected="a file that exists", got=str(source))
     try:
         yield
-    except (av.FFmpegError, OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError) as error:
+    except (av.FFmpegError, OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError, *BOMBS) as error:
         raise InputError(
             f"clip {source}", expected="a readable clip", got=str(error) or type(error).__name__
         ) from error
@@ -229,7 +218,7 @@ def _gif_tags(picture: Image.Image) -> dict[str, str]:
 
 
 def _write_sequence(path: str | os.PathLike[str], frames: np.ndarray, rate: Fraction, tags: Mapping[str, str]) -> None:
-    with atomic_folder(path, owned=SEQUENCE_FILE) as folder:
+    with atomic_folder(path, owned=SEQUENCE) as folder:
         for index, frame in enumerate(frames):
             Image.fromarray(frame).save(folder / f"frame_{index:05d}.png")
         about = {"fps": float(rate), "frames": len(frames), "tags": dict(tags)}

@@ -96,15 +96,24 @@ def load_image_model(
     index = read_index(path)
     unet = _load(path, index, "unet", UNETS, device, dtype)
     vae = _load(path, index, "vae", VAES, device, dtype)
-    text_encoder = _load(path, index, "text_encoder", TEXT_ENCODERS, device, dtype)
-    tokenizer_class = _class_of(index, "tokenizer", TOKENIZERS, path)
-    try:
-        tokenizer = tokenizer_class.from_pretrained(path / "tokenizer", local_files_only=True)
-    except Exception as error:  # the libraries below raise whatever a broken file makes them stumble over
-        raise ModelError(f"tokenizer in {path}", expected="a CLIP tokenizer", got=str(error)) from error
+    text = load_text(path, device=device, dtype=dtype)
     scheduler_class = _scheduler_class(index, path)
     config = read_json(path / "scheduler" / "scheduler_config.json")
-    return _assemble(str(source), path, unet, vae, text_encoder, tokenizer, scheduler_class, config)
+    return _assemble(str(source), path, unet, vae, text, scheduler_class, config)
+
+
+def load_text(
+    folder: Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> TextConditioner:
+    """The tokenizer and text encoder of a model folder, frozen. Raises ModelError as `load_image_model` does."""
+    index = read_index(folder)
+    encoder = _load(folder, index, "text_encoder", TEXT_ENCODERS, device, dtype)
+    tokenizer_class = _class_of(index, "tokenizer", TOKENIZERS, folder)
+    try:
+        tokenizer = tokenizer_class.from_pretrained(folder / "tokenizer", local_files_only=True)
+    except Exception as error:  # the libraries below raise whatever a broken file makes them stumble over
+        raise ModelError(f"tokenizer in {folder}", expected="a CLIP tokenizer", got=str(error)) from error
+    return TextConditioner(tokenizer, encoder)
 
 
 def resolve_model(source: str | Path) -> Path:
@@ -197,8 +206,7 @@ def _assemble(
     path: Path,
     unet: UNet2DConditionModel,
     vae: AutoencoderKL | AutoencoderTiny,
-    text_encoder: CLIPTextModel,
-    tokenizer: CLIPTokenizer,
+    text: TextConditioner,
     scheduler_class: type[SchedulerMixin],
     scheduler_config: dict[str, Any],
 ) -> ImageModel:
@@ -206,7 +214,7 @@ def _assemble(
         scheduler = scheduler_class.from_config(scheduler_config)
     except (TypeError, ValueError, NotImplementedError) as error:
         raise ModelError(f"scheduler of model {name}", expected="a valid configuration", got=str(error)) from error
-    _check_fit(name, unet, vae, text_encoder, tokenizer)
+    _check_fit(name, unet, vae, text.text_encoder, text.tokenizer)
     for network in (unet, vae):
         install_attention(network)
     model = ImageModel(
@@ -214,7 +222,7 @@ def _assemble(
         path=path,
         unet=unet,
         codec=Codec(vae),
-        text=TextConditioner(tokenizer, text_encoder),
+        text=text,
         scheduler_class=scheduler_class,
         scheduler_config=dict(scheduler.config),
         schedule=NoiseSchedule.from_scheduler(scheduler).to(unet.device),
@@ -290,8 +298,7 @@ def _load_single_file(file: Path, name: str, device: str | torch.device, dtype: 
         file,
         pipeline.unet,
         pipeline.vae,
-        pipeline.text_encoder,
-        pipeline.tokenizer,
+        TextConditioner(pipeline.tokenizer, pipeline.text_encoder),
         type(pipeline.scheduler),
         dict(pipeline.scheduler.config),
     )

@@ -1,4 +1,4 @@
-"""Recipes: one pydantic schema for the YAML file, the command line, the job line and the web form. No torch here.
+"""Recipes: one pydantic schema for the YAML file, the command line and Python. No torch here.
 
 A recipe model lives beside what it configures and derives from `Recipe`; presets are YAML files in configs/<kind>/.
 """

@@ -1,6 +1,7 @@
 """The run record: everything that made an artifact, embedded in the artifact, enough to make it again.
 
-It holds no time, no host and no path of the run, so that the same run gives the same bytes. Where it lies:
+It holds no time, no host and no path but a model's that was asked for by one, so that the same run gives the same
+bytes. Where it lies:
 MP4, WebM and GIF: the `comment`; PNG: the text `kinoform`; GLB and glTF: `asset.extras.kinoform`; a folder of PNGs:
 `clip.json`; any other file: `<file>.json` beside it.
 """
@@ -13,6 +14,7 @@ import os
 import platform
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -117,9 +119,18 @@ def read_record(path: str | os.PathLike[str]) -> RunRecord:
     return RunRecord.from_json(text, source=f"file {path}")
 
 
-def write_sidecar(path: str | os.PathLike[str], record: RunRecord) -> None:
-    """Write `<file>.json` beside a file whose format has no room for the record (OBJ, PLY, JPEG)."""
-    write_bytes(sidecar(path), record.to_json().encode() + b"\n")
+def write_sidecar(path: str | os.PathLike[str], record: RunRecord | None) -> None:
+    """Write `<file>.json` beside a file whose format has no room for the record (OBJ, PLY).
+
+    None takes away the record of an earlier file of that name; any other JSON file stays.
+    """
+    place = sidecar(path)
+    if record is not None:
+        write_bytes(place, record.to_json().encode() + b"\n")
+    elif place.is_file():
+        with suppress(InputError, UnicodeDecodeError):
+            RunRecord.from_json(place.read_text(encoding="utf-8"))
+            place.unlink()
 
 
 def glb_with_record(glb: bytes, record: RunRecord) -> bytes:

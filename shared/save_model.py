@@ -12,6 +12,9 @@ from diffusers import AutoencoderKL, AutoencoderTiny, SchedulerMixin, UNet2DCond
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from shared.files import atomic_path, replaced_folder
+from shared.safe_weights import read_json
+
 
 def save_image_model(
     folder: str | Path,
@@ -27,10 +30,10 @@ def save_image_model(
     folder = Path(folder)
     for name, network in (("unet", unet), ("vae", vae), ("text_encoder", text_encoder)):
         # nn.Module's own `to`: diffusers' warns that it casts everything, which is what is wanted
-        nn.Module.to(copy.deepcopy(network), dtype).save_pretrained(folder / name)
-    # transformers loads in the dtype that the config names, diffusers in single precision; the two must meet.
-    text_config = folder / "text_encoder" / "config.json"
-    text_config.write_text(json.dumps({**json.loads(text_config.read_text()), "dtype": "float32"}, indent=2) + "\n")
+        with replaced_folder(folder / name) as new:
+            nn.Module.to(copy.deepcopy(network), dtype).save_pretrained(new)
+            if name == "text_encoder":
+                name_dtype(new / "config.json")
     tokenizer.save_pretrained(folder / "tokenizer")
     tokenizer.backend_tokenizer.model.save(
         str(folder / "tokenizer")
@@ -49,5 +52,12 @@ def save_image_model(
         "unet": ["diffusers", type(unet).__name__],
         "vae": ["diffusers", type(vae).__name__],
     }
-    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+    present = read_json(folder / "model_index.json") if (folder / "model_index.json").is_file() else {}
+    with atomic_path(folder / "model_index.json") as temporary:  # other components that are there stay known
+        temporary.write_text(json.dumps({**present, **index}, indent=2) + "\n")
     return folder
+
+
+def name_dtype(config: Path) -> None:
+    """Says float32 in a saved transformers config: diffusers' networks come back in it too, however stored."""
+    config.write_text(json.dumps({**json.loads(config.read_text()), "dtype": "float32"}, indent=2) + "\n")

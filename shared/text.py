@@ -11,6 +11,7 @@ import re
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import normalize
 from transformers import CLIPTextModel, CLIPTokenizer
 
 PIECE = re.compile(r"[^\W\d_]+|\d|[^\w\s]|_")  # letters, a digit, a punctuation mark: CLIP's own splitting
@@ -34,6 +35,12 @@ class TextConditioner:
         """One conditioning a prompt, in float32; n is `max_length`. The empty prompt is the unconditional one."""
         ids = self._ids([self.known_part(prompt) for prompt in prompts])
         return self.text_encoder(ids.to(self.text_encoder.device)).last_hidden_state.float()
+
+    @torch.no_grad()
+    def features(self, prompts: list[str]) -> Float[Tensor, "b d"]:
+        """CLIP's features of prompts: the encoder's state at the end token, unit length."""
+        ids = self._ids([self.known_part(prompt) for prompt in prompts])
+        return normalize(self.text_encoder(ids.to(self.text_encoder.device)).pooler_output.float(), dim=-1)
 
     def vocabulary(self) -> list[str]:
         """The words of a small vocabulary, in the order given; [] for a full one."""

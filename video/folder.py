@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from shared.errors import ModelError
-from shared.files import atomic_path
+from shared.files import atomic_path, replaced_folder
 from shared.model import INDEX, read_index, resolve_model
 from shared.safe_weights import load_network, read_json
 from video.network import TemporalLayers
@@ -50,11 +50,8 @@ def load_temporal(
 def add_temporal(folder: str | Path, layers: TemporalLayers) -> None:
     """Writes `layers`, as they are, into a model folder; the old ones stay whole until the new ones are."""
     folder = Path(folder)
-    new = folder / f".{COMPONENT}-new"
-    shutil.rmtree(new, ignore_errors=True)
-    layers.save_pretrained(new)
-    shutil.rmtree(folder / COMPONENT, ignore_errors=True)
-    new.rename(folder / COMPONENT)
+    with replaced_folder(folder / COMPONENT) as new:
+        layers.save_pretrained(new)
     index = read_index(folder)
     index[COMPONENT] = [TemporalLayers.__module__, TemporalLayers.__name__]
     _write_index(folder, index)

@@ -72,8 +72,8 @@ def generate_clip(model: VideoModel, recipe: ClipRecipe) -> Iterator[ClipState]:
 def generate_clips(model: VideoModel, recipes: Sequence[ClipRecipe]) -> Iterator[ClipState]:
     """Clips in one batch; yields after every sampling step, the last time with frames.
 
-    Recipes of a batch differ in prompt, negative and seed alone. Raises InputError where they differ in more, and for
-    sizes that are not a multiple of the codec's factor.
+    Recipes of a batch differ in prompt, negative, seed and fps alone. Raises InputError where they differ in more, and
+    for sizes that are not a multiple of the codec's factor.
     """
     if not recipes:
         raise InputError("clips", expected="at least one recipe", got="none")

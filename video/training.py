@@ -26,7 +26,7 @@ from shared.rng import generator
 from shared.schedule import NoiseSchedule
 from shared.text import TextConditioner
 from shared.training.data import find_folders, load_latents, load_media
-from shared.training.loop import Training, TrainState
+from shared.training.loop import Training, TrainState, half_copy, seeded
 from shared.training.objective import loss_weight, stratified_timesteps, target
 from video.folder import add_temporal, copy_model, load_temporal
 from video.network import TemporalLayers, VideoUNet
@@ -160,8 +160,7 @@ def train(recipe: VideoTrainRecipe, data: Path, out: Path, resume: bool = False)
     if recipe.start == "continue":
         temporal = load_temporal(out)
     else:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.seed)
+        with seeded(recipe.seed):
             temporal = TemporalLayers.for_unet(model.unet, embed_dim=recipe.embed_dim, head_dim=recipe.head_dim)
     yield from train_video(
         VideoUNet(model.unet, temporal),
@@ -172,4 +171,4 @@ def train(recipe: VideoTrainRecipe, data: Path, out: Path, resume: bool = False)
         checkpoint=out / "video.pt",
         resume=resume,
     )
-    add_temporal(out, copy.deepcopy(temporal).half())
+    add_temporal(out, half_copy(temporal))

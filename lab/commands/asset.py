@@ -41,11 +41,12 @@ def make(this: Run, recipe: AssetRecipe, output: str | None, turntable: str | No
     from dreamfusion.asset import export_asset, write_asset
     from dreamfusion.distill import distill
     from dreamfusion.turntable import turntable as turned
+    from dreamfusion.views import view_prompts
     from shared.media import TAG, write_clip
     from shared.model import load_image_model
 
     model = this.load(load_image_model, recipe)
-    record = this.record("asset", recipe, model)
+    record = this.record("asset", recipe, model, list(view_prompts(recipe.prompt).values()))
     last = this.console.follow("distill", distill(model, recipe))
     with this.console.timed("mesh"):
         asset = export_asset(last.scene, recipe)

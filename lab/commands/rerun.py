@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> None:
     from shared.run_record import read_record
 
     file = Path(args.file)
+    file = file if file.name else file.resolve()  # "." has no name
     record = read_record(file)
     output = getattr(args, "output", str(file.with_name(f"{file.stem}-rerun{file.suffix}")))
     values = {**record.recipe, "model": args.model} if hasattr(args, "model") else record.recipe

@@ -8,6 +8,7 @@ from typing import Any
 
 from lab.console import Console
 from lab.flags import add_command
+from lab.vocabulary import unknown_words
 from shared.errors import InputError
 
 NAME = "score"
@@ -43,6 +44,7 @@ def run(args: argparse.Namespace) -> None:
         from shared.model import resolve_model
 
         scorer = ClipScorer.from_folder(resolve_model(args.model))
+    unknown = unknown_words(console, scorer.conditioner, args.prompt)
     with console.timed("score"):
         score = scorer.score(frames, args.prompt)
-    console.result([f"{score:.4f}"], outputs=[], file=file, prompt=args.prompt, score=score)
+    console.result([f"{score:.4f}"], outputs=[], file=file, prompt=args.prompt, score=score, unknown_words=unknown)

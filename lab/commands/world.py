@@ -38,7 +38,7 @@ def add_parser(commands: Any) -> None:
     render.add_argument("--clips", action="store_true", default=False, help="clips instead of pictures")
     render.add_argument("--seed", metavar="N", default="0", help="the random numbers' seed (default 0)")
     render.add_argument(
-        "--split", metavar="{all,train,held-out}", default="all", help="which compositions (default all)"
+        "--split", metavar="{all,train,held-out}", default="train", help="which compositions (default train)"
     )
 
     mesh = add_command(actions, "mesh", run_mesh, "Write the exact mesh of what a caption describes.")

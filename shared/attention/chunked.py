@@ -36,7 +36,8 @@ def attend_chunked(
     """See `shared.attention.attend`. Sums are kept in single precision at least."""
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     bias = None if mask is None else additive(mask, torch.promote_types(q.dtype, torch.float32))
-    return _Chunked.apply(q, k, v, bias, scale)
+    with torch.autocast(q.device.type, enabled=False):  # which would round the products of forward, not of backward
+        return _Chunked.apply(q, k, v, bias, scale)
 
 
 class _Chunked(torch.autograd.Function):

@@ -21,13 +21,14 @@ def attend_reference(
     scale: float | None = None,
 ) -> Float[Tensor, "b heads n e"]:
     """See `shared.attention.attend`."""
-    precise = torch.promote_types(q.dtype, torch.float32)
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
-    scores = scale * torch.einsum("bhnd,bhmd->bhnm", q.to(precise), k.to(precise))
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask.to(precise)
-    top = scores.amax(-1, keepdim=True).detach()
-    weights = torch.exp(scores - torch.where(top == -torch.inf, 0.0, top))
-    total = weights.sum(-1, keepdim=True)
-    weights = weights / torch.where(total == 0, 1.0, total)
-    return torch.einsum("bhnm,bhme->bhne", weights, v.to(precise)).to(q.dtype)
+    with torch.autocast(q.device.type, enabled=False):  # which would round the products
+        precise = torch.promote_types(q.dtype, torch.float32)
+        scale = q.shape[-1] ** -0.5 if scale is None else scale
+        scores = scale * torch.einsum("bhnd,bhmd->bhnm", q.to(precise), k.to(precise))
+        if mask is not None:
+            scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask.to(precise)
+        top = scores.amax(-1, keepdim=True).detach()
+        weights = torch.exp(scores - torch.where(top == -torch.inf, 0.0, top))
+        total = weights.sum(-1, keepdim=True)
+        weights = weights / torch.where(total == 0, 1.0, total)
+        return torch.einsum("bhnm,bhme->bhne", weights, v.to(precise)).to(q.dtype)

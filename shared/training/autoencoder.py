@@ -17,8 +17,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from shared.files import replaced_folder
+from shared.rng import generator
 from shared.training.data import MediaFolder, draw_pictures, find_folders, load_media
-from shared.training.loop import Training, TrainState, half_copy
+from shared.training.loop import Training, TrainState, half_copy, seeded
 from shared.training.recipe import AutoencoderTrainRecipe
 
 
@@ -48,18 +50,18 @@ def latent_loss(latents: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:
 
 def train(recipe: AutoencoderTrainRecipe, data: Path, out: Path, resume: bool = False) -> Iterator[TrainState]:
     """Trains on all pictures below `data`; at the end `out/vae` holds the averaged weights in half precision."""
-    torch.manual_seed(recipe.seed)
     folders = [load_media(folder, size=recipe.size) for folder in find_folders(data)]
-    model = build(recipe).to(memory_format=torch.channels_last)
+    with seeded(recipe.seed):
+        model = build(recipe).to(memory_format=torch.channels_last)
     model.train()
     training = Training(recipe, {"model": model}, out / "autoencoder.pt", resume=resume)
     for step in training.steps():
-        generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
-        pixels, _ = draw_pictures(folders, recipe.batch_size, recipe.clip_fraction, generator)
+        draw = generator(recipe.seed, step)
+        pixels, _ = draw_pictures(folders, recipe.batch_size, recipe.clip_fraction, draw)
         pixels = pixels.to(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
             latents = model.encode(pixels).latents.float()
-            noisy = latents + recipe.latent_noise * torch.randn(latents.shape, generator=generator)
+            noisy = latents + recipe.latent_noise * torch.randn(latents.shape, generator=draw)
             decoded = model.decode(noisy).sample.float()
             small = model.decode(F.avg_pool2d(noisy, 2)).sample.float()
         loss = reconstruction_loss(decoded, pixels) + latent_loss(latents)
@@ -67,11 +69,12 @@ def train(recipe: AutoencoderTrainRecipe, data: Path, out: Path, resume: bool = 
         yield training.update(loss, psnr=float(10 * torch.log10(4 / F.mse_loss(decoded.detach(), pixels))))
     model.eval()
     model.register_to_config(scaling_factor=round(1 / _deviation(model, folders, recipe), 4))
-    half_copy(model).save_pretrained(out / "vae")
+    with replaced_folder(out / "vae") as new:
+        half_copy(model).save_pretrained(new)
 
 
 @torch.no_grad()
 def _deviation(model: AutoencoderTiny, folders: list[MediaFolder], recipe: AutoencoderTrainRecipe) -> float:
     """The standard deviation of latents; its inverse is the scaling factor (Rombach et al. 2022, appendix G)."""
-    pixels, _ = draw_pictures(folders, 256, recipe.clip_fraction, torch.Generator().manual_seed(1))
+    pixels, _ = draw_pictures(folders, 256, recipe.clip_fraction, generator(recipe.seed))
     return float(model.encode(pixels).latents.std())

@@ -21,6 +21,8 @@ from shared.files import atomic_path
 from shared.media import IMAGE_SUFFIXES, read_clip, read_image
 from shared.pixels import from_uint8
 
+PIXELS = "pixels.npy"  # the cache of decoded media
+
 
 @dataclass(frozen=True)
 class MediaFolder:
@@ -45,13 +47,17 @@ def find_folders(data: Path) -> list[Path]:
 
 def read_captions(folder: Path) -> list[dict[str, object]]:
     """The lines of captions.jsonl. Raises InputError naming the first bad line."""
+    try:
+        text = (folder / "captions.jsonl").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{folder}/captions.jsonl", expected="a text file in UTF-8", got=str(error)) from error
     lines = []
-    for number, line in enumerate((folder / "captions.jsonl").read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(text.splitlines(), 1):
         try:
             entry = json.loads(line)
         except json.JSONDecodeError as error:
             raise InputError(f"{folder}/captions.jsonl line {number}", expected="a JSON object", got=line) from error
-        if not isinstance(entry, dict) or not isinstance(entry.get("caption"), str):
+        if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("file", "caption")):
             raise InputError(f"{folder}/captions.jsonl line {number}", expected='"file" and "caption"', got=line)
         lines.append(entry)
     if not lines:
@@ -66,7 +72,7 @@ def load_media(folder: Path, *, size: int = 64, frames: int = 16) -> MediaFolder
     """
     entries = read_captions(folder)
     captions = [str(entry["caption"]) for entry in entries]
-    cache = folder / "pixels.npy"
+    cache = folder / PIXELS
     if not cache.is_file() or cache.stat().st_mtime < (folder / "captions.jsonl").stat().st_mtime:
         decoded = [_decode(folder / str(entry["file"]), size, frames) for entry in entries]
         if len({len(d) for d in decoded}) > 1:
@@ -133,7 +139,7 @@ def load_latents(folder: MediaFolder, codec: Codec, batch: int = 64) -> Float[Te
     for tensor in codec.vae.state_dict().values():
         digest.update(tensor.detach().float().numpy().tobytes())
     cache = folder.path / f"latents-{digest.hexdigest()[:12]}.safetensors"
-    if not cache.is_file():
+    if not cache.is_file() or cache.stat().st_mtime < (folder.path / PIXELS).stat().st_mtime:
         n, t = folder.pixels.shape[:2]
         flat = folder.pixels.reshape(n * t, *folder.pixels.shape[2:])
         parts = [codec.encode(from_uint8(flat[i : i + batch])).half() for i in range(0, n * t, batch)]

@@ -18,10 +18,12 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from shared.attention import install_attention
 from shared.codec import Codec
 from shared.errors import ModelError
+from shared.model import load_image_model
+from shared.rng import generator
 from shared.save_model import save_image_model
 from shared.schedule import NoiseSchedule
 from shared.training.data import MediaFolder, draw_frames, find_folders, load_latents, load_media
-from shared.training.loop import Training, TrainState
+from shared.training.loop import Training, TrainState, seeded
 from shared.training.objective import loss_weight, stratified_timesteps, target
 from shared.training.recipe import ImageTrainRecipe
 from shared.world.prompt import vocabulary
@@ -104,18 +106,21 @@ def train(recipe: ImageTrainRecipe, data: Path, out: Path, resume: bool = False)
 
     With `recipe.start` "continue" the networks start from those in `out`, with a fresh optimiser.
     """
-    torch.manual_seed(recipe.seed)
     if not (out / "vae").is_dir():
         raise ModelError("image training", expected=f"an autoencoder in {out}/vae", got="none", hint="Train it first.")
     codec = Codec(AutoencoderTiny.from_pretrained(out / "vae").eval())
     media = [load_media(folder, size=recipe.size) for folder in find_folders(data)]
     folders = [(folder, load_latents(folder, codec)) for folder in media]
-    tokenizer = build_tokenizer(vocabulary(), recipe.text_tokens)
-    text = build_text(recipe, tokenizer)
-    unet = build_unet(recipe, codec.latent_channels, folders[0][1].shape[-1])
     if recipe.start == "continue":
-        text = CLIPTextModel.from_pretrained(out / "text_encoder", dtype=torch.float32)
-        unet = UNet2DConditionModel.from_pretrained(out / "unet", torch_dtype=torch.float32)
+        model = load_image_model(out)
+        tokenizer, text, unet = model.text.tokenizer, model.text.text_encoder, model.unet
+        text.requires_grad_(True)
+        unet.requires_grad_(True)
+    else:
+        tokenizer = build_tokenizer(vocabulary(), recipe.text_tokens)
+        with seeded(recipe.seed):
+            text = build_text(recipe, tokenizer)
+            unet = build_unet(recipe, codec.latent_channels, folders[0][1].shape[-1])
     install_attention(unet)  # on a CPU, torch's fused bf16 kernel is several times slower than plain matrix products
     text.set_attn_implementation("eager")
     scheduler = build_scheduler()
@@ -129,13 +134,13 @@ def train(recipe: ImageTrainRecipe, data: Path, out: Path, resume: bool = False)
     unet.train()
     text.train()
     for step in training.steps():
-        generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
-        x0, captions = draw_latents(folders, recipe.batch_size, recipe.clip_fraction, generator)
-        dropped = torch.rand(len(captions), generator=generator) < recipe.caption_dropout
+        draw = generator(recipe.seed, step)
+        x0, captions = draw_latents(folders, recipe.batch_size, recipe.clip_fraction, draw)
+        dropped = torch.rand(len(captions), generator=draw) < recipe.caption_dropout
         captions = ["" if drop else caption for drop, caption in zip(dropped.tolist(), captions, strict=True)]
         ids = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        t = stratified_timesteps(len(x0), schedule.num_timesteps, generator, bias=recipe.noise_bias)
-        eps = torch.randn(x0.shape, generator=generator)
+        t = stratified_timesteps(len(x0), schedule.num_timesteps, draw, bias=recipe.noise_bias)
+        eps = torch.randn(x0.shape, generator=draw)
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
             tokens = text(ids).last_hidden_state
             predicted = unet(schedule.add_noise(x0, eps, t), t, encoder_hidden_states=tokens).sample

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -41,6 +42,14 @@ def learning_rate(step: int, total: int, peak: float, *, warmup: int, decay_from
         return peak * (step + 1) / warmup
     start = decay_from * total
     return peak * (1.0 if step < start else max(0.0, (total - step) / (total - start)))
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """What torch draws inside, such as the first weights of a network, depends on `seed` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 class Ema:
@@ -88,14 +97,22 @@ class Checkpoint:
         return self.seconds + time.monotonic() - self._started
 
     def restore(self) -> None:
-        """Raises InputError when there is no checkpoint to resume from."""
+        """Raises InputError when there is no checkpoint to resume from, or one of another network."""
         if not self.path.is_file():
             raise InputError(
                 "resume", expected=f"a checkpoint at {self.path}", got="none", hint="Start without --resume."
             )
         state = torch.load(self.path, weights_only=True)
-        for name, part in self.parts.items():
-            part.load_state_dict(state[name])
+        try:
+            for name, part in self.parts.items():
+                part.load_state_dict(state[name])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise InputError(
+                "resume",
+                expected=f"the recipe that {self.path} was made with",
+                got=str(error).splitlines()[0],
+                hint="Sizes of the network may not change.",
+            ) from error
         self.step, self.seconds = state["step"], state["seconds"]
         torch.set_rng_state(state["rng"])
 

@@ -33,6 +33,7 @@ class PictureStageRecipe(StageRecipe):
 class AutoencoderTrainRecipe(PictureStageRecipe):
     """A deterministic convolutional autoencoder (diffusers' AutoencoderTiny) at a quarter of the picture's size."""
 
+    size: int = Field(64, ge=8, le=4096, multiple_of=8, description="side of the training pictures in pixels")
     channels: int = Field(48, ge=8, le=512)
     latent_channels: int = Field(4, ge=1, le=32)
     encoder_blocks: tuple[int, int, int] = (0, 2, 3)
@@ -48,7 +49,7 @@ class ImageTrainRecipe(PictureStageRecipe):
     unet_channels: tuple[int, ...] = (64, 128, 192)
     layers_per_block: int = Field(1, ge=1, le=4)
     head_dim: int = Field(32, ge=8)
-    text_width: int = Field(192, ge=16)
+    text_width: int = Field(192, ge=48, multiple_of=48)
     text_layers: int = Field(2, ge=1)
     text_tokens: int = Field(24, ge=8, le=77)
     caption_dropout: float = Field(0.1, ge=0, lt=1)

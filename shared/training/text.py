@@ -18,11 +18,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from shared.errors import ModelError
+from shared.files import replaced_folder
+from shared.model import load_text
+from shared.rng import generator
+from shared.save_model import name_dtype
 from shared.training.data import draw_pictures, find_folders, load_media
-from shared.training.loop import Training, TrainState, half_copy
+from shared.training.loop import Training, TrainState, half_copy, seeded
 from shared.training.recipe import TextTrainRecipe
 
 LARGEST_LOGIT_SCALE = math.log(100)  # Radford et al. 2021, section 2.5
@@ -54,14 +58,6 @@ def build(recipe: TextTrainRecipe, image_size: int, embedding: int) -> CLIPVisio
     return CLIPVisionModelWithProjection(config)
 
 
-@torch.no_grad()
-def encode_captions(tokenizer: CLIPTokenizer, text: CLIPTextModel, captions: list[str]) -> Float[Tensor, "b d"]:
-    """Unit features of captions: the text transformer's state at the end token."""
-    limit = min(tokenizer.model_max_length, text.config.max_position_embeddings)
-    ids = tokenizer(captions, padding="max_length", max_length=limit, truncation=True, return_tensors="pt").input_ids
-    return F.normalize(text(ids).pooler_output.float(), dim=-1)
-
-
 def contrastive_loss(
     images: Float[Tensor, "b d"], texts: Float[Tensor, "b d"], captions: list[str], logit_scale: Float[Tensor, ""]
 ) -> Float[Tensor, ""]:
@@ -80,20 +76,19 @@ def contrastive_loss(
 
 def train(recipe: TextTrainRecipe, data: Path, out: Path, resume: bool = False) -> Iterator[TrainState]:
     """Trains on all pictures below `data` against `out/text_encoder`; at the end `out/image_encoder` is there."""
-    torch.manual_seed(recipe.seed)
     if not (out / "text_encoder").is_dir():
         raise ModelError(
             "text training", expected=f"a text encoder in {out}/text_encoder", got="none", hint="Train images first."
         )
-    tokenizer = CLIPTokenizer.from_pretrained(out / "tokenizer")
-    text = CLIPTextModel.from_pretrained(out / "text_encoder", dtype=torch.float32).eval().requires_grad_(False)
+    text = load_text(out)
     folders = [load_media(folder, size=recipe.size) for folder in find_folders(data)]
-    tower = ImageTower(build(recipe, folders[0].pixels.shape[2], text.config.hidden_size)).train()
+    width = text.text_encoder.config.hidden_size
+    with seeded(recipe.seed):
+        tower = ImageTower(build(recipe, folders[0].pixels.shape[2], width)).train()
     training = Training(recipe, {"tower": tower}, out / "text.pt", resume=resume)
     for step in training.steps():
-        generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
-        pixels, captions = draw_pictures(folders, recipe.batch_size, recipe.clip_fraction, generator)
-        texts = encode_captions(tokenizer, text, captions)
+        pixels, captions = draw_pictures(folders, recipe.batch_size, recipe.clip_fraction, generator(recipe.seed, step))
+        texts = text.features(captions)
         tower.logit_scale.data.clamp_(max=LARGEST_LOGIT_SCALE)
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
             images = tower(pixels)
@@ -106,12 +101,15 @@ def train(recipe: TextTrainRecipe, data: Path, out: Path, resume: bool = False) 
 
 def save_image_encoder(folder: Path, encoder: CLIPVisionModelWithProjection) -> None:
     """The tower in half precision, as transformers loads it, with the preprocessing that it was trained with."""
-    half_copy(encoder).save_pretrained(folder)
-    # transformers loads in the dtype that the config names: stored small, computed with in single precision.
-    config = folder / "config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), "dtype": "float32"}, indent=2) + "\n")
+    with replaced_folder(folder) as new:
+        half_copy(encoder).save_pretrained(new)
+        name_dtype(new / "config.json")
+        (new / "preprocessor_config.json").write_text(json.dumps(_preprocessing(encoder), indent=2) + "\n")
+
+
+def _preprocessing(encoder: CLIPVisionModelWithProjection) -> dict[str, object]:
     size = encoder.config.image_size
-    preprocessing = {
+    return {
         "image_processor_type": "CLIPImageProcessor",
         "do_convert_rgb": True,
         "do_resize": True,
@@ -125,4 +123,3 @@ def save_image_encoder(folder: Path, encoder: CLIPVisionModelWithProjection) -> 
         "image_mean": [0.5, 0.5, 0.5],
         "image_std": [0.5, 0.5, 0.5],
     }
-    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessing, indent=2) + "\n")

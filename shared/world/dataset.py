@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from shared.files import atomic_path
 from shared.media import write_clip, write_image
 from shared.world.prompt import (
     COLOUR_NAMES,
@@ -99,7 +100,8 @@ def write_dataset(
     """Writes `count` samples into the folder `out` and yields how many are done."""
     kind = "clips" if clips else "images"
     (out / kind).mkdir(parents=True, exist_ok=True)
-    with open(out / "captions.jsonl", "w", encoding="utf-8") as index:
+    # Last of all: a data set that was cut short is not taken for a whole one.
+    with atomic_path(out / "captions.jsonl") as temporary, open(temporary, "w", encoding="utf-8") as index:
         for number, sample in enumerate(draw_samples(count, clips=clips, seed=seed, split=split, size=size)):
             name = f"{kind}/{number:06d}" + (".mp4" if clips else ".png")
             if clips:

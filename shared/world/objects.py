@@ -1,8 +1,8 @@
 """What an object of the world is, and the 10 colours it can have (`shared.world.catalogue` has the objects).
 
 An object is a handful of solid parts. `main` parts take the colour that the prompt names; the few others have a fixed
-tone (wheels are dark, a beak is orange). Every object fits the unit ball, faces +z where it has a front, and stands
-along +y.
+tone (wheels are dark, a beak is orange). Every object fits a ball of radius 1.2, faces +z where it has a front,
+and stands along +y.
 """
 
 from __future__ import annotations

@@ -82,7 +82,8 @@ class Composition:
 
 def vocabulary() -> list[str]:
     """Every word of the world's language, in a fixed order (the order is the tokenizer's: append, never insert)."""
-    phrases = ["a an the and with of", *COLOUR_NAMES, *OBJECT_NAMES, *SYNONYMS, *RELATIONS, *MOTIONS.values(), *VIEWS]
+    groups = (COLOUR_NAMES, OBJECT_NAMES, SYNONYMS, RELATIONS, MOTIONS.values(), VIEWS)
+    phrases = ["a an the and with of", *(phrase for group in groups for phrase in group), ","]
     return list(dict.fromkeys(word for phrase in phrases for word in phrase.split()))
 
 

@@ -51,9 +51,9 @@ class Frame:
 
 
 def arrange(c: Composition) -> tuple[Instance, ...]:
-    """The instances of a composition at rest, inside the unit ball: the exact geometry that a prompt stands for.
+    """The instances of a composition at rest, inside a ball of radius 1.2: the exact geometry that a prompt stands for.
 
-    With a relation, both objects are scaled alike, so that the pair just fills the ball, and touch each other
+    With a relation, both objects are scaled alike, so that the pair just fills the ball, close to each other
     ("on top of": the first stands on the second; "next to": the first is on the left in the front view).
     """
     if c.other is None or c.other_colour is None:

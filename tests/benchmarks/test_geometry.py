@@ -61,6 +61,29 @@ def test_a_hole_is_not_filled():
     assert ring(np.array([[9.0, 0, 0]]))[0] == 0
 
 
+def test_sloped_faces_are_filled_up_to_their_own_height():
+    """A pyramid of four large triangles on a square: heights inside a triangle come from the right corners."""
+    base = [(-1, 0, -1), (1, 0, -1), (1, 0, 1), (-1, 0, 1)]
+    faces = [[4, i, (i + 1) % 4] for i in range(4)] + [[0, 2, 1], [0, 3, 2]]
+    pyramid = trimesh.Trimesh([*base, (0, 1, 0)], faces)
+    trimesh.repair.fix_normals(pyramid)
+    points = np.random.default_rng(0).uniform(-1, 1, (4000, 3)) * [1, 0.5, 1] + [0, 0.5, 0]
+    depth = 1 - points[:, 1] - np.abs(points[:, [0, 2]]).max(axis=1)
+    clear = np.abs(depth) > 0.06
+    filled = Solid(pyramid, 96)(points) >= 0.5
+    assert (filled == (depth > 0))[clear].all()
+
+
+def test_a_mesh_that_leaves_the_cube_is_not_cut_off_at_it():
+    """A long rod scaled up until it covers the ball has its whole volume in the union."""
+    rod = Solid(trimesh.creation.box((0.2, 2.3, 0.2)), 96)
+    pose = Similarity(scale=7.0)
+    union = 0.2 * 2.3 * 0.2 * 7**3
+    assert volumetric_iou(ball(0.69), rod, pose, sample_cube(60)) == pytest.approx(
+        4 / 3 * np.pi * 0.69**3 / union, rel=0.06
+    )
+
+
 @pytest.mark.parametrize("ratio", [0.6, 0.8, 1.0, 1.25])
 def test_volumetric_iou_of_concentric_balls(ratio):
     found = volumetric_iou(ball(0.7), Solid(ball_mesh(0.7 * ratio), 96), Similarity(), sample_cube(60))

@@ -55,9 +55,9 @@ def test_other_sizes_are_resized_as_pillow_does(folder):
 
 def test_unknown_words_do_not_change_the_features(folder):
     scorer = ClipScorer.from_folder(folder)
-    known, more = scorer.text_features(["a red cube"]), scorer.text_features(["a wonderful red Cube!"])
+    known, more = scorer.conditioner.features(["a red cube"]), scorer.conditioner.features(["a wonderful red Cube!"])
     torch.testing.assert_close(known, more)
-    assert not torch.allclose(known, scorer.text_features(["a blue cube"]))
+    assert not torch.allclose(known, scorer.conditioner.features(["a blue cube"]))
 
 
 def test_no_frames_are_an_input_error(folder):

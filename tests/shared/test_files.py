@@ -15,6 +15,9 @@ from shared.files import atomic_folder, atomic_path, check_writable, write_bytes
 ROOT = Path(__file__).resolve().parents[2]
 
 
+OWNED = ("about.json", "*.png")
+
+
 def names(folder: Path) -> list[str]:
     return sorted(file.name for file in folder.iterdir())
 
@@ -210,13 +213,17 @@ def test_a_device_is_never_replaced(tmp_path: Path) -> None:
 def test_a_folder_replaces_an_earlier_output_and_nothing_else(tmp_path: Path) -> None:
     target = tmp_path / "frames"
     for text in ("one", "two"):
-        with atomic_folder(target, owned="about.json") as temporary:
+        with atomic_folder(target, owned=OWNED) as temporary:
             (temporary / "about.json").write_text(text)
-            (temporary / text).write_text(text)
-    assert names(target) == ["about.json", "two"]
+            (temporary / f"{text}.png").write_text(text)
+    assert names(target) == ["about.json", "two.png"]
+    (target / "notes.txt").write_text("x")  # somebody's own file in an earlier output
+    with pytest.raises(InputError, match="a new or empty folder"), atomic_folder(target, owned=OWNED):
+        pass
+    assert names(target) == ["about.json", "notes.txt", "two.png"]
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
-    with pytest.raises(InputError, match="a new or empty folder"), atomic_folder(tmp_path / "mine", owned="about.json"):
+    with pytest.raises(InputError, match="a new or empty folder"), atomic_folder(tmp_path / "mine", owned=OWNED):
         pass
     assert names(tmp_path) == ["frames", "mine"]
     assert names(tmp_path / "mine") == ["thesis.txt"]
@@ -225,9 +232,9 @@ def test_a_folder_replaces_an_earlier_output_and_nothing_else(tmp_path: Path) ->
 @pytest.mark.parametrize("failure", [RuntimeError("x"), KeyboardInterrupt()])
 def test_a_failure_leaves_the_old_folder(tmp_path: Path, failure: BaseException) -> None:
     target = tmp_path / "frames"
-    with atomic_folder(target, owned="a") as temporary:
+    with atomic_folder(target, owned=("a", "b*")) as temporary:
         (temporary / "a").write_text("old")
-    with pytest.raises(type(failure)), atomic_folder(target, owned="a") as temporary:
+    with pytest.raises(type(failure)), atomic_folder(target, owned=("a", "b*")) as temporary:
         (temporary / "a").write_text("new")
         raise failure
     assert (target / "a").read_text() == "old"

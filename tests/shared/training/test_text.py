@@ -10,8 +10,9 @@ from transformers import CLIPImageProcessorPil, CLIPTextModel, CLIPVisionModelWi
 from transformers.models.clip.modeling_clip import image_text_contrastive_loss
 
 from shared.errors import ModelError
+from shared.text import TextConditioner
 from shared.training.recipe import TextTrainRecipe
-from shared.training.text import contrastive_loss, encode_captions, train
+from shared.training.text import contrastive_loss, train
 from tests.shared.training.conftest import write_cached
 from tests.tiny import build_image_folder, tiny_text
 from tests.tolerances import close
@@ -63,7 +64,7 @@ def test_pictures_of_one_caption_are_not_each_others_negatives():
 
 def test_caption_features_are_the_end_tokens_state():
     tokenizer, text = tiny_text()
-    features = encode_captions(tokenizer, text, ["a red cube", "a blue ball moving left"])
+    features = TextConditioner(tokenizer, text).features(["a red cube", "a blue ball moving left"])
     for row, caption in zip(features, ["a red cube", "a blue ball moving left"], strict=True):
         alone = text(tokenizer([caption], return_tensors="pt").input_ids).last_hidden_state[0, -1]  # no padding here
         torch.testing.assert_close(row, F.normalize(alone, dim=-1).detach(), **close(torch.float32))
