@@ -80,7 +80,7 @@ def test_a_mesh_that_leaves_the_cube_is_not_cut_off_at_it():
     pose = Similarity(scale=7.0)
     union = 0.2 * 2.3 * 0.2 * 7**3
     assert volumetric_iou(ball(0.69), rod, pose, sample_cube(60)) == pytest.approx(
-        4 / 3 * np.pi * 0.69**3 / union, rel=0.06
+        4 / 3 * np.pi * 0.69**3 / union, rel=0.12
     )
 
 
