@@ -1,10 +1,12 @@
 """The fixed lists of prompts, and asset measures on a mesh that is exactly right."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from benchmarks.asset_truth import asset_rows, judged_views, measure_mesh
+from benchmarks.asset_truth import FAILED, asset_rows, judged_views, measure_mesh
 from benchmarks.geometry import Similarity
 from benchmarks.judge import Judge
 from benchmarks.judge_networks import MotionNetwork, PictureNetwork
@@ -46,9 +48,23 @@ def test_the_exact_mesh_moved_and_resized_has_full_marks(judge):
     assert measure.colour_error < 0.05
     assert measure.watertight
     assert measure.pose.yaw == pytest.approx(-20, abs=4)
-    rows = {row.metric: row for row in asset_rows([(wanted, measure)])}
-    assert rows["assets, front where it should be"].value == 1
+    rows = by_metric([(wanted, measure)])
     assert rows["assets, size error (factor)"].value == pytest.approx(1.25, rel=0.04)
+    for recognised in (True, False):  # where the front of an unrecognised thing is means nothing
+        rows = by_metric([(wanted, replace(measure, recognised=recognised))])
+        assert rows["assets, recognised, with the front where it should be"].value == recognised
+
+
+def by_metric(measures):
+    return {row.metric: row for row in asset_rows(measures)}
+
+
+def test_an_asset_that_did_not_come_out_counts_as_wrong():
+    fine = replace(FAILED, silhouette_iou=0.8, chamfer=0.1, colour_error=0.2, watertight=True, recognised=True)
+    rows = by_metric([(Composition("cube", "red"), fine), (Composition("cone", "blue"), FAILED)])
+    assert rows["assets, silhouette IoU"].value == pytest.approx(0.4)
+    assert rows["assets, watertight"].value == rows["assets, object and colour, 4 sides together"].value == 0.5
+    assert rows["assets, Chamfer distance"].value == pytest.approx(0.1)  # of those that there are
 
 
 def test_the_wrong_colour_is_a_colour_error(judge):
