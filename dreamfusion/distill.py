@@ -140,7 +140,7 @@ def optimise(scene: Scene, critic: Critic, recipe: AssetRecipe) -> Iterator[Dist
         loss = loss + recipe.orientation_weight * rays.orientation.mean()
         if not torch.isfinite(loss):
             raise KinoformError(
-                f"score distillation diverged at step {step}", expected="a finite loss", got=float(loss),
+                f"score distillation diverged at step {step}", expected="a finite loss", got=loss.item(),
                 hint="Use a lower learning_rate or guidance_scale",
             )  # fmt: skip
         optimizer.zero_grad(set_to_none=True)
