@@ -163,9 +163,12 @@ def replaced_folder(target: Path) -> Iterator[Path]:
     new = target.with_name(f".{target.name}-new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
-    yield new
-    shutil.rmtree(target, ignore_errors=True)
-    new.rename(target)
+    try:
+        yield new
+        shutil.rmtree(target, ignore_errors=True)
+        new.rename(target)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:

@@ -4,13 +4,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
 
 from shared.errors import InputError, KinoformError, OutputError
-from shared.files import atomic_folder, atomic_path, check_writable, write_bytes
+from shared.files import atomic_folder, atomic_path, check_writable, replaced_folder, write_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -239,6 +240,17 @@ def test_a_failure_leaves_the_old_folder(tmp_path: Path, failure: BaseException)
         raise failure
     assert (target / "a").read_text() == "old"
     assert names(tmp_path) == ["frames"]
+
+
+def test_a_replaced_folder_is_the_old_one_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    target = tmp_path / "unet"
+    for text in ("old", "cut short", "new"):
+        with suppress(RuntimeError), replaced_folder(target) as new:
+            (new / text).write_text(text)
+            if text == "cut short":
+                raise RuntimeError
+        assert names(target) == ["new" if text == "new" else "old"]
+        assert names(tmp_path) == ["unet"]
 
 
 def test_torch_reports_a_full_disk_without_an_errno_and_is_understood(tmp_path: Path) -> None:
