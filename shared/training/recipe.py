@@ -34,11 +34,11 @@ class AutoencoderTrainRecipe(PictureStageRecipe):
     """A deterministic convolutional autoencoder (diffusers' AutoencoderTiny) at a quarter of the picture's size."""
 
     size: int = Field(64, ge=8, le=4096, multiple_of=8, description="side of the training pictures in pixels")
-    channels: int = Field(48, ge=8, le=512)
-    latent_channels: int = Field(4, ge=1, le=32)
-    encoder_blocks: tuple[int, int, int] = (0, 2, 3)
-    decoder_blocks: tuple[int, int, int] = (3, 2, 1)
-    latent_noise: float = Field(0.15, ge=0, le=1, description="noise on the latents while training, in their own units")
+    channels: int = Field(64, ge=8, le=512)
+    latent_channels: int = Field(8, ge=1, le=32)
+    encoder_blocks: tuple[int, int, int] = (0, 1, 3)
+    decoder_blocks: tuple[int, int, int] = (3, 2, 0)
+    latent_noise: float = Field(0.1, ge=0, le=1, description="noise on the latents while training, in their own units")
     scale_weight: float = Field(0.25, ge=0, description="of the loss of half-size latents, which keeps them smooth")
 
 

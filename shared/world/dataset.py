@@ -48,8 +48,10 @@ def visible(obj: str, motion: str) -> bool:
     return not (objects_by_name()[obj].round and motion in ("spinning", "orbit"))
 
 
-def draw_composition(rng: np.random.Generator, *, clips: bool, split: str = "train", pairs: float = 0.3) -> Composition:
-    """A random composition of the wanted split. Stills: `pairs` of them show two objects, half have view words."""
+def draw_composition(rng: np.random.Generator, *, clips: bool, split: str = "train", pairs: float = 0.4) -> Composition:
+    """A random composition of the wanted split. `pairs` of all stills show two objects, four in five of the others have
+    view words: score distillation never asks without one.
+    """
     while True:
         c = Composition(str(rng.choice(OBJECT_NAMES)), str(rng.choice(COLOUR_NAMES)))
         if clips:
@@ -61,7 +63,7 @@ def draw_composition(rng: np.random.Generator, *, clips: bool, split: str = "tra
             obj, other = (str(name) for name in rng.choice(stackable, 2, replace=False))
             colour, other_colour = (str(name) for name in rng.choice(COLOUR_NAMES, 2, replace=False))
             c = Composition(obj, colour, None, None, str(rng.choice(RELATIONS)), other, other_colour)
-        elif rng.random() < 0.5:
+        elif rng.random() < 0.8:
             c = replace(c, view=str(rng.choice(VIEWS, p=[0.27, 0.27, 0.27, 0.19])))
         if split == "all" or is_held_out(c) == (split == "held-out"):
             return c

@@ -26,7 +26,7 @@ def test_the_autoencoder_stage_leaves_an_autoencoder(pictures, tmp_path, capsys)
     arguments = ["--data", str(pictures), "--out", str(tmp_path / "new" / "model"), "--channels", "8"]
     assert main(["train", "autoencoder", *arguments, *SMALL, "--steps", "3"]) == 0
     out, err = capsys.readouterr()
-    assert AutoencoderTiny.from_pretrained(tmp_path / "new" / "model" / "vae").config["latent_channels"] == 4
+    assert AutoencoderTiny.from_pretrained(tmp_path / "new" / "model" / "vae").config["latent_channels"] == 8
     assert out.startswith("trained autoencoder: 3 steps, loss ")
     assert err.splitlines()[0].startswith("kinoform: train autoencoder: 1/3 loss ")
 
