@@ -30,6 +30,10 @@ class SampleState:
     latents: Float[Tensor, "b c ..."]
 
 
+def standard_normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return torch.randn(shape, generator=generator, dtype=torch.float32)
+
+
 @torch.no_grad()
 def sample(
     denoiser: Denoiser,
@@ -43,12 +47,14 @@ def sample(
     rescale: float = 0.0,
     steps: int = 25,
     device: str | torch.device | None = None,
+    draw_noise: Callable[[tuple[int, ...], torch.Generator], Tensor] = standard_normal,
 ) -> Iterator[SampleState]:
     """Sample `len(seeds)` latents of `shape` (c h w, or c t h w), yielding after every step.
 
     Sample i draws all its noise from `generator(seeds[i])`, so it does not depend on its batch, up to rounding.
     scheduler: any diffusers scheduler with the model's own noise schedule; its timesteps are set here.
     guidance_scale: convention "cfg" of `shared.guidance`. device: where cond is, unless given.
+    draw_noise: (shape, generator) -> the noise that a sample starts from.
 
     Raises InputError when conditions and seeds differ in number, or the scheduler cannot take so many steps.
     """
@@ -65,7 +71,7 @@ def sample(
         raise InputError("steps", expected=f"a number that {type(scheduler).__name__} can take", got=steps) from error
 
     generators = [generator(seed) for seed in seeds]
-    noise = [torch.randn(shape, generator=own, dtype=torch.float32) for own in generators]
+    noise = [draw_noise(shape, own) for own in generators]
     x_t = torch.stack(noise).to(device) * getattr(scheduler, "init_noise_sigma", 1.0)
     # Only schedulers that add noise as they go have a use for the generators.
     extra = {"generator": generators} if "generator" in inspect.signature(scheduler.step).parameters else {}

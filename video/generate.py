@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from shared.pixels import to_uint8
 from shared.sampling import sample
 from video.folder import load_temporal
 from video.network import VideoUNet
+from video.noise import mixed_noise
 from video.recipe import ClipRecipe
 
 SHARED_BY_A_BATCH = ("model", "frames", "width", "height", "steps", "guidance_scale", "guidance_rescale")
@@ -96,6 +98,7 @@ def generate_clips(model: VideoModel, recipes: Sequence[ClipRecipe]) -> Iterator
         steps=first.steps,
         guidance_scale=first.guidance_scale,
         guidance_rescale=first.guidance_rescale,
+        noise_share=model.network.temporal.noise_share,
     )
 
 
@@ -114,8 +117,12 @@ def sample_clips(
     steps: int,
     guidance_scale: float,
     guidance_rescale: float,
+    noise_share: float,
 ) -> Iterator[ClipState]:
-    """Denoise all frames of each clip together, then decode them. `height` and `width` are in pixels."""
+    """Denoise all frames of each clip together, then decode them. `height` and `width` are in pixels.
+
+    noise_share: that of the temporal layers.
+    """
     for name, size in (("height", height), ("width", width)):
         if size < codec.factor or size % codec.factor:
             raise InputError(name, expected=f"a multiple of {codec.factor} pixels", got=size)
@@ -129,6 +136,7 @@ def sample_clips(
         guidance_scale=guidance_scale,
         rescale=guidance_rescale,
         steps=steps,
+        draw_noise=partial(mixed_noise, share=noise_share),
     )
     for state in states:
         last = state.step == state.total

@@ -39,18 +39,27 @@ class TemporalLayers(ModelMixin, ConfigMixin):
     channels: width of each place where temporal layers stand, in the order in which the UNet runs through them.
     time_dim, text_dim: widths of the UNet's embedding of the noise level and of its prompt tokens.
     embed_dim: width of the conditioning e (see video/temporal.py). head_dim: width of one attention head.
+    noise_share: the share of noise that all frames have in common, in training and sampling (see video/noise.py).
     """
 
     @register_to_config
     def __init__(
-        self, channels: list[int], time_dim: int, text_dim: int, embed_dim: int = 128, head_dim: int = 32
+        self,
+        channels: list[int],
+        time_dim: int,
+        text_dim: int,
+        embed_dim: int = 128,
+        head_dim: int = 32,
+        noise_share: float = 0.0,
     ) -> None:
         super().__init__()
         self.embedding = FrameEmbedding(time_dim, text_dim, embed_dim)
         self.blocks = nn.ModuleList(TemporalBlock(c, embed_dim, head_dim) for c in channels)
 
     @classmethod
-    def for_unet(cls, unet: UNet2DConditionModel, *, embed_dim: int = 128, head_dim: int = 32) -> TemporalLayers:
+    def for_unet(
+        cls, unet: UNet2DConditionModel, *, embed_dim: int = 128, head_dim: int = 32, noise_share: float = 0.0
+    ) -> TemporalLayers:
         """New temporal layers for `unet`, with widths read from it.
 
         Raises InputError for a UNet with blocks or conditioning other than those of Stable Diffusion 1 and 2.
@@ -62,7 +71,12 @@ class TemporalLayers(ModelMixin, ConfigMixin):
             text_dim=unet.config["cross_attention_dim"],
             embed_dim=embed_dim,
             head_dim=head_dim,
+            noise_share=noise_share,
         )
+
+    @property
+    def noise_share(self) -> float:
+        return self.config["noise_share"]
 
     def alphas(self) -> dict[str, float]:
         """Weight of the spatial features in every temporal layer, by the layer's name."""

@@ -101,6 +101,7 @@ class VideoLDMPipeline(DiffusionPipeline):
             steps=num_inference_steps,
             guidance_scale=guidance_scale,
             guidance_rescale=guidance_rescale,
+            noise_share=self.temporal.noise_share,
         )
         with self.progress_bar(total=num_inference_steps) as bar:
             for state in states:

@@ -46,4 +46,6 @@ class VideoTrainRecipe(StageRecipe):
     embed_dim: int = Field(128, ge=8, le=2048, multiple_of=4, description="width of the frames' conditioning")
     head_dim: int = Field(32, ge=8, le=256, description="width of a temporal attention head")
     caption_dropout: float = Field(0.1, ge=0, lt=1, description="share of clips shown without their caption")
+    noise_share: float = Field(0.5, ge=0, lt=1, description="share of noise that new layers' frames have in common")
+    noise_bias: float = Field(1.5, ge=0.1, le=10, description="1 draws noise levels evenly; more, high ones more often")
     min_snr_gamma: float = Field(5.0, gt=0, description="caps the loss weight of almost clean frames")

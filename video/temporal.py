@@ -7,6 +7,10 @@ z'     what the temporal layer makes of them.
 alpha  learned, one number a layer, in [0, 1]. The block returns  alpha z + (1 - alpha) z'   (paper, section 3.1).
 e      conditioning of one frame, `b t e`: noise level, position in the clip, and the prompt (see `FrameEmbedding`).
 s      a position in the picture, s = h w.
+place  where each s is, `s 2`: x and y, from -1 to 1.
+
+In a block, e scales features, shifts them, and tilts them: adds a ramp over the picture, along x and along y. Without
+the tilt every position is told the same, and where an object is does not follow from "left" and the frame's number.
 
 Inside a block features lie as `b t s c`. For a network in channels-last memory format that is a view of z, so that
 neither the convolution over t nor the attention over t copies anything to get there and back.
@@ -21,7 +25,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from shared.attention import attend, attend_frames
+from shared.attention import attend_frames
 
 
 def frame_positions(frames: int, dim: int, *, device: torch.device | None = None) -> Float[Tensor, "t dim"]:
@@ -67,10 +71,32 @@ class AlphaMix(nn.Module):
         return z + gate * f
 
 
+class Modulation(nn.Module):
+    """(1 + scale) z + shift + x tilt_x + y tilt_y, all four linear in e."""
+
+    def __init__(self, channels: int, embed_dim: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(embed_dim, 4 * channels)
+
+    def forward(
+        self, z: Float[Tensor, "b t s c"], e: Float[Tensor, "b t e"], place: Float[Tensor, "s 2"]
+    ) -> Float[Tensor, "b t s c"]:
+        scale, affine = self.linear(e).split([z.shape[-1], 3 * z.shape[-1]], dim=-1)
+        shift_and_tilt = affine.unflatten(-1, (3, -1))
+        ramp = F.pad(place, (1, 0), value=1.0).to(affine.dtype) @ shift_and_tilt
+        return torch.addcmul(ramp, z, 1 + scale.unsqueeze(2))
+
+
+def places(height: int, width: int, *, device: torch.device | None = None) -> Float[Tensor, "s 2"]:
+    """x and y of the middle of every position, row by row; -1 and 1 are the picture's edges."""
+    y, x = ((torch.arange(n, device=device) + 0.5) * 2 / n - 1 for n in (height, width))
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).view(-1, 2)
+
+
 class TemporalConvBlock(nn.Module):
     """f of a 3D-convolution residual block whose kernels are 3 x 1 x 1: over t only (paper, figure 4, "Conv3D").
 
-    norm, SiLU, convolution, norm, scale and shift by e, SiLU, convolution: a diffusers resnet block turned to face t.
+    norm, SiLU, convolution, norm, modulation by e, SiLU, convolution: a diffusers resnet block turned to face t.
     Norms are over channels of one position (LayerNorm): a group norm over all frames would make a frame's features
     depend on how long the clip is. With (h w) flattened, the 3 x 1 x 1 kernel is a 3 x 1 kernel over (t, s).
     """
@@ -80,14 +106,15 @@ class TemporalConvBlock(nn.Module):
         self.norm1 = nn.LayerNorm(channels)
         self.conv1 = nn.Conv2d(channels, channels, (3, 1), padding=(1, 0))
         self.norm2 = nn.LayerNorm(channels, elementwise_affine=False)
-        self.modulation = nn.Linear(embed_dim, 2 * channels)
+        self.modulation = Modulation(channels, embed_dim)
         self.conv2 = nn.Conv2d(channels, channels, (3, 1), padding=(1, 0))
         self.mix = AlphaMix()
 
-    def forward(self, z: Float[Tensor, "b t s c"], e: Float[Tensor, "b t e"]) -> Float[Tensor, "b t s c"]:
-        scale, shift = self.modulation(e).unsqueeze(2).chunk(2, dim=-1)
+    def forward(
+        self, z: Float[Tensor, "b t s c"], e: Float[Tensor, "b t e"], place: Float[Tensor, "s 2"]
+    ) -> Float[Tensor, "b t s c"]:
         h = _over_frames(self.conv1, F.silu(self.norm1(z)))
-        h = torch.addcmul(shift, self.norm2(h), 1 + scale)
+        h = self.modulation(self.norm2(h), e, place)
         return self.mix(z, _over_frames(self.conv2, F.silu(h)))
 
 
@@ -98,61 +125,62 @@ def _over_frames(conv: nn.Conv2d, x: Float[Tensor, "b t s c"]) -> Float[Tensor, 
 class TemporalAttentionBlock(nn.Module):
     """f of a temporal self-attention layer: every position of the picture attends over the t frames (paper, figure 4).
 
-    Frames are told apart by sinusoidal positions added to the normalised features; e scales and shifts them too.
+    Frames are told apart by sinusoidal positions added to the normalised features; e modulates them too.
     """
 
     def __init__(self, channels: int, embed_dim: int, head_dim: int) -> None:
         super().__init__()
         self.heads = max(channels // head_dim, 1)
         self.norm = nn.LayerNorm(channels, elementwise_affine=False)
-        self.modulation = nn.Linear(embed_dim, 2 * channels)
+        self.modulation = Modulation(channels, embed_dim)
         self.to_qkv = nn.Linear(channels, 3 * channels, bias=False)
         self.to_out = nn.Linear(channels, channels)
         self.mix = AlphaMix()
 
-    def forward(self, z: Float[Tensor, "b t s c"], e: Float[Tensor, "b t e"]) -> Float[Tensor, "b t s c"]:
+    def forward(
+        self, z: Float[Tensor, "b t s c"], e: Float[Tensor, "b t e"], place: Float[Tensor, "s 2"]
+    ) -> Float[Tensor, "b t s c"]:
         b, t, s, c = z.shape
-        scale, shift = self.modulation(e).unsqueeze(2).chunk(2, dim=-1)
-        shift = shift + frame_positions(t, c, device=z.device).to(shift.dtype)[None, :, None]
-        h = torch.addcmul(shift, self.norm(z), 1 + scale)
+        h = self.modulation(self.norm(z), e, place)
+        h = h + frame_positions(t, c, device=z.device).to(h.dtype)[None, :, None]
         q, k, v = self.to_qkv(h).view(b, t, s, 3, self.heads, c // self.heads).unbind(3)
         return self.mix(z, self.to_out(attend_frames(q, k, v).reshape(b, t, s, c)))
 
 
 class FrameEmbedding(nn.Module):
-    """e: what a temporal layer is told about a frame besides its features.
+    """What a temporal layer is told about a frame besides its features.
 
-    e = silu(W silu(W_t silu(time) + W_y text + W_p position)), where `time` is the image network's own embedding of the
-    noise level, `position` is sinusoidal, and `text` is a weighted mean of the prompt's tokens. The image network shows
-    its prompt to features only through cross-attention, which its upper levels lack; and all frames share one prompt,
-    so "moving left" could reach those levels only as a trace in the picture. Through e it reaches every temporal layer.
+    e = silu(W silu(W_t silu(time) + W_y text + (1 + W_g text) W_p position)), where `time` is the image network's own
+    embedding of the noise level, `position` is sinusoidal, and `text` is the largest value over tokens of every learned
+    feature of a token (max pooling, Qi et al. 2017, equation 1): whether a word is there, wherever it stands in the
+    prompt. Pooling by attention with learned queries drowned the one word that names the direction.
+
+    Why a product of text and position: "left" and "right" make opposite places of the same frame, and neither the word
+    nor the frame says anything about the place by itself, so a sum is slow to learn from.
+
+    The image network shows its prompt to features only through cross-attention, which its upper levels lack; and all
+    frames share one prompt, so "moving left" could reach those levels only as a trace in the picture. Through e it
+    reaches every temporal layer.
     """
-
-    pool_heads = 4
 
     def __init__(self, time_dim: int, text_dim: int, embed_dim: int) -> None:
         super().__init__()
         self.position_dim = embed_dim
+        hidden = 2 * embed_dim  # room for every motion at every moment
         self.text_norm = nn.LayerNorm(text_dim)
-        self.text_key = nn.Linear(text_dim, embed_dim, bias=False)
-        self.text_value = nn.Linear(text_dim, embed_dim, bias=False)
-        self.text_query = nn.Parameter(torch.zeros(self.pool_heads, embed_dim // self.pool_heads))  # 0: a plain mean
-        self.time = nn.Linear(time_dim, embed_dim)
-        self.position = nn.Linear(embed_dim, embed_dim, bias=False)
-        self.out = nn.Linear(embed_dim, embed_dim)
+        self.word = nn.Linear(text_dim, hidden)
+        self.text = nn.Linear(hidden, hidden, bias=False)
+        self.gain = nn.Linear(hidden, hidden, bias=False)
+        self.time = nn.Linear(time_dim, hidden)
+        self.position = nn.Linear(embed_dim, hidden, bias=False)
+        self.out = nn.Linear(hidden, embed_dim)
 
     def forward(
         self, time: Float[Tensor, "b time"], tokens: Float[Tensor, "b n d"], frames: int
     ) -> Float[Tensor, "b {frames} e"]:
-        b, n, _ = tokens.shape
-        tokens = self.text_norm(tokens)
-        key, value = (
-            w(tokens).view(b, n, self.pool_heads, -1).transpose(1, 2) for w in (self.text_key, self.text_value)
-        )
-        query = self.text_query.to(key.dtype)[None, :, None].expand(b, -1, -1, -1)
-        text = attend(query, key, value).flatten(1)
-        position = frame_positions(frames, self.position_dim, device=tokens.device).to(tokens.dtype)
-        mixed = (self.time(F.silu(time)) + text)[:, None] + self.position(position)[None]
+        words = self.word(self.text_norm(tokens)).amax(dim=1)
+        position = self.position(frame_positions(frames, self.position_dim, device=tokens.device).to(tokens.dtype))
+        mixed = (self.time(F.silu(time)) + self.text(words))[:, None] + (1 + self.gain(words))[:, None] * position
         return F.silu(self.out(F.silu(mixed)))
 
 
@@ -175,5 +203,5 @@ def apply_over_frames(
     bt, c, h, w = z.shape
     channels_last = not z.is_contiguous() and z.is_contiguous(memory_format=torch.channels_last)
     features = z.permute(0, 2, 3, 1).reshape(e.shape[0], bt // e.shape[0], h * w, c)
-    result = layer(features, e).view(bt, h, w, c).permute(0, 3, 1, 2)
+    result = layer(features, e, places(h, w, device=z.device)).view(bt, h, w, c).permute(0, 3, 1, 2)
     return result if channels_last else result.contiguous()

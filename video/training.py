@@ -1,8 +1,8 @@
 """Trains temporal layers on clips while the image network they stand in stays frozen.
 
-x0 clean latents of a clip, `b c t h w`; eps noise; t one timestep a clip, shared by its frames; x_t, v as in
-`shared.schedule`. The objective is the image model's own, over all frames of a clip and over temporal weights phi only
-(Blattmann et al. 2023, equation 2):
+x0 clean latents of a clip, `b c t h w`; eps noise, in part common to its frames (`video.noise`); t one timestep a clip,
+shared by its frames; x_t, v as in `shared.schedule`. The objective is the image model's own, over all frames of a clip
+and over temporal weights phi only (Blattmann et al. 2023, equation 2):
 
     phi* = argmin E || y - f_theta,phi(x_t; t, prompt) ||^2,      y = v, eps or x0, whichever the network predicts.
 
@@ -30,6 +30,7 @@ from shared.training.loop import Training, TrainState, half_copy, seeded
 from shared.training.objective import loss_weight, stratified_timesteps, target
 from video.folder import add_temporal, copy_model, load_temporal
 from video.network import TemporalLayers, VideoUNet
+from video.noise import mixed_noise
 from video.recipe import VideoTrainRecipe
 
 Batch = tuple[Float[Tensor, "b c t h w"], Float[Tensor, "b n d"]]
@@ -62,8 +63,8 @@ def train_video(
     for step in training.steps():
         x0, tokens = batch_at(step)
         draw = generator(recipe.seed, step, 0)
-        t = stratified_timesteps(len(x0), schedule.num_timesteps, draw).to(x0.device)
-        eps = torch.randn(x0.shape, generator=draw).to(x0)
+        t = stratified_timesteps(len(x0), schedule.num_timesteps, draw, bias=recipe.noise_bias).to(x0.device)
+        eps = mixed_noise(x0.shape, draw, share=temporal.noise_share).to(x0)
         with torch.autocast(x0.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
             predicted = running(schedule.add_noise(x0, eps, t), t, tokens)
         error = (predicted.float() - target(schedule, prediction_type, x0, eps, t)).square().mean(dim=(1, 2, 3, 4))
@@ -161,7 +162,9 @@ def train(recipe: VideoTrainRecipe, data: Path, out: Path, resume: bool = False)
         temporal = load_temporal(out)
     else:
         with seeded(recipe.seed):
-            temporal = TemporalLayers.for_unet(model.unet, embed_dim=recipe.embed_dim, head_dim=recipe.head_dim)
+            temporal = TemporalLayers.for_unet(
+                model.unet, embed_dim=recipe.embed_dim, head_dim=recipe.head_dim, noise_share=recipe.noise_share
+            )
     yield from train_video(
         VideoUNet(model.unet, temporal),
         ClipBatches(latents, captions, model.text, recipe),

@@ -18,7 +18,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from shared.attention import install_attention
 from shared.codec import Codec
 from shared.errors import ModelError
-from shared.model import load_image_model
+from shared.model import INDEX, load_image_model
 from shared.rng import generator
 from shared.save_model import save_image_model
 from shared.schedule import NoiseSchedule
@@ -92,6 +92,17 @@ def build_text(recipe: ImageTrainRecipe, tokenizer: CLIPTokenizer) -> CLIPTextMo
     return text
 
 
+def fitted(unet: UNet2DConditionModel, latent_channels: int, latent_size: int) -> UNet2DConditionModel:
+    """`unet` for an autoencoder's latents: where it had others, its first and last convolutions are new."""
+    sizes = {"in_channels": latent_channels, "out_channels": latent_channels, "sample_size": latent_size}
+    new = UNet2DConditionModel.from_config({**unet.config, **sizes})
+    kept = unet.state_dict()
+    if unet.config["in_channels"] != latent_channels:
+        kept |= {k: tensor for k, tensor in new.state_dict().items() if k.startswith(("conv_in.", "conv_out."))}
+    new.load_state_dict(kept)
+    return new
+
+
 def draw_latents(
     folders: list[LatentFolder], count: int, clip_fraction: float, generator: torch.Generator
 ) -> tuple[Tensor, list[str]]:
@@ -104,7 +115,8 @@ def draw_latents(
 def train(recipe: ImageTrainRecipe, data: Path, out: Path, resume: bool = False) -> Iterator[TrainState]:
     """Trains on the latents of all pictures below `data`; needs `out/vae`, completes `out` to a pipeline folder.
 
-    With `recipe.start` "continue" the networks start from those in `out`, with a fresh optimiser.
+    With `recipe.start` "continue" the networks start from those in `out`, or from `recipe.model`'s where `out` is no
+    model yet, with a fresh optimiser.
     """
     if not (out / "vae").is_dir():
         raise ModelError("image training", expected=f"an autoencoder in {out}/vae", got="none", hint="Train it first.")
@@ -112,10 +124,10 @@ def train(recipe: ImageTrainRecipe, data: Path, out: Path, resume: bool = False)
     media = [load_media(folder, size=recipe.size) for folder in find_folders(data)]
     folders = [(folder, load_latents(folder, codec)) for folder in media]
     if recipe.start == "continue":
-        model = load_image_model(out)
-        tokenizer, text, unet = model.text.tokenizer, model.text.text_encoder, model.unet
-        text.requires_grad_(True)
-        unet.requires_grad_(True)
+        model = load_image_model(out if (out / INDEX).is_file() else recipe.model)
+        tokenizer, text = model.text.tokenizer, model.text.text_encoder.requires_grad_(True)
+        with seeded(recipe.seed):
+            unet = fitted(model.unet, codec.latent_channels, folders[0][1].shape[-1])
     else:
         tokenizer = build_tokenizer(vocabulary(), recipe.text_tokens)
         with seeded(recipe.seed):

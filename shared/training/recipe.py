@@ -45,7 +45,8 @@ class AutoencoderTrainRecipe(PictureStageRecipe):
 class ImageTrainRecipe(PictureStageRecipe):
     """A text-conditioned UNet2DConditionModel on cached latents, its CLIP text transformer trained along."""
 
-    start: Literal["new", "continue"] = Field("new", description="new networks, or those in OUT trained on")
+    start: Literal["new", "continue"] = Field("new", description="new networks, or those of a model trained on")
+    model: str = Field("world", min_length=1, description="model to continue from, where OUT holds none yet")
     unet_channels: tuple[int, ...] = (64, 128, 192)
     layers_per_block: int = Field(1, ge=1, le=4)
     head_dim: int = Field(32, ge=8)

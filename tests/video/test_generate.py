@@ -7,10 +7,11 @@ from diffusers import DDIMScheduler
 
 from shared.errors import InputError, ModelError
 from shared.guidance import guided
-from shared.rng import normal
+from shared.rng import generator, normal
 from tests.tiny import build_image_folder
 from tests.video.tiny import build_video_folder
 from video.generate import decode_frames, generate_clip, generate_clips, load_video_model
+from video.noise import mixed_noise
 from video.recipe import ClipRecipe
 
 RECIPE = {"prompt": "a red cube moving left", "frames": 5, "steps": 3, "width": 32, "height": 32}
@@ -36,12 +37,13 @@ def test_states_count_the_steps_and_the_last_has_frames(model):
 
 @torch.no_grad()
 def test_sampling_is_diffusers_ddim_over_all_frames(model):
-    """The loop written out: noise by seed, guidance at every step, DDIM's own step, decoding frame by frame."""
+    """The loop written out: mixed noise by seed, guidance at every step, DDIM's own step, decoding frame by frame."""
     recipe = ClipRecipe.parse({**RECIPE, "seed": 11, "guidance_rescale": 0.0})
     image = model.image
     scheduler = DDIMScheduler.from_config(image.scheduler_config)
     scheduler.set_timesteps(3)
-    x = normal((4, 5, 8, 8), 11)[None]
+    assert model.network.temporal.noise_share == 0.5  # kept in the model's folder
+    x = mixed_noise((4, 5, 8, 8), generator(11), share=0.5)[None]
     cond, uncond = image.text.encode([recipe.prompt]), image.text.encode([""])
     for t in scheduler.timesteps:
         when = t[None]

@@ -10,13 +10,16 @@ from tests.tolerances import close
 from video.temporal import (
     AlphaMix,
     FrameEmbedding,
+    Modulation,
     TemporalAttentionBlock,
     TemporalConvBlock,
     apply_over_frames,
     frame_positions,
+    places,
 )
 
 B, T, S, C, E = 2, 5, 6, 16, 8
+PLACE = places(2, 3)
 
 
 def filled(layer: nn.Module, gate: float = 0.5) -> nn.Module:
@@ -76,6 +79,23 @@ def test_alpha_stays_in_range_and_its_gradient_survives_the_clamp():
     torch.testing.assert_close(mix.gate.grad, f.sum())
 
 
+def test_places_are_centres_of_cells_between_the_edges_row_by_row():
+    assert torch.allclose(PLACE, torch.tensor([[x / 3, y / 2] for y in (-1, 1) for x in (-2, 0, 2)]))
+
+
+def test_modulation_is_a_loop_over_positions():
+    torch.manual_seed(6)
+    modulation = Modulation(C, E)
+    z, e = torch.randn(B, T, S, C), torch.randn(B, T, E)
+    out = modulation(z, e, PLACE)
+    for b in range(B):
+        for t in range(T):
+            scale, shift, tilt_x, tilt_y = modulation.linear(e[b, t]).chunk(4)
+            for s, (x, y) in enumerate(PLACE):
+                expected = (1 + scale) * z[b, t, s] + shift + x * tilt_x + y * tilt_y
+                torch.testing.assert_close(out[b, t, s], expected, **close(torch.float32))
+
+
 def test_conv_block_runs_a_3x1x1_convolution_over_time():
     torch.manual_seed(1)
     block = filled(TemporalConvBlock(C, E), 0.5)
@@ -87,27 +107,26 @@ def test_conv_block_runs_a_3x1x1_convolution_over_time():
         volume = torch.nn.functional.conv3d(volume, weight, conv.bias, padding=(1, 0, 0))
         h = volume.permute(0, 2, 3, 4, 1).reshape(B, T, S, C)
         if i == 0:
-            scale, shift = block.modulation(e)[:, :, None].chunk(2, -1)
-            h = torch.nn.functional.silu(block.norm2(h) * (1 + scale) + shift)
-    torch.testing.assert_close(block(z, e), z + 0.5 * h, **close(torch.float32))
+            h = torch.nn.functional.silu(block.modulation(block.norm2(h), e, PLACE))
+    torch.testing.assert_close(block(z, e, PLACE), z + 0.5 * h, **close(torch.float32))
 
 
 def test_attention_block_is_a_loop_over_positions_and_heads():
     torch.manual_seed(2)
     block = filled(TemporalAttentionBlock(C, E, head_dim=8), -0.4)
     z, e = torch.randn(B, T, S, C), torch.randn(B, T, E)
-    scale, shift = block.modulation(e).chunk(2, -1)
+    modulated = block.modulation(block.norm(z), e, PLACE)
     expected = z.clone()
     for b in range(B):
         for s in range(S):
-            h = block.norm(z[b, :, s]) * (1 + scale[b]) + shift[b] + frame_positions(T, C)
+            h = modulated[b, :, s] + frame_positions(T, C)
             q, k, v = block.to_qkv(h).chunk(3, -1)
             heads = []
             for i in (0, 8):
                 scores = q[:, i : i + 8] @ k[:, i : i + 8].T / math.sqrt(8)
                 heads.append(scores.softmax(-1) @ v[:, i : i + 8])
             expected[b, :, s] += -0.4 * block.to_out(torch.cat(heads, -1))
-    torch.testing.assert_close(block(z, e), expected, **close(torch.float32))
+    torch.testing.assert_close(block(z, e, PLACE), expected, **close(torch.float32))
 
 
 def test_attention_tells_frames_apart_only_by_positions():
@@ -116,19 +135,34 @@ def test_attention_tells_frames_apart_only_by_positions():
     block = filled(TemporalAttentionBlock(C, E, head_dim=8))
     z, e = torch.randn(1, T, S, C), torch.zeros(1, T, E)
     order = torch.tensor([3, 1, 4, 0, 2])
-    assert not torch.allclose(block(z[:, order], e), block(z, e)[:, order], atol=1e-3)
+    assert not torch.allclose(block(z[:, order], e, PLACE), block(z, e, PLACE)[:, order], atol=1e-3)
 
 
-def test_frame_embedding_starts_from_the_mean_token_and_knows_the_frame():
+def test_frame_embedding_is_the_equation_and_knows_the_frame():
     torch.manual_seed(4)
     embedding = FrameEmbedding(time_dim=6, text_dim=12, embed_dim=E)
     time, tokens = torch.randn(B, 6), torch.randn(B, 7, 12)
     e = embedding(time, tokens, T)
-    text = embedding.text_value(embedding.text_norm(tokens)).mean(1)
+    features = torch.stack([embedding.word(embedding.text_norm(tokens[:, i])) for i in range(7)])
+    words = features.max(dim=0).values
     silu = torch.nn.functional.silu
-    hidden = (embedding.time(silu(time)) + text)[:, None] + embedding.position(frame_positions(T, E))
+    gain = (1 + embedding.gain(words))[:, None]
+    hidden = (embedding.time(silu(time)) + embedding.text(words))[:, None] + gain * embedding.position(
+        frame_positions(T, E)
+    )
     torch.testing.assert_close(e, silu(embedding.out(silu(hidden))), **close(torch.float32))
     assert (e[:, 0] - e[:, 1]).abs().max() > 1e-3
+
+
+def test_a_word_tells_frames_the_same_wherever_it_stands_in_however_long_a_prompt():
+    torch.manual_seed(5)
+    embedding = FrameEmbedding(time_dim=6, text_dim=12, embed_dim=E)
+    time, word, padding = torch.randn(1, 6), torch.randn(1, 1, 12), torch.randn(1, 1, 12)
+    early = torch.cat([word, padding.expand(1, 6, 12)], dim=1)
+    late = torch.cat([padding.expand(1, 40, 12), word], dim=1)
+    torch.testing.assert_close(embedding(time, early, T), embedding(time, late, T), **close(torch.float32))
+    without = embedding(time, padding.expand(1, 7, 12), T)
+    assert (embedding(time, early, T) - without).abs().max() > 0.01
 
 
 @pytest.mark.parametrize("layer", [TemporalConvBlock(C, E), TemporalAttentionBlock(C, E, head_dim=8)])
@@ -140,5 +174,5 @@ def test_apply_over_frames_keeps_the_memory_format(layer, memory_format):
     e = torch.randn(B, T, E)
     out = apply_over_frames(layer, z, e)
     assert out.is_contiguous(memory_format=memory_format)
-    expected = layer(z.permute(0, 2, 3, 1).reshape(B, T, S, C), e)
+    expected = layer(z.permute(0, 2, 3, 1).reshape(B, T, S, C), e, PLACE)
     assert torch.equal(out.permute(0, 2, 3, 1).reshape(B, T, S, C), expected)

@@ -18,7 +18,7 @@ def build_video_folder(path: Path, seed: int = 0) -> Path:
     """The tiny image model with temporal layers whose gates are half open, in half precision."""
     build_image_folder(path, seed)
     torch.manual_seed(seed)
-    temporal = TemporalLayers.for_unet(tiny_unet(seed), embed_dim=32, head_dim=16)
+    temporal = TemporalLayers.for_unet(tiny_unet(seed), embed_dim=32, head_dim=16, noise_share=0.5)
     with torch.no_grad():
         for name, parameter in temporal.named_parameters():
             if name.endswith("gate"):

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 
 from shared.errors import ModelError
 from shared.schedule import NoiseSchedule
+from shared.training.autoencoder import train as train_autoencoder
 from shared.training.image import build_scheduler, build_text, train
-from shared.training.recipe import ImageTrainRecipe
+from shared.training.recipe import AutoencoderTrainRecipe, ImageTrainRecipe
 from shared.world.prompt import vocabulary
 from shared.world.tokenizer import build_tokenizer
 from tests.tiny import tiny_vae
@@ -73,6 +74,22 @@ def test_continuing_starts_from_the_networks_that_are_there(start):
     list(train(ImageTrainRecipe(**still), data, root / "whole"))
     after = UNet2DConditionModel.from_pretrained(root / "whole" / "unet").state_dict()
     assert all(torch.allclose(before[k], after[k], atol=1e-3) for k in before)
+
+
+def test_continuing_from_another_model_with_another_autoencoder_keeps_all_but_the_outer_convolutions(start, tmp_path):
+    data, root = start
+    list(train(ImageTrainRecipe(**{**TINY, "steps": 1}), data, root / "whole"))
+    channels = AutoencoderTiny.from_pretrained(root / "whole" / "vae").config["latent_channels"] + 2
+    recipe = AutoencoderTrainRecipe(steps=1, batch_size=2, size=32, channels=8, latent_channels=channels)
+    list(train_autoencoder(recipe, data, tmp_path))
+    still = {"steps": 1, "learning_rate": 1e-9, "weight_decay": 0, "start": "continue", "model": str(root / "whole")}
+    list(train(ImageTrainRecipe(**{**TINY, **still}), data, tmp_path))
+    before = UNet2DConditionModel.from_pretrained(root / "whole" / "unet").state_dict()
+    after = UNet2DConditionModel.from_pretrained(tmp_path / "unet").state_dict()
+    kept = {k for k in before if before[k].shape == after[k].shape and torch.allclose(before[k], after[k], atol=1e-3)}
+    assert {k.split(".")[0] for k in before.keys() - kept} == {"conv_in", "conv_out"}
+    assert after["conv_in.weight"].shape[1] == after["conv_out.weight"].shape[0] == channels
+    assert UNet2DConditionModel.from_pretrained(tmp_path / "unet").config["sample_size"] == 32 // 4
 
 
 def test_a_new_text_transformer_keeps_every_word_apart():
