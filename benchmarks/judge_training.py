@@ -39,12 +39,12 @@ PAIR_NEXT_TO = 1 + RELATIONS.index("next to")
 
 @dataclass(frozen=True)
 class Budget:
-    """How much to render and to train; the defaults take about 6 minutes on 2 cores."""
+    """How much to render and to train; the defaults take about 10 minutes on 2 cores."""
 
-    stills: int = 11_008
+    stills: int = 16_000
     frame_clips: int = 1_600
     clips: int = 1_600
-    picture_steps: int = 1_300
+    picture_steps: int = 2_200
     motion_steps: int = 700
     batch: int = 128
 

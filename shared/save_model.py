@@ -32,6 +32,7 @@ def save_image_model(
         # nn.Module's own `to`: diffusers' warns that it casts everything, which is what is wanted
         with replaced_folder(folder / name) as new:
             nn.Module.to(copy.deepcopy(network), dtype).save_pretrained(new)
+            forget_path(new / "config.json")
             if name == "text_encoder":
                 name_dtype(new / "config.json")
     tokenizer.save_pretrained(folder / "tokenizer")
@@ -56,6 +57,12 @@ def save_image_model(
     with atomic_path(folder / "model_index.json") as temporary:  # other components that are there stay known
         temporary.write_text(json.dumps({**present, **index}, indent=2) + "\n")
     return folder
+
+
+def forget_path(config: Path) -> None:
+    """Takes out of a saved config where on this machine its network was loaded from."""
+    kept = {key: value for key, value in read_json(config).items() if key != "_name_or_path"}
+    config.write_text(json.dumps(kept, indent=2) + "\n")
 
 
 def name_dtype(config: Path) -> None:

@@ -37,3 +37,14 @@ def test_stock_classes_read_the_folder_in_single_precision(tmp_path, dtype):
     assert scheduler.config.prediction_type == "v_prediction"
     assert json.loads((tmp_path / "model_index.json").read_text())["vae"] == ["diffusers", "AutoencoderTiny"]
     assert {"vocab.json", "merges.txt"} <= {file.name for file in (tmp_path / "tokenizer").iterdir()}
+
+
+def test_a_saved_model_does_not_tell_where_its_parts_were_loaded_from(tmp_path):
+    tokenizer, text_encoder = tiny_text()
+    tiny_unet().save_pretrained(tmp_path / "origin")
+    unet = UNet2DConditionModel.from_pretrained(tmp_path / "origin")
+    scheduler = tiny_scheduler()
+    save_image_model(
+        tmp_path / "new", unet=unet, vae=tiny_vae(), text_encoder=text_encoder, tokenizer=tokenizer, scheduler=scheduler
+    )
+    assert "origin" not in "".join(file.read_text() for file in (tmp_path / "new").rglob("*.json"))
