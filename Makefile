@@ -6,9 +6,10 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+KERNELS := $(VENV)/.kernels
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-# More for pytest: make test PYTEST_ARGS="-n 2" uses two processes.
-PYTEST_ARGS ?=
+# For pytest: two processes, each with one torch thread.
+PYTEST_ARGS ?= -n 2
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 
 .PHONY: venv check test demo clean
@@ -32,7 +33,12 @@ check: $(STAMP)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-test: $(STAMP)
+# Triton is a gigabyte that only its own tests need, and that a CUDA build of torch brings along.
+$(KERNELS): $(STAMP)
+	$(BIN)/python -c 'import triton' 2>/dev/null || $(PIP) install -q -c constraints.txt -e ".[kernels]"
+	touch $@
+
+test: $(KERNELS)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 demo: $(STAMP)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from shared.attention import install_attention
 from shared.errors import InputError, ModelError
 from shared.model import load_text
 from shared.safe_weights import load_network, read_json
@@ -47,6 +48,7 @@ class ClipScorer:
         text, config = load_text(folder, device=device), read_json(place / "config.json")
         build = partial(CLIPVisionModelWithProjection, CLIPVisionConfig.from_dict(config))
         image = load_network(build, place, device=device, dtype=torch.float32)
+        install_attention(image)
         width, projected = text.text_encoder.config.hidden_size, image.config.projection_dim
         if width != projected:
             raise ModelError("score", expected=f"an image encoder of {width} features, as the text's", got=projected)

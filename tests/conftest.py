@@ -7,6 +7,11 @@ import sys
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch
+
+# Triton looks at this when it is first imported: without a device its kernels are interpreted, in NumPy.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
+
 from hypothesis import settings
 from jaxtyping import install_import_hook
 

@@ -20,6 +20,14 @@ from shared.version import VERSION
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "av", "trimesh", "pydantic", "numpy")
 OPTIONAL = ("xformers", "nerfstudio", "usd-core", "ray", "gradio")
 
+# Shapes of attention that are common, guidance included: batch, heads, length, channels a head, and the positions that
+# attend over frames.
+ATTENTION: dict[str, tuple[int, int, int, int, int | None]] = {
+    "16 frames of the embedded model": (32, 4, 64, 32, None),
+    "16 frames of 512x512": (32, 8, 4096, 40, None),
+    "over these 16 frames": (2, 8, 16, 40, 4096),
+}
+
 NAME = "doctor"
 HELP = "Show what this machine and installation have, and test the parts."
 
@@ -118,12 +126,19 @@ def _codecs() -> list[str]:
 
 
 def _attention() -> list[str]:
+    """Every backend on the shapes that clips and assets are made of; a star marks what "auto" takes."""
     import torch
 
-    from shared.attention import explain
+    from shared.attention import Request, explain
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return [f"{e.backend}: {'usable' if e.usable else 'not usable'}, {e.why}" for e in explain(device=device)]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = torch.float16 if device.type == "cuda" else torch.float32
+    lines = []
+    for name, (batch, heads, length, dim, positions) in ATTENTION.items():
+        lines.append(f"{name}, {str(dtype).removeprefix('torch.')} on {device}:")
+        request = Request(batch, heads, length, length, dim, dim, positions, dtype, device)
+        lines += [told.line() for told in explain(request)]
+    return lines
 
 
 def _embedded_model() -> list[str]:

@@ -1,16 +1,26 @@
 """Attention: one call, several kernels. Everything in Kinoform that attends does so through `attend`."""
 
-from shared.attention.dispatch import BACKENDS, Explanation, attend, attend_frames, choose, explain
-from shared.attention.processor import AttendAddedKVProcessor, AttendProcessor, install_attention
+from shared.attention.backends import BACKENDS
+from shared.attention.dispatch import attend, attend_frames, choose
+from shared.attention.explain import Explanation, explain
+from shared.attention.install import install_attention
+from shared.attention.processor import AttendAddedKVProcessor, AttendProcessor
+from shared.attention.request import Request, request_of
+from shared.attention.walk import Attention, attentions, unrouted
 
 __all__ = [
     "BACKENDS",
     "AttendAddedKVProcessor",
     "AttendProcessor",
+    "Attention",
     "Explanation",
+    "Request",
     "attend",
     "attend_frames",
+    "attentions",
     "choose",
     "explain",
     "install_attention",
+    "request_of",
+    "unrouted",
 ]

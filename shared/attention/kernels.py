@@ -43,11 +43,16 @@ def attend_sdpa(
 ) -> Float[Tensor, "b heads n e"]:
     """See `shared.attention.attend`."""
     if mask is None:
-        return functional.scaled_dot_product_attention(q, k, v, scale=scale)
+        return _with_nan(functional.scaled_dot_product_attention(q, k, v, scale=scale), q)
     bias = additive(mask, q.dtype)
     empty = (bias == -torch.inf).all(-1, keepdim=True)  # torch's kernels disagree about such rows
     out = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias.masked_fill(empty, 0.0), scale=scale)
-    return out.masked_fill(empty, 0.0)
+    return _with_nan(out, q).masked_fill(empty, 0.0)
+
+
+def _with_nan(out: Tensor, q: Tensor) -> Tensor:
+    """On a CPU torch's fused kernel answers 0 to a query that is not a number; that would hide a fault."""
+    return out.masked_fill(q.isnan().any(-1, keepdim=True), torch.nan) if q.device.type == "cpu" else out
 
 
 def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:

@@ -1,45 +1,35 @@
-"""Puts `attend` into diffusers networks.
+"""diffusers' processors of UNets and image autoencoders, through `attend`.
 
-diffusers' own `set_attention_backend` never reaches the processors of UNets and image autoencoders, so every
-`Attention` of such a network gets one of the processors below.
+Among their stock processors are some that form all scores, or slice them, so each gets one of the two below.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import torch
-from diffusers.models import attention_processor as stock
 from diffusers.models.attention_processor import Attention
 from einops import rearrange
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from shared.attention.dispatch import attend, choose
-from shared.errors import ModelError
+from shared.attention.route import Route
 
 
-class Processor:
-    """What both processors share. `ran` counts the calls by the backend that ran."""
+class Processor(Route):
+    """What both processors share."""
 
-    def __init__(self, backend: str = "auto") -> None:
-        self.backend = backend
-        self.ran: Counter[str] = Counter()
-
-    def attend(
+    def mixed(
         self, attn: Attention, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, mask_length: int
     ) -> Float[Tensor, "b n c"]:
-        """Attention on "b heads n d". `mask` is diffusers' own: added to scores, "b 1 m" or "(b heads) n m"."""
+        """Attention on "b heads n d". `mask` is diffusers' own: "b m", "b 1 m", "(b heads) n m" or "b 1 n m"."""
         dtype = v.dtype
         if attn.upcast_attention:
             q, k, v = q.float(), k.float(), v.float()
         if mask is not None:
             mask = attn.prepare_attention_mask(mask, mask_length, q.shape[0])
-            mask = rearrange(mask, "(b heads) n m -> b heads n m", heads=attn.heads)
-        n, m = q.shape[2], k.shape[2]
-        self.ran[choose(n, m, device=q.device, dtype=q.dtype) if self.backend == "auto" else self.backend] += 1
-        out = attend(q, k, v, mask=mask, scale=attn.scale, backend=self.backend)
+            mask = mask.view(q.shape[0], attn.heads, -1, mask.shape[-1])
+        out = self.attend(q, k, v, mask=mask, scale=attn.scale)
         return rearrange(out, "b heads n d -> b n (heads d)").to(dtype)
 
 
@@ -71,7 +61,7 @@ class AttendProcessor(Processor):
         q, k, v = (_heads(x, attn) for x in (attn.to_q(hidden_states), attn.to_k(context), attn.to_v(context)))
         q = q if attn.norm_q is None else attn.norm_q(q)
         k = k if attn.norm_k is None else attn.norm_k(k)
-        out = attn.to_out[0](self.attend(attn, q, k, v, attention_mask, context.shape[1]))
+        out = attn.to_out[0](self.mixed(attn, q, k, v, attention_mask, context.shape[1]))
         out = attn.to_out[1](out)
         if picture is not None:
             out = rearrange(out, "b (h w) c -> b c h w", h=picture[2])
@@ -102,39 +92,9 @@ class AttendAddedKVProcessor(Processor):
         if not attn.only_cross_attention:
             k = torch.cat([k, _heads(attn.to_k(tokens), attn)], dim=2)
             v = torch.cat([v, _heads(attn.to_v(tokens), attn)], dim=2)
-        out = attn.to_out[0](self.attend(attn, q, k, v, attention_mask, tokens.shape[1]))
+        out = attn.to_out[0](self.mixed(attn, q, k, v, attention_mask, tokens.shape[1]))
         out = attn.to_out[1](out)
         return out.transpose(1, 2).reshape(residual.shape) + residual
-
-
-PLAIN = (stock.AttnProcessor, stock.AttnProcessor2_0, stock.XFormersAttnProcessor, stock.SlicedAttnProcessor)
-ADDED_KV = (
-    stock.AttnAddedKVProcessor,
-    stock.AttnAddedKVProcessor2_0,
-    stock.XFormersAttnAddedKVProcessor,
-    stock.SlicedAttnAddedKVProcessor,
-)
-
-
-def install_attention(network: nn.Module, backend: str = "auto") -> int:
-    """Route every attention of a diffusers UNet or autoencoder through `attend`; returns how many there are.
-
-    Raises ModelError, and changes nothing, if the network has a kind of attention that these processors do not compute.
-    """
-    found: list[tuple[Attention, Processor]] = []
-    for name, module in network.named_modules():
-        if not hasattr(module, "get_processor"):
-            continue
-        present = module.get_processor()
-        if isinstance(present, (*PLAIN, AttendProcessor)):
-            found.append((module, AttendProcessor(backend)))
-        elif isinstance(present, (*ADDED_KV, AttendAddedKVProcessor)):
-            found.append((module, AttendAddedKVProcessor(backend)))
-        else:
-            raise ModelError(f"attention {name}", expected="plain or added-key attention", got=type(present).__name__)
-    for module, processor in found:
-        module.set_processor(processor)
-    return len(found)
 
 
 def _heads(x: Tensor, attn: Attention) -> Tensor:

@@ -2,7 +2,8 @@
 
     out_i = sum_j softmax_j(scale q_i . k_j + mask_ij) v_j          (Vaswani et al. 2017, equation 1)
 
-A query whose keys are all masked out attends to nothing: its output is 0.
+A query whose keys are all masked out attends to nothing: its output is 0. Numbers that are not finite are not looked
+for: they go through the formula as IEEE 754 has it, to the rows that they reach, and to no other.
 """
 
 from __future__ import annotations
@@ -25,10 +26,31 @@ def attend_reference(
         precise = torch.promote_types(q.dtype, torch.float32)
         scale = q.shape[-1] ** -0.5 if scale is None else scale
         scores = scale * torch.einsum("bhnd,bhmd->bhnm", q.to(precise), k.to(precise))
-        if mask is not None:
-            scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask.to(precise)
-        top = scores.amax(-1, keepdim=True).detach()
-        weights = torch.exp(scores - torch.where(top == -torch.inf, 0.0, top))
-        total = weights.sum(-1, keepdim=True)
-        weights = weights / torch.where(total == 0, 1.0, total)
+        weights = _softmax(scores, mask)
         return torch.einsum("bhnm,bhme->bhne", weights, v.to(precise)).to(q.dtype)
+
+
+def attend_frames_reference(
+    q: Float[Tensor, "b t s heads d"],
+    k: Float[Tensor, "b u s heads d"],
+    v: Float[Tensor, "b u s heads e"],
+    *,
+    mask: Shaped[Tensor, "#b #heads #t #u"] | None = None,
+    scale: float | None = None,
+) -> Float[Tensor, "b t s heads e"]:
+    """See `shared.attention.attend_frames`: the same equation at each position s, over the frames."""
+    with torch.autocast(q.device.type, enabled=False):
+        precise = torch.promote_types(q.dtype, torch.float32)
+        scale = q.shape[-1] ** -0.5 if scale is None else scale
+        scores = scale * torch.einsum("btshd,bushd->sbhtu", q.to(precise), k.to(precise))
+        weights = _softmax(scores, mask)
+        return torch.einsum("sbhtu,bushe->btshe", weights, v.to(precise)).to(q.dtype)
+
+
+def _softmax(scores: Float[Tensor, "*s b heads n m"], mask: Tensor | None) -> Float[Tensor, "*s b heads n m"]:
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask.to(scores.dtype)
+    top = scores.amax(-1, keepdim=True).detach()
+    weights = torch.exp(scores - torch.where(top == -torch.inf, 0.0, top))
+    total = weights.sum(-1, keepdim=True)
+    return weights / torch.where(total == 0, 1.0, total)

@@ -18,7 +18,9 @@ def test_it_finds_what_is_here(model, capsys, monkeypatch):
     assert found["torch"].startswith(torch.__version__)
     assert found["packages"]["torch"].split("+")[0] == torch.__version__.split("+")[0]  # metadata may lack the build
     assert int(found["cores"]) >= 1
-    assert any(line.startswith("reference: usable") for line in found["attention"])
+    starred = [line.split()[1] for line in found["attention"] if line.startswith("*")]
+    assert len(starred) == 3  # one kernel is taken for each of three shapes
+    assert starred[2] == "temporal"
     assert found["codecs"] == [".mp4 .webm .gif can be written and read"]
     names = [line.split()[0] for line in found["embedded model"]]
     assert "unet/diffusion_pytorch_model.safetensors" in names

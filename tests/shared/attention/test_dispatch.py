@@ -1,23 +1,35 @@
 import inspect
 import math
+from dataclasses import replace as replaced
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.attention import BACKENDS, attend, attend_frames, choose, explain
-from shared.attention import dispatch as attend_module
-from shared.attention.reference import attend_reference
+from shared.attention import BACKENDS, Request, attend, attend_frames, choose, explain
+from shared.attention import backends as module
+from shared.attention.reference import attend_frames_reference, attend_reference
 from shared.errors import InputError
 from tests.near import near
 
-FAST = [name for name in BACKENDS if name != "reference"]
+HERE = ["reference", "eager", "sdpa", "chunked"]  # what runs on any machine
+FRAMES_HERE = [*HERE, "temporal"]
 
 
 def draw(*shape, dtype=torch.float32, seed=0, grad=False):
     x = torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return x.to(dtype).requires_grad_(grad)
+
+
+def request(queries=16, keys=None, **given):
+    shape = {"batch": 1, "heads": 4, "dim": 32, "dim_v": 32, **given}
+    return Request(queries=queries, keys=queries if keys is None else keys, **shape)
+
+
+def unchecked(function):
+    """As outside tests, where annotations are not checked."""
+    return inspect.unwrap(function)
 
 
 def by_loops(q, k, v, mask, scale):
@@ -51,29 +63,42 @@ def test_the_reference_is_the_equation(masked):
         near(attend_reference(q, k, v, mask=mask, scale=scale), by_loops(q, k, v, mask, scale or 5**-0.5))
 
 
-@settings(max_examples=40, deadline=None)
+# Most lengths short, some up to 4,096, odd ones as often as even ones; few scores in all, for the sake of time.
+LENGTHS = st.one_of(st.integers(1, 40), st.integers(1, 70), st.sampled_from([127, 257, 1023, 4095, 4096]))
+MAX_SCORES = 2**18
+MASKS = ["none", "boolean", "additive", "per key", "nothing for one"]
+
+
+@settings(max_examples=60, deadline=None)
 @given(
     b=st.integers(1, 3),
-    heads=st.integers(1, 4),
-    n=st.integers(1, 70),
-    m=st.integers(1, 70),
-    d=st.sampled_from([8, 24, 40, 64]),
-    mask_kind=st.sampled_from(["none", "boolean", "additive", "per key"]),
-    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
-    backend=st.sampled_from([*FAST, "auto", "reference"]),
+    heads=st.integers(1, 16),
+    n=LENGTHS,
+    m=LENGTHS,
+    d=st.sampled_from([8, 13, 24, 40, 64, 80, 160]),
+    mask_kind=st.sampled_from(MASKS),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
+    backend=st.sampled_from([*HERE, "auto"]),
     strided=st.booleans(),
 )
 def test_every_backend_equals_the_reference_forward_and_backward(b, heads, n, m, d, mask_kind, dtype, backend, strided):
+    b = max(1, min(b, MAX_SCORES // (n * m)))
+    heads = max(1, min(heads, MAX_SCORES // (n * m * b)))
+    if n * m > MAX_SCORES:
+        n = MAX_SCORES // m
+
     def make(length, seed):
         x = draw(b, length, heads, d, dtype=dtype, seed=seed).transpose(1, 2)
         return (x if strided else x.contiguous()).detach().requires_grad_()
 
     q, k, v, upstream = make(n, 1), make(m, 2), make(m, 3), draw(b, heads, n, d, dtype=dtype, seed=4)
+    some = draw(b, 1, n, m, seed=5) > 0
     mask = {
         "none": None,
-        "boolean": draw(b, 1, n, m, seed=5) > 0,
+        "boolean": some,
         "additive": draw(1, heads, n, m, dtype=dtype, seed=5),
         "per key": draw(b, 1, 1, m, seed=5) > -1,
+        "nothing for one": some & (torch.arange(n) != n // 2).view(1, 1, n, 1),
     }[mask_kind]
     exact = [x.detach().double().requires_grad_() for x in (q, k, v)]
     wanted = attend_reference(*exact, mask=mask)
@@ -81,12 +106,67 @@ def test_every_backend_equals_the_reference_forward_and_backward(b, heads, n, m,
     assert got.dtype == dtype
     near(got, wanted.to(dtype), dtype)
     got_grads = torch.autograd.grad(got, (q, k, v), upstream)
-    size = d**0.5  # gradients of q and k are differences of sums of d products, each of order one
-    for have, want in zip(got_grads, torch.autograd.grad(wanted, exact, upstream.double()), strict=True):
+    # Gradients are sums over as many terms as there are keys (q) or queries (k, v), of d products of order one.
+    sizes = (d**0.5, d**0.5 * max(1, n / m), max(1, n / m) ** 0.5 * 2)
+    for have, want, size in zip(got_grads, torch.autograd.grad(wanted, exact, upstream.double()), sizes, strict=True):
         near(have / size, want.to(dtype) / size, dtype)
 
 
-@pytest.mark.parametrize("backend", [*BACKENDS, "auto"])
+@settings(max_examples=60, deadline=None)
+@given(
+    b=st.integers(1, 3),
+    t=st.integers(1, 64),
+    u=st.integers(1, 64),
+    s=st.integers(1, 9),
+    heads=st.integers(1, 5),
+    d=st.sampled_from([8, 13, 40, 64]),
+    e=st.sampled_from([8, 40]),
+    mask_kind=st.sampled_from(["none", "boolean", "bias"]),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+    backend=st.sampled_from([*FRAMES_HERE, "auto"]),
+    layout=st.sampled_from(["plain", "one projection", "heads first"]),
+)
+def test_frames_equal_the_reference_forward_and_backward(b, t, u, s, heads, d, e, mask_kind, dtype, backend, layout):
+    def make(length, channels, seed):
+        if layout == "heads first":
+            x = draw(b, heads, s, length, channels, dtype=dtype, seed=seed).permute(0, 3, 2, 1, 4)
+        elif layout == "one projection":
+            x = draw(b, length, s, 3, heads, channels, dtype=dtype, seed=seed)[:, :, :, seed % 3]
+        else:
+            x = draw(b, length, s, heads, channels, dtype=dtype, seed=seed)
+        return x.detach().requires_grad_()
+
+    q, k, v, upstream = make(t, d, 1), make(u, d, 2), make(u, e, 3), draw(b, t, s, heads, e, dtype=dtype, seed=4)
+    mask = {
+        "none": None,
+        "boolean": (draw(b, 1, t, u, seed=5) > 0) & (torch.arange(t) != 1).view(1, 1, t, 1),
+        "bias": draw(1, heads, t, u, seed=5, grad=True),
+    }[mask_kind]
+    exact = [x.detach().double().requires_grad_() for x in (q, k, v)]
+    exact_mask = mask.detach().double().requires_grad_() if mask_kind == "bias" else mask
+    learned, exact_learned = ([mask], [exact_mask]) if mask_kind == "bias" else ([], [])
+    wanted = attend_frames_reference(*exact, mask=exact_mask)
+    got = attend_frames(q, k, v, mask=mask, backend=backend)
+    assert got.dtype == dtype
+    near(got, wanted.to(dtype), dtype)
+    got_grads = torch.autograd.grad(got, [q, k, v, *learned], upstream)
+    want_grads = torch.autograd.grad(wanted, exact + exact_learned, upstream.double())
+    sizes = (d**0.5, d**0.5 * max(1, t / u), max(1, t / u) ** 0.5 * 2, b * s)
+    for have, want, size in zip(got_grads, want_grads, sizes, strict=False):
+        near(have / size, want.to(have.dtype) / size, dtype)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_reference_over_frames_is_the_reference_at_each_position(masked):
+    q, k, v = draw(2, 5, 6, 3, 8, seed=1), draw(2, 4, 6, 3, 8, seed=2), draw(2, 4, 6, 3, 7, seed=3)
+    mask = draw(2, 3, 5, 4, seed=4) > 0 if masked else None
+    got = attend_frames_reference(q, k, v, mask=mask, scale=0.5)
+    for s in range(6):
+        one = [x[:, :, s].transpose(1, 2) for x in (q, k, v)]  # b heads t d
+        near(got[:, :, s].transpose(1, 2), attend_reference(*one, mask=mask, scale=0.5))
+
+
+@pytest.mark.parametrize("backend", [*HERE, "auto"])
 @pytest.mark.parametrize("additive", [False, True])
 def test_a_query_without_keys_gives_zero_and_no_gradient(backend, additive):
     q, k, v = (draw(1, 2, 3, 8, seed=seed, grad=True) for seed in (1, 2, 3))
@@ -100,16 +180,36 @@ def test_a_query_without_keys_gives_zero_and_no_gradient(backend, additive):
     assert all(x.grad.isfinite().all() for x in (q, k, v))
 
 
-@pytest.mark.parametrize("backend", FAST)
+@pytest.mark.parametrize("backend", FRAMES_HERE)
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("where", ["q", "k", "v"])
+def test_what_is_not_finite_stays_in_the_rows_that_it_reaches(backend, bad, where):
+    tensors = {name: draw(2, 5, 3, 2, 8, seed=i) for i, name in enumerate("qkv")}
+    clean = attend_frames(*tensors.values(), backend="reference")
+    tensors[where][1, 2, 0, 1, 3] = bad  # sample 1, frame 2, position 0, head 1
+    out = attend_frames(*tensors.values(), backend=backend)
+    spoilt = ~out.isfinite()
+    touched = torch.zeros_like(spoilt)
+    touched[1, 2 if where == "q" else slice(None), 0, 1] = True
+    assert not (spoilt & ~touched).any()
+    near(out[~touched], clean[~touched])
+    if math.isnan(bad):
+        hit = out[1, :, 0, 1]
+        assert (hit[..., 3] if where == "v" else hit[2] if where == "q" else hit).isnan().all()
+    elif where == "v":
+        assert (out[1, :, 0, 1, 3] == math.inf).all()
+
+
+@pytest.mark.parametrize("backend", [name for name in HERE if name != "reference"])
 @pytest.mark.parametrize(("b", "heads"), [(70_000, 1), (35_001, 2), (1, 70_000), (2, 66_000)])
 def test_more_than_a_grid_of_batch_and_heads(backend, b, heads, monkeypatch):
     q, k, v = (draw(b, heads, 3, 4, seed=seed) for seed in (1, 2, 3))
     mask = (draw(b, 1, 3, 3, seed=4) if heads < 10 else draw(1, heads, 3, 3, seed=4)) > 0
     seen = []
-    kernel = f"attend_{backend}"
-    original = getattr(attend_module, kernel)
-    monkeypatch.setattr(attend_module, "EAGER_SCORES", 65_535 * 9)
-    monkeypatch.setattr(attend_module, kernel, lambda q, *rest, **kw: seen.append(q.shape) or original(q, *rest, **kw))
+    line = module.BY_NAME[backend]
+    monkeypatch.setattr(module, "EAGER_SCORES", 65_535 * 9)
+    counting = lambda q, *rest, **kw: seen.append(q.shape) or line.attend(q, *rest, **kw)  # noqa: E731
+    monkeypatch.setitem(module.BY_NAME, backend, replaced(line, attend=counting))
     near(attend(q, k, v, mask=mask, backend=backend), attend_reference(q, k, v, mask=mask))
     assert sum(shape[0] * shape[1] for shape in seen) == b * heads
     assert max(shape[0] * shape[1] for shape in seen) <= 65_535
@@ -120,40 +220,67 @@ def test_chunks_keep_gradients(monkeypatch):
     mask = draw(5, 3, 4, 4, seed=4)
     wanted = torch.autograd.grad(attend_reference(q, k, v, mask=mask).square().sum(), (q, k, v))
     for limit in (1, 2, 3, 7, 15):
-        monkeypatch.setattr(attend_module, "GRID_LIMIT", limit)
+        monkeypatch.setattr(module, "GRID_LIMIT", limit)
         got = torch.autograd.grad(attend(q, k, v, mask=mask, backend="sdpa").square().sum(), (q, k, v))
         for have, want in zip(got, wanted, strict=True):
             near(have, want)
 
 
-@pytest.mark.parametrize("backend", [*BACKENDS, "auto"])
-def test_frames_attend_over_time_at_each_position(backend):
-    q, k, v = draw(2, 5, 6, 3, 8, seed=1), draw(2, 4, 6, 3, 8, seed=2), draw(2, 4, 6, 3, 8, seed=3)
-    for mask in (None, draw(2, 3, 5, 4, seed=4) > 0, draw(1, 1, 5, 4, seed=5)):
-        got = attend_frames(q, k, v, mask=mask, scale=0.5, backend=backend)
-        for s in range(6):
-            one = [x[:, :, s].transpose(1, 2) for x in (q, k, v)]  # b heads t d
-            near(got[:, :, s].transpose(1, 2), attend_reference(*one, mask=mask, scale=0.5))
-
-
 def test_auto_takes_the_form_that_is_fast_there():
-    assert choose(16, 16) == choose(64, 64) == "eager"
-    assert choose(256, 256) == "sdpa"
-    assert choose(256, 256, dtype=torch.bfloat16) == "eager"
-    assert choose(4096, 4096, dtype=torch.bfloat16) == "sdpa"
-    assert choose(16, 16, device="cuda", dtype=torch.float16) == "sdpa"
+    half = {"dtype": torch.bfloat16}
+    assert choose(request(16)) == choose(request(64)) == "eager"
+    assert choose(request(256)) == "sdpa"
+    assert choose(request(256, **half)) == "eager"
+    assert choose(request(4096, **half)) == "sdpa"
+    assert choose(request(16, positions=256)) == "temporal"
+    # torch has no fused kernel for a learned mask, nor for values of another width: bounded memory, then
+    assert choose(request(4096, heads=16, mask=True, mask_gradient=True)) == "chunked"
+    assert choose(request(4096, heads=16, dim_v=16)) == "chunked"
+
+
+def test_a_backend_that_cannot_run_is_an_error_and_says_why():
+    q = draw(1, 2, 3, 8)
+    for backend, why in (("temporal", "frames"), ("xformers", r"install|CUDA"), ("flash", r"install|CUDA")):
+        with pytest.raises(InputError, match=why):
+            attend(q, q, q, backend=backend)
+    frames = draw(1, 4, 3, 2, 8)
+    for backend in ("xformers", "flash"):
+        with pytest.raises(InputError, match=r"install|CUDA"):
+            attend_frames(frames, frames, frames, backend=backend)
+
+
+def test_limits_of_the_temporal_kernel_on_a_gpu(monkeypatch):
+    monkeypatch.setattr("shared.attention.temporal.find_spec", lambda name: object())
+    why_not = module.BY_NAME["temporal"].why_not
+    on_gpu = {"device": torch.device("cuda"), "dtype": torch.float16, "positions": 9}
+    assert why_not(request(64, dim=256, **on_gpu)) is None
+    assert "64 frames" in why_not(request(65, **on_gpu))
+    assert "64 frames" in why_not(request(16, 65, **on_gpu))
+    assert "256 channels" in why_not(request(16, dim=257, **on_gpu))
+    assert "float64" in why_not(request(16, **{**on_gpu, "dtype": torch.float64}))
+    monkeypatch.setattr("shared.attention.temporal.find_spec", lambda name: None)
+    assert "not installed" in why_not(request(16, **on_gpu))
 
 
 def test_explain_names_what_auto_runs():
-    for queries, dtype in ((16, torch.float32), (4096, torch.float32), (256, torch.bfloat16)):
-        told = explain(queries, dtype=dtype)
+    for each in (request(16), request(4096), request(256, dtype=torch.bfloat16), request(16, positions=64)):
+        told = explain(each)
         assert [line.backend for line in told] == list(BACKENDS)
-        assert all(line.usable for line in told)
-        taken = [line.backend for line in told if "auto takes it" in line.why]
-        assert taken == [choose(queries, queries, dtype=dtype)]
+        assert [line.backend for line in told if line.chosen] == [choose(each)]
+        assert all(line.usable for line in told if line.backend in HERE)
+        assert all(line.flops == 2 * 64 * 4 * each.scores // 4 for line in told)  # 2 (dim + dim_v) a score
+        assert all("*" in line.line() for line in told if line.chosen)
     if not torch.cuda.is_available():
-        assert not any(line.usable for line in explain(16, device="cuda"))
-    assert "2 launch" in {line.backend: line.why for line in explain(16, batch_heads=70_000)}["sdpa"]
+        assert not any(line.usable or line.chosen for line in explain(request(16, device=torch.device("cuda"))))
+
+
+def test_explained_bytes_order_backends_as_their_memory_does():
+    """16 frames of 4,096 tokens: what holds all scores, what holds a part of them, what holds none."""
+    held = {line.backend: line.bytes for line in explain(request(4096, batch=16, heads=8, dim=40, dim_v=40))}
+    out = 16 * 8 * 4096 * 40 * 4
+    assert held["reference"] > 4 * 16 * 8 * 4096**2 * 4
+    assert held["sdpa"] < 1.05 * out
+    assert out < held["chunked"] < 2 * out < held["eager"] < held["reference"] / 10
 
 
 def test_inputs_that_do_not_go_together_are_refused():
@@ -164,13 +291,18 @@ def test_inputs_that_do_not_go_together_are_refused():
         ((q, k[:1], v), {}),
         ((q, k[..., :4], v), {}),
         ((q.half(), k, v), {}),
+        ((q.int(), k.int(), v.int()), {}),
         ((q, k, v.to("meta")), {}),
         ((q, k, v), {"mask": torch.ones(4, 5, dtype=torch.bool)}),
         ((q, k, v), {"mask": torch.ones(2, 2, 4, 5)}),
+        ((q, k, v), {"mask": torch.ones(2, 3, 4, 5, dtype=torch.int64)}),
+        ((q, k, v), {"mask": torch.ones(2, 3, 4, 5, device="meta")}),
         ((q, k, v), {"backend": "flush"}),
     ]
     for arguments, options in wrong:
         with pytest.raises(InputError, match="expected"):
-            inspect.unwrap(attend)(*arguments, **options)  # as outside tests, where annotations are not checked
+            unchecked(attend)(*arguments, **options)
     with pytest.raises(InputError):
-        inspect.unwrap(attend_frames)(q, k, v)
+        unchecked(attend_frames)(q, k, v)
+    with pytest.raises(InputError):
+        unchecked(attend)(*(draw(1, 2, 3, 4, 5) for _ in range(3)))

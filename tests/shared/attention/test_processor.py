@@ -3,16 +3,9 @@ import copy
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from diffusers.models.attention_processor import (
-    Attention,
-    AttnAddedKVProcessor2_0,
-    AttnProcessor,
-    AttnProcessor2_0,
-    FusedAttnProcessor2_0,
-)
+from diffusers.models.attention_processor import Attention, AttnAddedKVProcessor2_0, AttnProcessor2_0
 
-from shared.attention import BACKENDS, AttendProcessor, install_attention
-from shared.errors import ModelError
+from shared.attention import install_attention
 from tests.tiny import tiny_unet
 
 
@@ -31,7 +24,7 @@ def inputs(seed=0):
     return x, torch.tensor([3, 900]), text
 
 
-@pytest.mark.parametrize("backend", [*BACKENDS, "auto"])
+@pytest.mark.parametrize("backend", ["reference", "eager", "sdpa", "chunked", "auto"])  # which run anywhere
 @pytest.mark.parametrize("changes", [{}, {"upcast_attention": True}, {"attention_head_dim": 1}])
 def test_a_unet_computes_the_same_through_attend(backend, changes):
     unet = tiny_unet(**changes)
@@ -98,12 +91,3 @@ def test_added_keys_as_in_pixel_diffusion_networks():
             count = install_attention(unet)
             same(unet(x[..., :8, :8], t, encoder_hidden_states=text, encoder_attention_mask=mask).sample, wanted)
         assert [sum(module.processor.ran.values()) for module in attentions(unet)] == [1] * count
-
-
-def test_a_foreign_kind_of_attention_is_refused_and_nothing_changes():
-    unet = tiny_unet()
-    unet.set_attn_processor(AttnProcessor())
-    attentions(unet)[-1].set_processor(FusedAttnProcessor2_0())
-    with pytest.raises(ModelError, match="FusedAttnProcessor2_0"):
-        install_attention(unet)
-    assert not any(isinstance(module.processor, AttendProcessor) for module in attentions(unet))

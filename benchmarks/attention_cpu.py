@@ -1,0 +1,158 @@
+"""Attention on this CPU: the path over frames against diffusers' temporal transformer, and memory of the spatial one.
+
+    python -m benchmarks.attention_cpu [--json] [--threads N]
+
+Over frames, at equal weights: the attention layer of a `TransformerTemporalModel`, from pictures "(b t) c h w" to such
+(it brings the frames of a position next to each other, projects, attends, projects, and brings them back), against the
+same projections around `attend_frames`, on the same features in the channels-last order that Kinoform's networks keep.
+Medians of runs that take turns. Memory: a fresh process for each backend, its largest resident size less that before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from diffusers import TransformerTemporalModel
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+from benchmarks.report import Row, as_json, table
+from benchmarks.speed import machine
+from shared.attention import attend_frames
+
+# Clips, frames, side of a picture, heads, channels a head: two levels of the embedded model, three of a 512x512 clip.
+LAYERS = ((2, 16, 16, 2, 32), (2, 16, 8, 4, 32), (1, 16, 32, 8, 40), (1, 16, 16, 8, 80), (1, 32, 16, 8, 80))
+REPEATS = 15
+SPATIAL = {"batch": 16, "heads": 8, "tokens": 4096, "dim": 40}  # of a 512x512 clip's first level, without guidance
+
+
+def stock_layer(attention: Attention, frames: int, x: Float[Tensor, "bt c h w"]) -> Float[Tensor, "bt c h w"]:
+    """As `TransformerTemporalModel.forward` goes about it, its norms and feed-forward layers left out."""
+    h, w = x.shape[-2:]
+    rows = rearrange(x, "(b t) c h w -> (b h w) t c", t=frames)
+    return rearrange(attention(rows), "(b h w) t c -> (b t) c h w", h=h, w=w).contiguous()
+
+
+def our_layer(attention: Attention, frames: int, x: Float[Tensor, "bt c h w"]) -> Float[Tensor, "bt c h w"]:
+    """The same weights around `attend_frames`; x in channels-last memory format, as is the result."""
+    h, w = x.shape[-2:]
+    features = rearrange(x, "(b t) c h w -> b t (h w) c", t=frames)
+    q, k, v = (layer(features).unflatten(-1, (attention.heads, -1)) for layer in projections(attention))
+    out = attention.to_out[0](attend_frames(q, k, v).flatten(3))
+    return rearrange(out, "b t (h w) c -> (b t) c h w", h=h, w=w)
+
+
+def projections(attention: Attention) -> tuple[torch.nn.Module, ...]:
+    return attention.to_q, attention.to_k, attention.to_v
+
+
+def stock_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Rearrange, fused kernel, rearrange."""
+    rows = (rearrange(x, "b t s heads d -> (b s) heads t d").contiguous() for x in (q, k, v))
+    out = torch.nn.functional.scaled_dot_product_attention(*rows)
+    return rearrange(out, "(b s) heads t d -> b t s heads d", s=q.shape[2]).contiguous()
+
+
+def ratio(metric: str, theirs: Callable[[], object], ours: Callable[[], object], aim: float | None) -> Row:
+    """Median time of theirs over that of ours; low and high are the quartiles of the ratio of runs side by side."""
+    times = np.empty((REPEATS, 2))
+    for turn in range(-2, REPEATS):  # two turns to warm up
+        for side, call in enumerate((theirs, ours)):
+            started = time.perf_counter()
+            call()
+            if turn >= 0:
+                times[turn, side] = time.perf_counter() - started
+    low, high = np.percentile(times[:, 0] / times[:, 1], [25, 75])
+    a, b = np.median(times, axis=0) * 1e3
+    return Row(f"{metric} ({a:.1f} ms / {b:.1f} ms)", a / b, REPEATS, low, high, aim)
+
+
+@torch.no_grad()
+def measure_layer(b: int, t: int, side: int, heads: int, d: int, dtype: torch.dtype) -> list[Row]:
+    channels = heads * d
+    model = TransformerTemporalModel(heads, d, in_channels=channels, num_layers=1, norm_num_groups=8).to(dtype)
+    attention = model.transformer_blocks[0].attn1
+    attention.set_processor(AttnProcessor2_0())
+    x = torch.randn(b * t, channels, side, side, dtype=dtype)
+    last = x.contiguous(memory_format=torch.channels_last)
+    error = (stock_layer(attention, t, x) - our_layer(attention, t, last)).abs().max()
+    assert error < (1e-4 if dtype == torch.float32 else 5e-2), f"the two differ by {error}"
+    q, k, v = (torch.randn(b, t, side * side, heads, d, dtype=dtype) for _ in range(3))
+    name = f"{str(dtype).removeprefix('torch.')}, {b} x {t} frames of {side}x{side}, {heads} x {d} channels"
+    return [
+        ratio(f"layer: {name}", lambda: stock_layer(attention, t, x), lambda: our_layer(attention, t, last), 1.5),
+        ratio(f"alone: {name}", lambda: stock_attention(q, k, v), lambda: attend_frames(q, k, v), None),
+    ]
+
+
+PEAK = """
+import resource, torch
+from diffusers.models.attention_processor import Attention, AttnProcessor
+from shared.attention import attend
+torch.manual_seed(0)
+b, heads, n, d = {batch}, {heads}, {tokens}, {dim}
+q, k, v = (torch.randn(b, heads, n, d) for _ in range(3))
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+attend(q[:1, :1, :8], k[:1, :1, :8], v[:1, :1, :8], backend="{backend}") if "{backend}" != "plain" else q @ q[0, 0, 0]
+before = peak()
+with torch.no_grad():
+    if "{backend}" == "plain":
+        (q @ k.transpose(-1, -2) * d**-0.5).softmax(-1) @ v
+    else:
+        attend(q, k, v, backend="{backend}")
+print((peak() - before) / 1024)
+"""
+
+
+def peak_mib(backend: str) -> float:
+    """What one spatial attention adds to a fresh process, in MiB; "plain" is all frames' scores at once, as diffusers'
+    `AttnProcessor` holds them, but measured on one frame and multiplied, for 16 of them would not fit here."""
+    shape = dict(SPATIAL)
+    frames = shape["batch"]
+    if backend == "plain":
+        shape["batch"] = 1
+    code = PEAK.format(backend=backend, **shape)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return float(done.stdout) * (frames if backend == "plain" else 1)
+
+
+def measure_memory() -> list[Row]:
+    plain = peak_mib("plain")
+    rows = [Row("spatial attention, all scores at once, MiB", plain, 1, plain, plain)]
+    for backend in ("eager", "chunked", "sdpa"):
+        peak = peak_mib(backend)
+        aim = 1 / 20 if backend == "chunked" else None
+        share = peak / plain
+        rows.append(
+            Row(f"spatial attention, {backend}: share of that ({peak:.0f} MiB)", share, 1, share, share, aim, True)
+        )
+    return rows
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.attention_cpu", description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="one line of JSON in place of the table")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    dtypes = (torch.float32, torch.bfloat16)
+    rows = [row for dtype in dtypes for layer in LAYERS for row in measure_layer(*layer, dtype)] + measure_memory()
+    about = {**machine(), "threads": arguments.threads}
+    if arguments.json:
+        print(as_json(rows, machine=about))
+    else:
+        print(", ".join(f"{key} {value}" for key, value in about.items()))
+        print(table(rows).replace("95% interval", " quartiles  "))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
