@@ -1,6 +1,6 @@
 """Names what a picture or a clip shows: object, colour, relation, motion. It never saw a generated one.
 
-    python -m benchmarks.judge --train     render the world, train (about 10 minutes on 2 cores), write judge.safetensors
+    python -m benchmarks.judge --train     render the world, train (10 minutes on 2 cores), write judge.safetensors
     python -m benchmarks.judge --check     how often it is right on renders that it has not seen
 
 World benchmarks believe this judge, so its own accuracy on real renders is printed before their numbers.

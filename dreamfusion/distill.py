@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from dreamfusion.background import BackgroundNetwork, random_grey
 from dreamfusion.field import GridField, TrainableField, TriplaneField, device_of
@@ -28,8 +30,10 @@ from dreamfusion.recipe import AssetRecipe
 from dreamfusion.sds import ScoreDistillation, sample_timesteps, score_distillation
 from dreamfusion.shading import Shading
 from dreamfusion.views import Views, sample_views, view_prompts
-from dreamfusion.volume import RayRender, render_rays
+from dreamfusion.volume import RayRender, joined, render_rays
+from shared.denoiser import Denoiser
 from shared.errors import KinoformError
+from shared.memory_modes import applied, checkpointed, moved
 from shared.model import ImageModel
 from shared.rng import generator, normal
 
@@ -65,10 +69,19 @@ class DistillState:
 Critic = Callable[[Float[Tensor, "views 3 h w"], Views, float, int], tuple[Float[Tensor, ""], float]]
 
 
-def distill(model: ImageModel, recipe: AssetRecipe) -> Iterator[DistillState]:
-    """Optimise a new scene for `recipe.prompt` with the prior `model`; yields `recipe.steps` states."""
-    device = model.text.encode([recipe.negative]).device
-    return optimise(new_scene(recipe, device), score_critic(model, recipe), recipe)
+def distill(model: ImageModel, recipe: AssetRecipe, device: str | torch.device | None = None) -> Iterator[DistillState]:
+    """Optimise a new scene for `recipe.prompt` with the prior `model`; yields `recipe.steps` states.
+
+    device: where to compute; where the model is, unless given.
+    """
+    device = model.unet.device if device is None else device
+    vae = model.codec.vae
+    with (
+        moved(vae, device),
+        checkpointed(vae, recipe.checkpointing),
+        applied(recipe.memory, device, model.denoiser, before=[model.text.text_encoder]) as denoiser,
+    ):
+        yield from optimise(new_scene(recipe, device), score_critic(model, recipe, denoiser), recipe)
 
 
 def new_scene(recipe: AssetRecipe, device: str | torch.device = "cpu") -> Scene:
@@ -81,12 +94,12 @@ def new_scene(recipe: AssetRecipe, device: str | torch.device = "cpu") -> Scene:
 
 
 @torch.no_grad()
-def score_critic(model: ImageModel, recipe: AssetRecipe) -> Critic:
-    """Score distillation from `model`, with view-dependent prompts."""
+def score_critic(model: ImageModel, recipe: AssetRecipe, denoiser: Denoiser | None = None) -> Critic:
+    """Score distillation from `model`, with view-dependent prompts. denoiser: to use in place of the model's own."""
     prompts = view_prompts(recipe.prompt)
     conditioning = dict(zip(prompts, model.text.encode(list(prompts.values())), strict=True))
     unconditional = model.text.encode([recipe.negative])[0]
-    denoiser = model.denoiser
+    denoiser = model.denoiser if denoiser is None else denoiser
 
     def criticise(pixels: Tensor, views: Views, done: float, step: int) -> tuple[Tensor, float]:
         wanted = (model.default_size, model.default_size)
@@ -133,8 +146,9 @@ def optimise(scene: Scene, critic: Critic, recipe: AssetRecipe) -> Iterator[Dist
         if step % OCCUPANCY_EVERY == 0:
             occupancy = occupancy_of(scene.field)
         pixels, rays = render_views(
-            scene, views, samples=recipe.samples, shading=shading, occupancy=occupancy, draw=draw, device=device
-        )
+            scene, views, samples=recipe.samples, shading=shading, occupancy=occupancy, draw=draw, device=device,
+            checkpointing=recipe.checkpointing,
+        )  # fmt: skip
         loss, strength = critic(pixels, views, done, step)
         loss = loss + recipe.opacity_weight * opacity_loss(rays.opacity)
         loss = loss + recipe.orientation_weight * rays.orientation.mean()
@@ -158,19 +172,30 @@ def render_views(
     occupancy: OccupancyGrid | None,
     draw: torch.Generator | None,
     device: str | torch.device,
+    checkpointing: bool = False,
 ) -> tuple[Float[Tensor, "views 3 h w"], RayRender]:
     """Pixels in [-1, 1] of every view, over a grey for each view or the scene's background; and the rays, flat.
 
     draw: for the greys and the samples' offsets; None takes the middle of each interval, and mid grey.
+    checkpointing: go view by view, and for gradients compute a view again: memory is that of one view.
     """
     count, height, width = len(views), views.cameras.height, views.cameras.width
     origins, directions = (rearrange(r, "n h w c -> (n h w) c").to(device) for r in views.cameras.rays())
     light = repeat(views.light, "n c -> (n h w) c", h=height, w=width).to(device)
     offset = None if draw is None else torch.rand(len(origins), generator=draw).to(device)
-    rays = render_rays(
-        scene.field, origins, directions, samples=samples, shading=shading, light=light, offset=offset,
-        normal_step=scene.field.radius / 48, occupancy=occupancy, least_weight=LEAST_WEIGHT,
+    render = partial(
+        render_rays, scene.field, samples=samples, shading=shading, normal_step=scene.field.radius / 48,
+        occupancy=occupancy, least_weight=LEAST_WEIGHT,
     )  # fmt: skip
+    if checkpointing:
+        size = height * width
+        parts = [x.split(size) if x is not None else [None] * count for x in (origins, directions, light, offset)]
+        rays = joined([
+            checkpoint(render, o, d, light=each_light, offset=each_offset, use_reentrant=False)
+            for o, d, each_light, each_offset in zip(*parts, strict=True)
+        ])  # fmt: skip
+    else:
+        rays = render(origins, directions, light=light, offset=offset)
     if scene.background is not None:
         behind = scene.background(directions)
     else:

@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from shared.recipe import Recipe
+from shared.memory import GradientMemory, NetworkMemory
 
 
-class AssetRecipe(Recipe):
+class AssetRecipe(GradientMemory, NetworkMemory):
     """One text-to-3D asset: prompt, prior, distillation, mesh and turntable.
 
     Lengths are in world units (objects fill the unit ball), angles in degrees, picture sizes in pixels.

@@ -14,6 +14,7 @@ where `least_weight` is reached. Autograd gives the exact gradients of what they
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -38,6 +39,13 @@ class RayRender:
     depth: Float[Tensor, " rays"]
     orientation: Float[Tensor, " rays"]
     queried: int
+
+
+def joined(parts: Sequence[RayRender]) -> RayRender:
+    """Renders of several bundles of rays as one."""
+    names = ("colour", "opacity", "depth", "orientation")
+    tensors = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+    return RayRender(**tensors, queried=sum(part.queried for part in parts))
 
 
 def ray_ball(

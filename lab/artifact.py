@@ -1,18 +1,23 @@
-"""What `clip`, `image`, `asset` and `rerun` share: a run loads a model, warns, and keeps the record of what it did."""
+"""What the generating commands share: a run loads a model, warns, and keeps the record, and latents, of what it did."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lab import device
 from lab.console import Console
 from lab.vocabulary import unknown_words
-from shared.errors import InputError
+from shared.errors import InputError, KinoformError
+from shared.memory import NetworkMemory
 from shared.recipe import Recipe
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from shared.model import ImageModel
     from shared.run_record import RunRecord
 
@@ -35,10 +40,22 @@ class Run:
     earlier: RunRecord | None = None
     unknown_words: list[str] = field(default_factory=list)
 
+    def check(self, recipe: NetworkMemory) -> None:
+        """Refuse what a CPU that was asked for cannot do, before torch is imported."""
+        if self.device == "cpu":
+            recipe.check_device(self.device)
+
     def load(self, loader: Callable[..., M], recipe: Any) -> M:
-        """The model of the recipe, on the chosen device."""
+        """The model of the recipe: on the chosen device, unless it is offloaded; in the precision it will run in."""
         with self.console.timed("load"):
-            return loader(recipe.model, device=device.pick(self.device))
+            from shared.memory_modes import compute_dtype, load_device
+
+            memory, where = recipe.memory, device.pick(self.device)
+            return loader(recipe.model, device=load_device(memory, where), dtype=compute_dtype(memory, where))
+
+    def where(self) -> str:
+        """The chosen device."""
+        return device.pick(self.device)
 
     def record(
         self, command: str, recipe: Recipe, model: ImageModel, encoded: Sequence[str] | None = None
@@ -65,6 +82,30 @@ class Run:
         # The weights are the same wherever they lie: under the earlier name the bytes are, too.
         named = {"model": self.earlier.model, "recipe": {**record.recipe, "model": self.earlier.recipe["model"]}}
         return record.model_copy(update=named)
+
+    @contextmanager
+    def latents_kept(self, output: str, latents: Tensor, record: RunRecord) -> Iterator[None]:
+        """Keep latents in a file beside the output while they are decoded and written inside.
+
+        If that fails the file stays, and the error says how to go on from it; else it goes, on Ctrl-C as well.
+        """
+        from shared.latents_file import latents_path, save_latents
+
+        path = latents_path(output)
+        save_latents(path, latents, record)
+        try:
+            yield
+        except Exception as error:
+            hint = f"What was sampled is kept: kinoform decode {shlex.quote(str(path))} -o {shlex.quote(output)}"
+            if isinstance(error, KinoformError):
+                error.hint = f"{error.hint.rstrip('.')}. {hint}" if error.hint else hint
+                raise
+            what = f"decoding failed: {type(error).__name__}: {error}"
+            raise KinoformError(what, hint=hint) from error
+        except BaseException:
+            path.unlink()
+            raise
+        path.unlink()
 
     def finish(self, lines: list[str], record: RunRecord, outputs: list[Any], **fields: Any) -> None:
         """The result: where the outputs are, and what a program wants to know about them."""

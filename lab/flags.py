@@ -16,6 +16,7 @@ from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from shared.errors import InputError
+from shared.memory import MemoryPolicy
 from shared.recipe import Recipe, did_you_mean, load_preset, preset_names
 
 R = TypeVar("R", bound=Recipe)
@@ -83,6 +84,7 @@ def add_recipe_flags(parser: Parser, recipe: type[Recipe], *, kind: str, preset:
     preset: the one to start from where the user names none; others are offered only if their name begins with it.
     """
     group = parser.add_argument_group("recipe")
+    memory = parser.add_argument_group("memory")  # empty groups are not shown
     presets = ", ".join(name for name in preset_names(kind) if name.startswith(preset or ""))
     usual = f"; default {preset}" if preset else ""
     group.add_argument("--preset", metavar="NAME", help=f"start from configs/{kind}/NAME.yaml ({presets}{usual})")
@@ -98,7 +100,16 @@ def add_recipe_flags(parser: Parser, recipe: type[Recipe], *, kind: str, preset:
         elif sized and name == "height":
             continue
         else:
-            _add_flag(group, name, field.annotation, field.description or "", defaults[name])
+            place = memory if name in MemoryPolicy.model_fields else group
+            _add_flag(place, name, field.annotation, field.description or "", defaults[name])
+
+
+def add_memory_flags(parser: Parser, names: Sequence[str]) -> None:
+    """The flags of some fields of a `MemoryPolicy`, for a command without a recipe of its own."""
+    memory = parser.add_argument_group("memory")
+    for name in names:
+        field = MemoryPolicy.model_fields[name]
+        _add_flag(memory, name, field.annotation, field.description or "", None)
 
 
 def _add_flag(group: Any, name: str, annotation: Any, text: str, default: Any) -> None:

@@ -9,23 +9,23 @@ The scaling factor is applied here and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import product
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 from einops import rearrange
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from shared.errors import InputError
+from shared.tiles import SMALLEST_TILE, decode_by_tiles
 
 
 class Codec:
     """A diffusers image autoencoder behind two calls.
 
     slice_size: images (or frames) in one call of the autoencoder, which bounds memory.
-    tile_size: side of a decoder tile in latents; None decodes pictures whole. Tiles overlap by a quarter and are
-        blended, so that the seams stay below what eight bits show.
+    tile_size: side of a decoder tile in latents; None decodes pictures whole. Tiles overlap and are blended, so that
+        the seams stay below what eight bits show (`shared.tiles`).
     """
 
     def __init__(
@@ -33,8 +33,8 @@ class Codec:
     ) -> None:
         if slice_size < 1:
             raise InputError("slice_size", expected="1 or more", got=slice_size)
-        if tile_size is not None and tile_size < 8:
-            raise InputError("tile_size", expected="8 or more latents", got=tile_size)
+        if tile_size is not None and tile_size < SMALLEST_TILE:
+            raise InputError("tile_size", expected=f"{SMALLEST_TILE} or more latents", got=tile_size)
         self.vae = vae
         self.slice_size = slice_size
         self.tile_size = tile_size
@@ -74,29 +74,27 @@ class Codec:
     def _decode_slice(self, latents: Tensor) -> Tensor:
         z = latents / self._scale + self._shift
         if self.tile_size is None or max(z.shape[-2:]) <= self.tile_size:
-            return self._decoder(z).clamp(-1, 1)
+            return self.vae.decode(z).sample.clamp(-1, 1)
         return self._decode_tiled(z, self.tile_size).clamp(-1, 1)
 
     def _decode_tiled(self, z: Tensor, tile: int) -> Tensor:
-        """Weighted mean of overlapping tiles."""
-        factor, overlap = self.factor, tile // 4
-        height, width = z.shape[-2:]
-        total = z.new_zeros(())
-        weight = z.new_zeros(())
-        for top, left in product(_starts(height, tile, overlap), _starts(width, tile, overlap)):
-            part = self._decoder(z[..., top : top + tile, left : left + tile])
-            rows = _weights(top, part.shape[-2] // factor, height, overlap).repeat_interleave(factor)
-            columns = _weights(left, part.shape[-1] // factor, width, overlap).repeat_interleave(factor)
-            mask = (rows[:, None] * columns[None, :]).to(part)
-            # pad, not in-place writes, keeps this differentiable
-            y, x = top * factor, left * factor
-            around = (x, width * factor - x - part.shape[-1], y, height * factor - y - part.shape[-2])
-            total = total + torch.nn.functional.pad(part * mask, around)
-            weight = weight + torch.nn.functional.pad(mask.expand_as(part), around)
-        return total / weight
-
-    def _decoder(self, z: Tensor) -> Tensor:
-        return self.vae.decode(z).sample
+        """What has few positions and sees all of them (the first layers and attention of an AutoencoderKL) whole, the
+        rest by tiles."""
+        if hasattr(self.vae, "_hf_hook"):  # diffusers' own `decode` asks for the weights so, where they are offloaded
+            self.vae._hf_hook.pre_forward(self.vae)
+        network: nn.Module = self.vae.decoder
+        if isinstance(self.vae, AutoencoderKL):
+            if self.vae.post_quant_conv is not None:
+                z = self.vae.post_quant_conv(z)
+            z = self.vae.decoder.mid_block(self.vae.decoder.conv_in(z))
+            network = nn.Sequential(
+                *self.vae.decoder.up_blocks,
+                self.vae.decoder.conv_norm_out,
+                self.vae.decoder.conv_act,
+                self.vae.decoder.conv_out,
+            )
+        norms = [module for module in network.modules() if isinstance(module, nn.GroupNorm)]
+        return decode_by_tiles(network, z, tile=tile, factor=self.factor, norms=norms)
 
     @property
     def _scale(self) -> float:
@@ -105,20 +103,3 @@ class Codec:
     @property
     def _shift(self) -> float:
         return self.vae.config.get("shift_factor") or 0.0
-
-
-def _starts(length: int, tile: int, overlap: int) -> list[int]:
-    """Where tiles begin so that they overlap by at least `overlap` and the last ends at `length`."""
-    if length <= tile:
-        return [0]
-    return [*range(0, length - tile, tile - overlap), length - tile]
-
-
-def _weights(start: int, side: int, length: int, overlap: int) -> Tensor:
-    """Weights of a tile's latents along one axis: 1, except towards a neighbour. There they fall to 0 over the middle
-    of the overlap; its outer quarter is not used at all, since what is beyond the tile would show in it."""
-    margin = overlap // 4
-    ramp = (torch.arange(side, dtype=torch.float32) + 0.5 - margin) / (overlap - 2 * margin)
-    up = ramp if start > 0 else torch.ones(side)
-    down = ramp.flip(0) if start + side < length else torch.ones(side)
-    return torch.minimum(up, down).clamp(0, 1)

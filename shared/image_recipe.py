@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from shared.recipe import Recipe
+from shared.memory import DecodeMemory, NetworkMemory
 
 
-class ImageRecipe(Recipe):
+class ImageRecipe(DecodeMemory, NetworkMemory):
     """One picture. Sizes are in pixels; a model takes multiples of its codec's factor."""
 
     prompt: str = Field(min_length=1, max_length=2000, pattern=r"\S", description="what to show")

@@ -1,4 +1,4 @@
-"""Pictures from prompts: encode, sample, decode."""
+"""Pictures from prompts: encode, sample, decode; in the memory that the recipe's policy gives."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from shared.decoding import decode
 from shared.errors import InputError
 from shared.image_recipe import ImageRecipe
+from shared.memory_modes import applied, placed
 from shared.model import ImageModel
 from shared.pixels import to_uint8
 from shared.sampling import SampleState, sample
@@ -29,38 +31,68 @@ class ImageState(SampleState):
         return None if self.pixels is None else to_uint8(self.pixels)
 
 
-def generate_image(model: ImageModel, recipe: ImageRecipe) -> Iterator[ImageState]:
+def generate_image(
+    model: ImageModel, recipe: ImageRecipe, device: str | torch.device | None = None
+) -> Iterator[ImageState]:
     """The picture of a recipe, as a batch of one; yields after every denoising step. See `generate_images`."""
-    return generate_images(model, [recipe.prompt], [recipe.seed], recipe)
+    return generate_images(model, [recipe.prompt], [recipe.seed], recipe, device)
 
 
-@torch.no_grad()
 def generate_images(
-    model: ImageModel, prompts: list[str], seeds: list[int], recipe: ImageRecipe
+    model: ImageModel,
+    prompts: list[str],
+    seeds: list[int],
+    recipe: ImageRecipe,
+    device: str | torch.device | None = None,
 ) -> Iterator[ImageState]:
     """One picture for each prompt and seed, in one batch; yields after every denoising step, last with pixels.
 
-    The recipe gives everything but prompt and seed. Raises InputError for a size that the codec's factor does not
-    divide, naming the nearest that it does, and for lists of different lengths.
+    The recipe gives everything but prompt and seed. device: where to compute; where the model is, unless given.
+    Raises InputError for a size that the codec's factor does not divide, naming the nearest that it does, and for lists
+    of different lengths; KinoformError when memory does not suffice to decode.
     """
+    for state in sample_images(model, prompts, seeds, recipe, device):
+        last = state.step == state.total
+        pixels = decode_images(model, state.latents, recipe, device) if last else None
+        yield ImageState(state.step, state.total, state.latents, pixels)
+
+
+@torch.no_grad()
+def sample_images(
+    model: ImageModel,
+    prompts: list[str],
+    seeds: list[int],
+    recipe: ImageRecipe,
+    device: str | torch.device | None = None,
+) -> Iterator[SampleState]:
+    """`generate_images` up to the latents, which `decode_images` makes pixels of."""
     if len(prompts) != len(seeds):
         raise InputError("seeds", expected=f"one for each of {len(prompts)} prompts", got=len(seeds))
     width, height = picture_size(model, recipe.width, recipe.height)
     factor = model.codec.factor
-    states = sample(
-        model.denoiser,
-        model.make_scheduler(),
-        shape=(model.codec.latent_channels, height // factor, width // factor),
-        seeds=seeds,
-        cond=model.text.encode(prompts),
-        uncond=model.text.encode([recipe.negative] * len(prompts)),
-        guidance_scale=recipe.guidance_scale,
-        rescale=recipe.guidance_rescale,
-        steps=recipe.steps,
-    )
-    for state in states:
-        last = state.step == state.total
-        yield ImageState(state.step, state.total, state.latents, model.codec.decode(state.latents) if last else None)
+    device = model.unet.device if device is None else device
+    text = model.text.text_encoder
+    with applied(recipe.memory, device, model.denoiser, before=[text]) as denoiser:
+        yield from sample(
+            denoiser,
+            model.make_scheduler(),
+            shape=(model.codec.latent_channels, height // factor, width // factor),
+            seeds=seeds,
+            cond=model.text.encode(prompts),
+            uncond=model.text.encode([recipe.negative] * len(prompts)),
+            guidance_scale=recipe.guidance_scale,
+            rescale=recipe.guidance_rescale,
+            steps=recipe.steps,
+        )
+
+
+def decode_images(
+    model: ImageModel, latents: Float[Tensor, "b c h w"], recipe: ImageRecipe, device: str | torch.device | None = None
+) -> Float[Tensor, "b 3 height width"]:
+    """The pixels of latents, in [-1, 1]. Raises KinoformError when memory does not suffice even for small tiles."""
+    vae = model.codec.vae
+    with placed(recipe.memory, vae.device if device is None else device, [vae]) as place:
+        return decode(model.codec, latents.to(place), recipe.memory)
 
 
 def picture_size(model: ImageModel, width: int | None, height: int | None) -> tuple[int, int]:

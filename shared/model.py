@@ -95,7 +95,8 @@ def load_image_model(
         return _load_single_file(path, str(source), device, dtype)
     index = read_index(path)
     unet = _load(path, index, "unet", UNETS, device, dtype)
-    vae = _load(path, index, "vae", VAES, device, dtype)
+    # float16 overflows some autoencoders, and the gradients that distillation sends through them underflow in it
+    vae = _load(path, index, "vae", VAES, device, torch.float32 if dtype is torch.float16 else dtype)
     text = load_text(path, device=device, dtype=dtype)
     scheduler_class = _scheduler_class(index, path)
     config = read_json(path / "scheduler" / "scheduler_config.json")
@@ -108,6 +109,7 @@ def load_text(
     """The tokenizer and text encoder of a model folder, frozen. Raises ModelError as `load_image_model` does."""
     index = read_index(folder)
     encoder = _load(folder, index, "text_encoder", TEXT_ENCODERS, device, dtype)
+    install_attention(encoder)
     tokenizer_class = _class_of(index, "tokenizer", TOKENIZERS, folder)
     try:
         tokenizer = tokenizer_class.from_pretrained(folder / "tokenizer", local_files_only=True)
@@ -293,6 +295,7 @@ def _load_single_file(file: Path, name: str, device: str | torch.device, dtype: 
     for network in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
         check_finite(dict(network.named_parameters()), file)
         network.to(device).requires_grad_(False).eval()
+    install_attention(pipeline.text_encoder)
     return _assemble(
         name,
         file,

@@ -3,7 +3,7 @@
 It holds no time, no host and no path but a model's that was asked for by one, so that the same run gives the same
 bytes. Where it lies:
 MP4, WebM and GIF: the `comment`; PNG: the text `kinoform`; GLB and glTF: `asset.extras.kinoform`; a folder of PNGs:
-`clip.json`; any other file: `<file>.json` beside it.
+`clip.json`; latents (safetensors): the metadata `kinoform`; any other file: `<file>.json` beside it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from shared.media import CLIP_SUFFIXES, TAG, read_clip_tags, read_image_text, si
 from shared.version import VERSION
 
 RECORDED_VERSIONS = ("torch", "diffusers", "transformers", "numpy", "av", "pillow", "trimesh")
+LATENTS_SUFFIX = ".latents.safetensors"  # after the name of the output that they become
 MAX_RECORD_BYTES = 16 * 1024**2
 
 GLB_MAGIC, GLB_JSON = 0x46546C67, 0x4E4F534A  # "glTF" and "JSON" in little-endian
@@ -110,6 +111,8 @@ def read_record(path: str | os.PathLike[str]) -> RunRecord:
     elif suffix in (".glb", ".gltf"):
         extras = _gltf_json(source)["asset"].get("extras")
         text = json.dumps(extras[TAG]) if isinstance(extras, dict) and TAG in extras else None
+    elif suffix == ".safetensors":
+        text = _safetensors_metadata(source).get(TAG)
     elif suffix == ".json":
         text = _read_text(source)
     if not text and sidecar(source).is_file():
@@ -163,6 +166,17 @@ def _gltf_json(source: Path) -> dict[str, Any]:
     if source.suffix.lower() == ".glb":
         return _split_glb(data, f"file {source}")[0]
     return _parsed(data, f"file {source}")
+
+
+def _safetensors_metadata(source: Path) -> dict[str, Any]:
+    """The header of a safetensors file: its length in 8 bytes, little-endian, then JSON."""
+    try:
+        with source.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, MAX_RECORD_BYTES)))
+        return dict(header.get("__metadata__", {}))
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise InputError(f"file {source}", expected="a whole safetensors file", got=str(error)) from error
 
 
 def _parsed(data: bytes, source: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import torch
 from accelerate import init_empty_weights
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
 
 from shared.errors import ModelError
 
@@ -52,7 +53,7 @@ def load_network(build: Callable[[], N], folder: Path, *, device: str | torch.de
         with safe_open(file, framework="pt") as opened:
             for name, (place, stored) in places.items():
                 if place == file:
-                    tensors[name] = opened.get_tensor(stored).reshape(wanted[name])
+                    tensors[name] = _stored(opened, stored).reshape(wanted[name])
     check_finite(tensors, folder)
     kept = {name: tensor.to(device=device, dtype=_kept_dtype(tensor, dtype)) for name, tensor in tensors.items()}
     network.load_state_dict(kept, strict=True, assign=True)
@@ -146,6 +147,12 @@ def _name_in(stored: str, wanted: Iterable[str]) -> str:
     if last in OLD_ATTENTION:
         candidates.append(f"{parent}.{OLD_ATTENTION[last]}.{rest}")
     return next((name for name in candidates if name in wanted), stored)
+
+
+def _stored(opened: Any, name: str) -> Tensor:
+    """A tensor of an open file, as it is there also for a program that runs without values (`shared.plan.hollow`)."""
+    with _disable_current_modes():
+        return opened.get_tensor(name)
 
 
 def _kept_dtype(tensor: Tensor, dtype: torch.dtype) -> torch.dtype:

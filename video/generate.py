@@ -1,4 +1,4 @@
-"""Clips from prompts: load a video model, run the sampler, decode.
+"""Clips from prompts: load a video model, run the sampler, decode; in the memory that the recipe's policy gives.
 
 x0 latents `b c t h w`; frames uint8 `t height width 3`. Clip i's noise is drawn from its recipe's seed alone, so a clip
 is the same alone and in a batch, up to rounding.
@@ -19,17 +19,21 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from shared.codec import Codec
+from shared.decoding import decode_by_parts
 from shared.denoiser import Denoiser
 from shared.errors import InputError
+from shared.memory import MemoryPolicy
+from shared.memory_modes import applied, placed
 from shared.model import ImageModel, load_image_model, resolve_model
 from shared.pixels import to_uint8
-from shared.sampling import sample
+from shared.sampling import SampleState, sample
 from video.folder import load_temporal
 from video.network import VideoUNet
 from video.noise import mixed_noise
 from video.recipe import ClipRecipe
+from video.windows import windowed
 
-SHARED_BY_A_BATCH = ("model", "frames", "width", "height", "steps", "guidance_scale", "guidance_rescale")
+OWN = ("prompt", "negative", "seed", "fps")  # what recipes of one batch may differ in
 
 
 @dataclass(frozen=True)
@@ -45,13 +49,10 @@ class VideoModel:
 
 
 @dataclass(frozen=True)
-class ClipState:
-    """`step` of `total` sampling steps are done. `frames` come with the last state and are None before."""
+class ClipState(SampleState):
+    """A `SampleState`; `frames` come with the last one and are None before."""
 
-    step: int
-    total: int
-    latents: Float[Tensor, "b c t h w"]
-    frames: UInt8[np.ndarray, "b t height width 3"] | None
+    frames: UInt8[np.ndarray, "b t height width 3"] | None = None
 
 
 def load_video_model(
@@ -66,43 +67,60 @@ def load_video_model(
     return VideoModel(image, VideoUNet(image.unet, temporal).eval())
 
 
-def generate_clip(model: VideoModel, recipe: ClipRecipe) -> Iterator[ClipState]:
+def generate_clip(
+    model: VideoModel, recipe: ClipRecipe, device: str | torch.device | None = None
+) -> Iterator[ClipState]:
     """One clip, as a batch of one; yields after every sampling step. See `generate_clips`."""
-    return generate_clips(model, [recipe])
+    return generate_clips(model, [recipe], device)
 
 
-def generate_clips(model: VideoModel, recipes: Sequence[ClipRecipe]) -> Iterator[ClipState]:
+def generate_clips(
+    model: VideoModel, recipes: Sequence[ClipRecipe], device: str | torch.device | None = None
+) -> Iterator[ClipState]:
     """Clips in one batch; yields after every sampling step, the last time with frames.
 
-    Recipes of a batch differ in prompt, negative, seed and fps alone. Raises InputError where they differ in more, and
-    for sizes that are not a multiple of the codec's factor.
+    Recipes of a batch differ in prompt, negative, seed and fps alone. device: where to compute; where the model is,
+    unless given. Raises InputError where recipes differ in more, and for sizes that are not a multiple of the codec's
+    factor; KinoformError when memory does not suffice to decode.
     """
+    for state in sample_latents(model, recipes, device):
+        last = state.step == state.total
+        frames = decode_clips(model.image, state.latents, recipes[0].memory, device) if last else None
+        yield ClipState(state.step, state.total, state.latents, frames)
+
+
+@torch.no_grad()
+def sample_latents(
+    model: VideoModel, recipes: Sequence[ClipRecipe], device: str | torch.device | None = None
+) -> Iterator[SampleState]:
+    """`generate_clips` up to the latents "b c t h w", which `decode_clips` makes frames of."""
     if not recipes:
         raise InputError("clips", expected="at least one recipe", got="none")
     first = recipes[0]
-    for name in SHARED_BY_A_BATCH:
+    for name in (name for name in ClipRecipe.model_fields if name not in OWN):
         values = {getattr(recipe, name) for recipe in recipes}
         if len(values) > 1:
             raise InputError(f"{name} in one batch of clips", expected="one value", got=sorted(values, key=str))
     image = model.image
-    return sample_clips(
-        model.denoiser,
-        image.codec,
-        image.make_scheduler(),
-        cond=image.text.encode([recipe.prompt for recipe in recipes]),
-        uncond=image.text.encode([recipe.negative for recipe in recipes]),
-        seeds=[recipe.seed for recipe in recipes],
-        frames=first.frames,
-        height=first.height or image.default_size,
-        width=first.width or image.default_size,
-        steps=first.steps,
-        guidance_scale=first.guidance_scale,
-        guidance_rescale=first.guidance_rescale,
-        noise_share=model.network.temporal.noise_share,
-    )
+    place = model.network.device if device is None else device
+    with applied(first.memory, place, model.denoiser, before=[image.text.text_encoder]) as denoiser:
+        yield from sample_clips(
+            windowed(denoiser, first.window),
+            image.codec,
+            image.make_scheduler(),
+            cond=image.text.encode([recipe.prompt for recipe in recipes]),
+            uncond=image.text.encode([recipe.negative for recipe in recipes]),
+            seeds=[recipe.seed for recipe in recipes],
+            frames=first.frames,
+            height=first.height or image.default_size,
+            width=first.width or image.default_size,
+            steps=first.steps,
+            guidance_scale=first.guidance_scale,
+            guidance_rescale=first.guidance_rescale,
+            noise_share=model.network.temporal.noise_share,
+        )
 
 
-@torch.no_grad()
 def sample_clips(
     denoiser: Denoiser,
     codec: Codec,
@@ -118,15 +136,15 @@ def sample_clips(
     guidance_scale: float,
     guidance_rescale: float,
     noise_share: float,
-) -> Iterator[ClipState]:
-    """Denoise all frames of each clip together, then decode them. `height` and `width` are in pixels.
+) -> Iterator[SampleState]:
+    """Denoise all frames of each clip together. `height` and `width` are in pixels.
 
     noise_share: that of the temporal layers.
     """
     for name, size in (("height", height), ("width", width)):
         if size < codec.factor or size % codec.factor:
             raise InputError(name, expected=f"a multiple of {codec.factor} pixels", got=size)
-    states = sample(
+    return sample(
         denoiser,
         scheduler,
         shape=(codec.latent_channels, frames, height // codec.factor, width // codec.factor),
@@ -138,11 +156,27 @@ def sample_clips(
         steps=steps,
         draw_noise=partial(mixed_noise, share=noise_share),
     )
-    for state in states:
-        last = state.step == state.total
-        yield ClipState(state.step, state.total, state.latents, decode_frames(codec, state.latents) if last else None)
 
 
-def decode_frames(codec: Codec, latents: Float[Tensor, "b c t h w"]) -> UInt8[np.ndarray, "b t height width 3"]:
-    """The pixels of latents, eight bits a channel."""
-    return to_uint8(rearrange(codec.decode(latents), "b c t h w -> b t c h w"))
+def decode_clips(
+    image: ImageModel,
+    latents: Float[Tensor, "b c t h w"],
+    policy: MemoryPolicy,
+    device: str | torch.device | None = None,
+) -> UInt8[np.ndarray, "b t height width 3"]:
+    """The frames of latents: a few at a time become pixels and then bytes, which bounds memory.
+
+    Raises KinoformError when it does not suffice even for small tiles of one frame.
+    """
+    vae = image.codec.vae
+    with placed(policy, vae.device if device is None else device, [vae]) as place:
+        return decode_frames(image.codec, latents.to(place), policy)
+
+
+def decode_frames(
+    codec: Codec, latents: Float[Tensor, "b c t h w"], policy: MemoryPolicy
+) -> UInt8[np.ndarray, "b t height width 3"]:
+    """`decode_clips` where the codec is."""
+    pictures = rearrange(latents, "b c t h w -> (b t) c h w")
+    frames = np.concatenate([to_uint8(part.pixels) for part in decode_by_parts(codec, pictures, policy)])
+    return rearrange(frames, "(b t) h w c -> b t h w c", b=len(latents))

@@ -11,7 +11,8 @@ UNet. With new temporal layers (every alpha = 1) the video network is the image 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -20,6 +21,7 @@ from diffusers.configuration_utils import register_to_config
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from shared.errors import InputError, ModelError
 from video.temporal import FrameEmbedding, TemporalBlock, apply_over_frames
@@ -87,10 +89,12 @@ class VideoUNet(nn.Module):
     """Image UNet + temporal layers: a network on clips, `(x_t, t, tokens) -> prediction`, for a `Denoiser`.
 
     The UNet's weights are frozen here (`requires_grad` is False); gradients still flow through its activations.
+    checkpointing: for gradients keep what enters a spatial block and its temporal layers, and compute the rest again
+    (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost").
     Raises InputError for a UNet that temporal layers do not know, ModelError where the two do not fit each other.
     """
 
-    def __init__(self, unet: UNet2DConditionModel, temporal: TemporalLayers) -> None:
+    def __init__(self, unet: UNet2DConditionModel, temporal: TemporalLayers, *, checkpointing: bool = False) -> None:
         super().__init__()
         check_supported(unet)
         wanted = {
@@ -104,6 +108,7 @@ class VideoUNet(nn.Module):
             raise ModelError("temporal layers do not fit the image network", expected=wanted, got=got)
         self.unet = unet.requires_grad_(False)
         self.temporal = temporal
+        self.checkpointing = checkpointing
 
     @property
     def config(self) -> dict:
@@ -130,6 +135,9 @@ class VideoUNet(nn.Module):
         """
         unet, b, frames = self.unet, x_t.shape[0], x_t.shape[2]
         blocks = cast(Iterator[TemporalBlock], iter(self.temporal.blocks))
+        unit: Callable[..., Tensor] = _unit
+        if self.checkpointing and torch.is_grad_enabled():
+            unit = partial(checkpoint, _unit, use_reentrant=False)
         timestep = torch.as_tensor(t, device=x_t.device).expand(b).repeat_interleave(frames)
         tokens = encoder_hidden_states.repeat_interleave(frames, dim=0)
 
@@ -145,7 +153,7 @@ class VideoUNet(nn.Module):
         skips = [sample]
         for block in unet.down_blocks:
             for resnet, transformer in _pairs(block):
-                sample = _unit(sample, time, tokens, e, resnet, transformer, next(blocks))
+                sample = unit(sample, time, tokens, e, resnet, transformer, next(blocks))
                 skips.append(sample)
             for downsampler in block.downsamplers or ():
                 sample = downsampler(sample)
@@ -153,12 +161,12 @@ class VideoUNet(nn.Module):
 
         if unet.mid_block is not None:
             for resnet, transformer in _pairs(unet.mid_block):
-                sample = _unit(sample, time, tokens, e, resnet, transformer, next(blocks))
+                sample = unit(sample, time, tokens, e, resnet, transformer, next(blocks))
 
         for block in unet.up_blocks:
             for resnet, transformer in _pairs(block):
                 sample = torch.cat([sample, skips.pop()], dim=1)
-                sample = _unit(sample, time, tokens, e, resnet, transformer, next(blocks))
+                sample = unit(sample, time, tokens, e, resnet, transformer, next(blocks))
             for upsampler in block.upsamplers or ():
                 # A picture whose size the network's strides do not divide comes back to the size of its skip.
                 size = None if _divides(unet, x_t) else skips[-1].shape[2:]

@@ -17,9 +17,10 @@ from shared.attention import install_attention
 from shared.codec import Codec
 from shared.denoiser import Denoiser
 from shared.errors import InputError
+from shared.memory import MemoryPolicy
 from shared.schedule import NoiseSchedule
 from shared.text import TextConditioner
-from video.generate import sample_clips
+from video.generate import decode_frames, sample_clips
 from video.network import TemporalLayers, VideoUNet
 from video.recipe import TRAINED_FRAMES
 
@@ -52,7 +53,7 @@ class VideoLDMPipeline(DiffusionPipeline):
     ) -> None:
         super().__init__()
         VideoUNet(unet, temporal)  # raises ModelError when the two do not fit
-        for network in (unet, vae):
+        for network in (unet, vae, text_encoder):
             install_attention(network)
         self.register_modules(
             vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, temporal=temporal, scheduler=scheduler
@@ -106,5 +107,7 @@ class VideoLDMPipeline(DiffusionPipeline):
         with self.progress_bar(total=num_inference_steps) as bar:
             for state in states:
                 bar.update()
-                result = state.latents if output_type == "latent" else state.frames
-        return VideoLDMPipelineOutput(result)
+                latents = state.latents
+        return VideoLDMPipelineOutput(
+            latents if output_type == "latent" else decode_frames(codec, latents, MemoryPolicy())
+        )

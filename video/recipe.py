@@ -6,24 +6,26 @@ from typing import Literal
 
 from pydantic import Field
 
-from shared.recipe import Recipe
+from shared.memory import DecodeMemory, NetworkMemory
 from shared.training.recipe import StageRecipe
 
 TRAINED_FRAMES = 16
 
 
-class ClipRecipe(Recipe):
+class ClipRecipe(DecodeMemory, NetworkMemory):
     """One clip from one prompt.
 
     Temporal layers are trained on 16 frames. Other numbers work too: positions of later frames are extrapolated, and
-    quality falls off the further they go. Width and height are the model's own where they are not given; others must be
-    multiples of the codec's factor.
+    quality falls off the further they go. With `window` the network sees that many frames at a time, in windows that
+    overlap: memory is that of one window, however long the clip. Width and height are the model's own where they are
+    not given; others must be multiples of the codec's factor.
     """
 
     prompt: str = Field(min_length=1, max_length=2000, pattern=r"\S", description="what to show, and how it moves")
     negative: str = Field("", max_length=2000, description="what to steer away from")
     model: str = Field("world", min_length=1, description="world, a video model's folder, or a hub id")
     frames: int = Field(TRAINED_FRAMES, ge=1, le=64, description="number of frames")
+    window: int | None = Field(None, ge=2, le=64, description="frames the network sees at a time; all where not given")
     fps: int = Field(8, ge=1, le=60, description="frames a second of the file")
     width: int | None = Field(None, ge=8, le=2048, description="pixels; the model's own where not given")
     height: int | None = Field(None, ge=8, le=2048, description="pixels; the model's own where not given")

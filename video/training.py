@@ -59,7 +59,7 @@ def train_video(
     temporal = network.temporal.requires_grad_(True).train()
     optimizer = build_optimizer(temporal, recipe)
     training = Training(recipe, {"temporal": temporal}, checkpoint, resume=resume, optimizer=optimizer)
-    running = _for_compute(network, recipe.precision)
+    running = _for_compute(network, recipe)
     for step in training.steps():
         x0, tokens = batch_at(step)
         draw = generator(recipe.seed, step, 0)
@@ -87,12 +87,13 @@ def build_optimizer(temporal: TemporalLayers, recipe: VideoTrainRecipe) -> torch
     return torch.optim.AdamW(groups, betas=BETAS, eps=ADAM_EPS)
 
 
-def _for_compute(network: VideoUNet, precision: str) -> VideoUNet:
+def _for_compute(network: VideoUNet, recipe: VideoTrainRecipe) -> VideoUNet:
     """The network to run: with bf16, frozen weights are rounded once, in a copy, and not again in every step."""
-    if precision == "fp32":
-        return network
-    # Module.to, not ModelMixin.to: the latter warns about a list of exceptions that is empty here.
-    return VideoUNet(torch.nn.Module.to(copy.deepcopy(network.unet), torch.bfloat16), network.temporal)
+    unet = network.unet
+    if recipe.precision == "bf16":
+        # Module.to, not ModelMixin.to: the latter warns about a list of exceptions that is empty here.
+        unet = torch.nn.Module.to(copy.deepcopy(unet), torch.bfloat16)
+    return VideoUNet(unet, network.temporal, checkpointing=recipe.checkpointing)
 
 
 class ClipBatches:

@@ -38,6 +38,7 @@ def make(this: Run, recipe: AssetRecipe, output: str | None, turntable: str | No
         check_writable(output, MESH_SUFFIXES)
     if turntable:
         check_clip(turntable, recipe.turntable_fps)
+    this.check(recipe)
     from dreamfusion.asset import export_asset, write_asset
     from dreamfusion.distill import distill
     from dreamfusion.turntable import turntable as turned
@@ -47,7 +48,7 @@ def make(this: Run, recipe: AssetRecipe, output: str | None, turntable: str | No
 
     model = this.load(load_image_model, recipe)
     record = this.record("asset", recipe, model, list(view_prompts(recipe.prompt).values()))
-    last = this.console.follow("distill", distill(model, recipe))
+    last = this.console.follow("distill", distill(model, recipe, this.where()))
     with this.console.timed("mesh"):
         asset = export_asset(last.scene, recipe)
     lines = []

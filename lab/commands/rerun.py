@@ -11,7 +11,7 @@ from lab import device
 from lab.artifact import Run
 from lab.commands import asset, clip, image
 from lab.console import Console
-from lab.flags import add_command, add_device_flag
+from lab.flags import add_command, add_device_flag, add_memory_flags
 from lab.outputs import MESH_SUFFIXES
 from shared.errors import InputError
 from shared.image_recipe import ImageRecipe
@@ -26,6 +26,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("file", metavar="FILE", help="a file that kinoform made")
     parser.add_argument("-o", "--output", metavar="FILE", help="where to write (default FILE's name with -rerun)")
     parser.add_argument("--model", metavar="TEXT", help="where the model is now, if it has moved")
+    add_memory_flags(parser, ("offload",))
     add_device_flag(parser)
 
 
@@ -36,7 +37,8 @@ def run(args: argparse.Namespace) -> None:
     file = file if file.name else file.resolve()  # "." has no name
     record = read_record(file)
     output = getattr(args, "output", str(file.with_name(f"{file.stem}-rerun{file.suffix}")))
-    values = {**record.recipe, "model": args.model} if hasattr(args, "model") else record.recipe
+    # Where the model lies and what idle weights take may differ on another machine; what is computed may not.
+    values = {**record.recipe, **{name: getattr(args, name) for name in ("model", "offload") if hasattr(args, name)}}
     this = Run(Console(as_json=args.json), device.check(args.device), earlier=record)
     if record.command == "clip":
         clip.make(this, ClipRecipe.parse(values), output)

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from shared.files import replaced_folder
+from shared.memory_modes import checkpointed
 from shared.rng import generator
 from shared.training.data import MediaFolder, draw_pictures, find_folders, load_media
 from shared.training.loop import Training, TrainState, half_copy, seeded
@@ -59,7 +60,8 @@ def train(recipe: AutoencoderTrainRecipe, data: Path, out: Path, resume: bool = 
         draw = generator(recipe.seed, step)
         pixels, _ = draw_pictures(folders, recipe.batch_size, recipe.clip_fraction, draw)
         pixels = pixels.to(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
+        half = torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16")
+        with checkpointed(model, recipe.checkpointing), half:
             latents = model.encode(pixels).latents.float()
             noisy = latents + recipe.latent_noise * torch.randn(latents.shape, generator=draw)
             decoded = model.decode(noisy).sample.float()

@@ -133,8 +133,8 @@ def train(recipe: ImageTrainRecipe, data: Path, out: Path, resume: bool = False)
         with seeded(recipe.seed):
             text = build_text(recipe, tokenizer)
             unet = build_unet(recipe, codec.latent_channels, folders[0][1].shape[-1])
-    install_attention(unet)  # on a CPU, torch's fused bf16 kernel is several times slower than plain matrix products
-    text.set_attn_implementation("eager")
+    for network in (unet, text):  # on a CPU, torch's fused bf16 kernel is several times slower than plain products
+        install_attention(network)
     scheduler = build_scheduler()
     schedule = NoiseSchedule.from_scheduler(scheduler)
     rates = {unet: recipe.learning_rate, text: recipe.text_learning_rate}
@@ -143,6 +143,8 @@ def train(recipe: ImageTrainRecipe, data: Path, out: Path, resume: bool = False)
         weight_decay=recipe.weight_decay,
     )
     training = Training(recipe, {"unet": unet, "text": text}, out / "image.pt", resume=resume, optimizer=optimizer)
+    if recipe.checkpointing:
+        unet.enable_gradient_checkpointing()
     unet.train()
     text.train()
     for step in training.steps():

@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from shared.recipe import Recipe
+from shared.memory import GradientMemory
 
 
-class StageRecipe(Recipe):
+class StageRecipe(GradientMemory):
     """What all stages share."""
 
     steps: int = Field(1000, ge=1, le=10_000_000)

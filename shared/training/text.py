@@ -19,9 +19,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers.models.clip.modeling_clip import CLIPEncoderLayer
 
+from shared.attention import install_attention
 from shared.errors import ModelError
 from shared.files import replaced_folder
+from shared.memory_modes import checkpointed_blocks
 from shared.model import load_text
 from shared.rng import generator
 from shared.save_model import name_dtype
@@ -85,12 +88,15 @@ def train(recipe: TextTrainRecipe, data: Path, out: Path, resume: bool = False) 
     width = text.text_encoder.config.hidden_size
     with seeded(recipe.seed):
         tower = ImageTower(build(recipe, folders[0].pixels.shape[2], width)).train()
+    install_attention(tower)
+    blocks = [m for m in tower.modules() if isinstance(m, CLIPEncoderLayer)] if recipe.checkpointing else []
     training = Training(recipe, {"tower": tower}, out / "text.pt", resume=resume)
     for step in training.steps():
         pixels, captions = draw_pictures(folders, recipe.batch_size, recipe.clip_fraction, generator(recipe.seed, step))
         texts = text.features(captions)
         tower.logit_scale.data.clamp_(max=LARGEST_LOGIT_SCALE)
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
+        half = torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16")
+        with checkpointed_blocks(blocks), half:
             images = tower(pixels)
         loss = contrastive_loss(images, texts, captions, tower.logit_scale)
         found = (images.detach() @ texts.T).argmax(dim=1).tolist()

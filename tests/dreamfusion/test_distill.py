@@ -127,3 +127,32 @@ def test_divergence_is_said():
 
     with pytest.raises(KinoformError, match="score distillation diverged at step 0"):
         next(optimise(new_scene(TINY), broken, TINY))
+
+
+def test_checkpointing_makes_the_same_scene(model):
+    """View by view, and computed again for gradients: the same numbers in another order."""
+    scenes = []
+    for on in (False, True):
+        recipe = TINY.model_copy(update={"checkpointing": on, "steps": 1, "albedo_first": 0.0})
+        *_, last = distill(model, recipe)
+        scenes.append((last.loss, last.pixels, [p.detach() for p in last.scene.field.parameters()]))
+    assert scenes[0][0] == pytest.approx(scenes[1][0], rel=1e-4)
+    assert_close(scenes[0][1], scenes[1][1])
+    assert not any("forward" in vars(module) for module in model.codec.vae.modules())
+
+
+def test_gradients_of_views_rendered_one_by_one_are_those_of_all_at_once():
+    recipe = TINY.model_copy(update={"lambertian_probability": 1.0})
+    views, found = around(3, 12), []
+    for checkpointing in (False, True):
+        scene = new_scene(recipe)
+        pixels, rays = render_views(
+            scene, views, samples=16, shading="lambertian", occupancy=None, draw=None, device="cpu",
+            checkpointing=checkpointing,
+        )  # fmt: skip
+        loss = pixels.square().sum() + rays.orientation.sum() + rays.opacity.square().sum()
+        found.append((loss.detach(), torch.autograd.grad(loss, list(scene.field.parameters())), rays.queried))
+    assert_close(found[0][0], found[1][0])
+    assert found[0][2] == found[1][2]
+    for one, all_ in zip(found[1][1], found[0][1], strict=True):
+        assert_close(one, all_, rtol=1e-4, atol=1e-5)  # sums over samples in another order

@@ -5,6 +5,7 @@ import pytest
 
 from dreamfusion.recipe import AssetRecipe
 from shared.errors import InputError
+from shared.memory import MemoryPolicy
 from shared.recipe import load_preset, preset_names
 
 
@@ -15,10 +16,11 @@ def test_importing_the_recipe_imports_no_torch():
 
 @pytest.mark.parametrize("name", preset_names("asset"))
 def test_presets_are_complete_recipes(name):
-    """Every preset says every value except what a user gives: prompt, negative, model and seed."""
+    """Every preset says every value except what a user gives, prompt, negative, model and seed, and memory modes."""
     preset = load_preset("asset", name)
     recipe = AssetRecipe.parse({"prompt": "a red cube", **preset})
-    assert set(recipe.resolved()) - set(preset) == {"prompt", "negative", "model", "seed"}
+    given = {"prompt", "negative", "model", "seed", *MemoryPolicy.model_fields}
+    assert set(recipe.resolved()) - set(preset) == given & set(AssetRecipe.model_fields)
 
 
 def test_the_default_preset_is_the_default():

@@ -60,7 +60,7 @@ def test_json_says_what_a_program_wants(model, tmp_path, capsys):
     assert out.count("\n") == 1
     assert (result["outputs"], result["seed"], result["frames"]) == ([str(path)], 7, 3)
     assert result["unknown_words"] == ["dragon"]
-    assert set(result["seconds"]) == {"load", "sample", "write", "total"}
+    assert set(result["seconds"]) == {"load", "sample", "decode", "write", "total"}
     assert result["peak_memory_bytes"] > 2**20
     assert "does not know 'dragon'" in err
 

@@ -11,7 +11,7 @@ from lab.main import main
 from shared.run_record import RunRecord
 from tests.lab.command import command, environment, is_refusal, kinoform
 
-COMMANDS = ("clip", "image", "asset", "world", "train", "score", "describe", "rerun", "doctor")
+COMMANDS = ("clip", "image", "asset", "world", "train", "plan", "score", "decode", "describe", "rerun", "doctor")
 LONGEST_ARGUMENT = 128 * 1024 - 64  # what Linux lets one argument be
 
 
@@ -71,6 +71,12 @@ WRONG = {
     "a fast gif": (["clip", "a cube", "-o", "cube.gif", "--fps", "60"], ("fps for .gif", "at most 50", "got 60")),
     "describe nothing": (["describe", "no.mp4"], ("file", "a file that exists", "got no.mp4")),
     "describe another file": (["describe", "file"], ("file", "expected a readable clip")),
+    "decode nothing": (["decode", "no.mp4.latents.safetensors"], ("file", "a file that exists")),
+    "decode another file": (["decode", "file.safetensors", "-o", "a.mp4"], ("file", "a file that exists")),
+    "offload without a GPU": (
+        ["clip", "a cube", "--offload", "model", "--device", "cpu"],
+        ("offload", "none without a GPU", "got model"),
+    ),
     "rerun nothing": (["rerun", "no.mp4"], ("file", "a file that exists", "got no.mp4")),
     "score nothing": (["score", "no.mp4", "--prompt", "a cube"], ("file", "a file that exists", "got no.mp4")),
     "score without prompt": (["score", "file"], ("score", "--prompt")),
@@ -187,7 +193,9 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, model):
     arguments = ["clip", "a red cube", "--model", model, "--steps", "1", "--frames", "4", "-o", "out.mp4"]
     run = kinoform(*arguments, folder=tmp_path, preexec_fn=small_files_only)
     assert run.returncode == 1
-    assert run.stderr.splitlines()[-1].startswith("kinoform: cannot write out.mp4: the disk is full")
+    assert run.stderr.splitlines()[-1].startswith(
+        "kinoform: cannot write out.mp4.latents.safetensors: the disk is full"
+    )
     assert "Traceback" not in run.stderr
     assert folder_names(tmp_path) == []
 

@@ -113,3 +113,17 @@ def test_describe_shows_the_record(model, tmp_path, capsys):
     shown = json.loads(capsys.readouterr().out)
     assert RunRecord.model_validate(shown["record"]) == read_record(path)
     assert shown["seed"] == 5
+
+
+def test_a_run_that_was_offloaded_to_spare_a_gpu_is_made_again_without_one(model, tmp_path, capsys):
+    path = tmp_path / "image.png"
+    make(model, path, "-o", str(path))
+    record = read_record(path)
+    elsewhere = record.model_copy(update={"recipe": {**record.recipe, "offload": "model"}})
+    file = tmp_path / "other.json"
+    file.write_text(elsewhere.to_json())
+    capsys.readouterr()
+    arguments = ["rerun", str(file), "-o", str(tmp_path / "again.png"), "--device", "cpu"]
+    assert is_refusal(main(arguments), capsys.readouterr().err, "offload", "none without a GPU")
+    assert main([*arguments, "--offload", "none"]) == 0
+    assert (tmp_path / "again.png").read_bytes() == path.read_bytes()

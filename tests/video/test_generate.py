@@ -7,10 +7,11 @@ from diffusers import DDIMScheduler
 
 from shared.errors import InputError, ModelError
 from shared.guidance import guided
+from shared.memory import MemoryPolicy
 from shared.rng import generator, normal
 from tests.tiny import build_image_folder
 from tests.video.tiny import build_video_folder
-from video.generate import decode_frames, generate_clip, generate_clips, load_video_model
+from video.generate import decode_clips, generate_clip, generate_clips, load_video_model
 from video.noise import mixed_noise
 from video.recipe import ClipRecipe
 
@@ -74,6 +75,28 @@ def test_a_clip_is_the_same_alone_and_in_a_batch(model):
         assert np.abs(alone.frames[0].astype(int) - batch.frames[i].astype(int)).max() <= 1
 
 
+def test_memory_modes_change_no_frame_by_more_than_rounding(model):
+    plain = clip(model).frames.astype(int)
+    for change in ({"decode_frames": 1}, {"decode": "whole"}, {"channels_last": True}, {"window": 5}):
+        assert np.abs(clip(model, **change).frames.astype(int) - plain).max() <= 1, change
+    rough = np.abs(clip(model, precision="bf16").frames.astype(int) - plain)
+    assert 0 < rough.mean() < 4
+    assert np.array_equal(clip(model).frames, plain)  # nothing of it stays
+
+
+def test_windows_are_sampled_to_a_clip_of_all_frames(model):
+    windows = clip(model, frames=12, window=4).frames
+    assert windows.shape == (1, 12, 32, 32, 3)
+    assert not np.array_equal(windows, clip(model, frames=12).frames)
+
+
+def test_frames_decoded_in_parts_are_those_decoded_at_once(model):
+    latents = clip(model, steps=1).latents.repeat(2, 1, 1, 1, 1)
+    parts, whole = (decode_clips(model.image, latents, MemoryPolicy(decode="sliced", decode_frames=n)) for n in (3, 10))
+    assert np.abs(parts.astype(int) - whole).max() <= 1
+    assert parts.shape == (2, 5, 32, 32, 3)
+
+
 @pytest.mark.parametrize("frames", [1, 24])
 def test_other_numbers_of_frames_than_trained_run(model, frames):
     assert clip(model, frames=frames, steps=1).frames.shape[1] == frames
@@ -112,7 +135,6 @@ def test_motion_comes_from_temporal_layers_alone(model, tmp_path):
             v = guided(image.denoiser, frame, t[None], cond, uncond, 5.0, cfg_convention="cfg").v
             frame = scheduler.step(v, t, frame).prev_sample
     torch.testing.assert_close(last.latents[:, :, 2], frame, rtol=1e-4, atol=1e-4)
-    assert decode_frames(image.codec, last.latents).shape == (1, 5, 32, 32, 3)
 
 
 def test_an_image_model_is_refused_with_what_to_do(tmp_path):

@@ -39,13 +39,13 @@ UNETS = {
 }
 
 
-def video(unet: UNet2DConditionModel, gate: float | None = None) -> VideoUNet:
+def video(unet: UNet2DConditionModel, gate: float | None = None, **options) -> VideoUNet:
     temporal = TemporalLayers.for_unet(unet, embed_dim=32, head_dim=16)
     if gate is not None:
         for name, parameter in temporal.named_parameters():
             if name.endswith("gate"):
                 parameter.data.fill_(gate)
-    return VideoUNet(unet, temporal).eval()
+    return VideoUNet(unet, temporal, **options).eval()
 
 
 def inputs(size=(16, 16), frames=3, text=32):
@@ -89,6 +89,32 @@ def test_every_gate_is_alive_in_a_new_network_and_every_weight_once_gates_are_op
     network(x, t, tokens).square().sum().backward()
     dead = [n for n, p in network.temporal.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert dead == []
+
+
+@pytest.mark.parametrize("config", ["stable diffusion 1", "prompt in the noise level"])
+def test_checkpointing_keeps_less_and_gives_the_same_loss_and_gradients(config):
+    x, t, tokens = inputs()
+    losses, gradients, kept = [], [], []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        network = video(tiny_unet(**UNETS[config]), gate=0.1, checkpointing=checkpointing)
+        held = 0
+
+        def count(tensor):
+            nonlocal held
+            held += tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            loss = network(x, t, tokens).square().mean()
+        loss.backward()
+        losses.append(loss.detach())
+        gradients.append({name: p.grad for name, p in network.temporal.named_parameters()})
+        kept.append(held)
+    assert torch.equal(*losses)
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, msg=name)
+    assert kept[1] < kept[0] / 3
 
 
 @torch.no_grad()

@@ -65,6 +65,16 @@ def test_every_parameter_is_in_one_group_and_gates_have_their_own_rate():
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_checkpointing_trains_the_same(precision):
+    losses = []
+    for checkpointing in (False, True):
+        recipe = small_recipe(precision=precision, checkpointing=checkpointing)
+        losses.append([state.loss for state in train_video(small_network(), fading, SCHEDULE, recipe)])
+    assert losses[0] == losses[1]
+    assert losses[0][0] != losses[0][-1]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_spatial_weights_stay_bit_for_bit_and_temporal_ones_move(precision):
     network = small_network()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}

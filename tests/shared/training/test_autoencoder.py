@@ -85,3 +85,9 @@ def test_another_seed_is_another_model(data, tmp_path):
         list(train(AutoencoderTrainRecipe(**{**TINY, "steps": 1, "seed": seed}), data, tmp_path / str(seed)))
     a, b = weights(tmp_path / "0"), weights(tmp_path / "1")
     assert any(not torch.equal(a[k], b[k]) for k in a)
+
+
+def test_checkpointing_trains_the_same(data, tmp_path):
+    recipes = [AutoencoderTrainRecipe(**{**TINY, "steps": 3}, checkpointing=on) for on in (False, True)]
+    losses = [[state.loss for state in train(recipe, data, tmp_path / str(recipe.checkpointing))] for recipe in recipes]
+    assert losses[0] == losses[1]

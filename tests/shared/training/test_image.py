@@ -117,3 +117,10 @@ def test_the_schedule_ends_in_pure_noise_and_sampling_starts_there():
     scheduler.set_timesteps(10)
     assert isinstance(scheduler, DDIMScheduler)
     assert scheduler.timesteps[0] == 999
+
+
+def test_checkpointing_trains_the_same(start):
+    data, root = start
+    recipes = (ImageTrainRecipe(**TINY, checkpointing=on) for on in (False, True))
+    losses = [[s.loss for s in train(r, data, root / out)] for r, out in zip(recipes, ("whole", "parts"), strict=True)]
+    assert losses[0] == losses[1]

@@ -118,3 +118,11 @@ def test_it_learns_to_tell_colours(tmp_path, model):
 def test_without_a_text_encoder_it_says_so(data, tmp_path):
     with pytest.raises(ModelError, match="Train images first"):
         next(train(TextTrainRecipe(**TINY), data, tmp_path))
+
+
+def test_checkpointing_trains_the_same(data, tmp_path):
+    out = build_image_folder(tmp_path / "model")
+    losses = [
+        [state.loss for state in train(TextTrainRecipe(**TINY, checkpointing=on), data, out)] for on in (False, True)
+    ]
+    assert losses[0] == losses[1]

@@ -123,7 +123,8 @@ def test_draws_keep_to_their_split(clips):
         assert all(visible(c.obj, c.motion) for c in train + held_out)
         assert not visible("sphere", "spinning")
     else:
-        assert np.mean([c.relation is not None for c in train]) == pytest.approx(0.4, abs=0.05)
+        # 0.4 are drawn, but more of the pairs are held out than of the others, and drawn anew
+        assert np.mean([c.relation is not None for c in train]) == pytest.approx(0.35, abs=0.03)
         assert all(c.obj != c.other and c.colour != c.other_colour for c in train if c.relation)
         singles = [c for c in train if not c.relation]
         assert np.mean([c.view is not None for c in singles]) == pytest.approx(0.8, abs=0.06)

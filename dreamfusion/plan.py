@@ -1,0 +1,72 @@
+"""What an asset takes: score distillation, and what meshing asks of the field, run without values.
+
+Which samples of a ray are evaluated depends on values, so their shares are assumed (SHARES).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from einops import rearrange
+
+from dreamfusion.distill import distill
+from dreamfusion.mesher import silhouette_views
+from dreamfusion.recipe import AssetRecipe
+from dreamfusion.volume import render_rays
+from shared.model import ImageModel, load_image_model
+from shared.plan.estimate import Estimate, follow
+from shared.plan.image import image_networks, placement, with_plain_sampler
+
+# Share of a mask's true elements, by the operation that made it.
+SHARES = {
+    torch.ops.aten.lt: 0.43,  # samples inside the ball: 65% of a picture's rays meet it, along 2/3 of its diameter
+    torch.ops.aten.index: 0.6,  # of these, samples in occupied cells
+    torch.ops.aten.ge: 0.15,  # of these, samples with enough weight for a normal
+}
+SILHOUETTE_SAMPLES = 96  # those of `choose_threshold`
+CELL_BYTES = 64  # of a cell of the mesher's grid, in the double precision arrays that it goes through
+
+
+def plan_asset(recipe: AssetRecipe, device: str = "cpu") -> Estimate:
+    """Raises ModelError as `load_image_model` does, for everything but the values of the weights."""
+
+    def run(model: ImageModel) -> Iterator[object]:
+        # One step with the first renders and colours, one with the last renders and shading by normals.
+        coarse = recipe.coarse_share if recipe.coarse_share in (0.0, 1.0) else 0.5
+        short = recipe.model_copy(update={"steps": 2, "coarse_share": coarse, "albedo_first": 0.5, "compile": False})
+        state = None
+        for state in distill(model, short):
+            yield state
+        assert state is not None, "two steps"
+        with torch.no_grad():
+            first = silhouette_views().cameras[0]
+            rays = [rearrange(part, "1 h w c -> (h w) c").to(device) for part in first.rays()]
+            render_rays(state.scene.field, *rays, samples=SILHOUETTE_SAMPLES)
+        grid = torch.empty(CELL_BYTES, recipe.mesh_resolution**3, dtype=torch.uint8)
+        yield grid
+
+    trace = follow(
+        lambda: with_plain_sampler(load_image_model(recipe.model, **placement(recipe, device))),
+        image_networks,
+        run,
+        device=device,
+        share=lambda operation: SHARES.get(operation, 1.0),
+    )
+    coarse_steps = recipe.coarse_share * recipe.steps
+    return trace.estimate(device, [coarse_steps, recipe.steps - coarse_steps])
+
+
+def asset_savings(recipe: AssetRecipe) -> Iterator[dict[str, Any]]:
+    """Changes of a recipe that make it smaller, those that cost least first."""
+    yield {"checkpointing": True}
+    views = recipe.views
+    while views > 1:
+        views //= 2
+        yield {"views": views}
+    for size in (64, 32):
+        if size < recipe.render_size:
+            yield {"render_size": size, "coarse_render_size": min(size, recipe.coarse_render_size)}
+    if recipe.mesh_resolution > 96:
+        yield {"mesh_resolution": 96}

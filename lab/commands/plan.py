@@ -1,0 +1,202 @@
+"""`kinoform plan clip | image | asset | train video | calibrate`: what a command will take, before it is started."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dreamfusion.recipe import AssetRecipe
+from lab import device
+from lab.console import Console
+from lab.flags import Parser, add_command, add_device_flag, add_recipe_flags, parse_recipe
+from lab.outputs import existing_folder
+from shared.errors import InputError
+from shared.image_recipe import ImageRecipe
+from shared.recipe import Recipe
+from video.recipe import ClipRecipe, VideoTrainRecipe
+
+if TYPE_CHECKING:
+    from shared.plan.estimate import Estimate
+
+NAME = "plan"
+HELP = "Estimate what a clip, image, asset or training takes, before it is started."
+
+RECIPES: dict[str, type[Recipe]] = {"clip": ClipRecipe, "image": ImageRecipe, "asset": AssetRecipe}
+UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+Planner = Callable[[Any], "Estimate"]
+Savings = Callable[[Any], Iterator[dict[str, Any]]]
+
+
+def add_parser(commands: Any) -> None:
+    plan = commands.add_parser(NAME, help=HELP, description=HELP)
+    kinds = plan.add_subparsers(title="what to plan", metavar="COMMAND", dest="planned", required=True)
+    for kind, recipe in RECIPES.items():
+        parser = add_command(kinds, kind, partial(run, kind, recipe, None), f"What `kinoform {kind}` will take.")
+        add_recipe_flags(parser, recipe, kind=kind)
+        _add_machine_flags(parser)
+    train = kinds.add_parser("train", help="What `kinoform train` will take.")
+    stages = train.add_subparsers(title="stages", metavar="STAGE", dest="stage", required=True)
+    parser = add_command(stages, "video", partial(run, "train", VideoTrainRecipe, "video"), "Plan to train video.")
+    parser.add_argument("--data", metavar="DIR", default=None, help="clips whose latents stay in memory, too")
+    add_recipe_flags(parser, VideoTrainRecipe, kind="train", preset="video")
+    _add_machine_flags(parser)
+    parser = add_command(kinds, "calibrate", calibrate, "Measure this machine, so that plans have times.")
+    add_device_flag(parser)
+
+
+def _add_machine_flags(parser: Parser) -> None:
+    add_device_flag(parser)
+    parser.add_argument("--memory", metavar="SIZE", default=None, help="memory there is, such as 8G (default: all)")
+
+
+def run(kind: str, recipe_class: type[Recipe], stage: str | None, args: argparse.Namespace) -> None:
+    """Print the estimate. Raises InputError where it is above the memory there is, naming what would make it fit."""
+    device.check(args.device)
+    memory = None if args.memory is None else parse_size(args.memory)
+    recipe = parse_recipe(recipe_class, args, kind=kind, preset=stage)
+    data = existing_folder("--data", args.data) if getattr(args, "data", None) else None
+    console = Console(as_json=args.json)
+    where = device.pick(args.device)
+    planner, savings = planner_of(stage or kind, where, data)
+    with console.timed("plan"):
+        estimate = planner(recipe)
+    budget = machine_memory(where) if memory is None else memory
+    if budget is not None and estimate.peak > budget:
+        raise does_not_fit(stage or kind, recipe, estimate.peak, budget, planner, savings)
+    from shared.plan import calibration
+
+    known = calibration.load(calibration.place(where))
+    seconds = None if known is None else known.seconds(estimate)
+    console.result(
+        report(estimate, budget, seconds),
+        outputs=[],
+        device=where,
+        planned={"peak_bytes": estimate.peak, "weights_bytes": estimate.weights,
+                 "activations_bytes": estimate.activations, "kinds": dict(estimate.kinds),
+                 "flops": estimate.flops, "seconds": seconds, "memory_bytes": budget},
+    )  # fmt: skip
+
+
+def calibrate(args: argparse.Namespace) -> None:
+    """Measure and keep; the plans of this user on this machine have times from then on."""
+    console = Console(as_json=args.json)
+    where = device.pick(args.device)
+    from shared.plan import calibration
+
+    with console.timed("calibrate"):
+        found = calibration.calibrate(where)
+    path = calibration.place(where)
+    calibration.save(found, path)
+    lines = [
+        f"{found.single / 1e9:.0f} GFLOP/s in float32, {found.half / 1e9:.0f} in bfloat16, "
+        f"{found.bandwidth / 1e9:.1f} GB/s, {found.overhead * 1e6:.1f} us for each operation",
+        f"wrote {path}",
+    ]
+    console.result(lines, outputs=[path])
+
+
+def planner_of(what: str, where: str, data: Path | None) -> tuple[Planner, Savings]:
+    """The estimate of a recipe, and the changes that make it smaller. Imported here: they bring torch, and with it what
+    the command itself holds in memory before it begins.
+    """
+    importlib.import_module("shared.media")
+    if what == "clip":
+        from video.plan import clip_savings, plan_clip
+
+        return partial(plan_clip, device=where), clip_savings
+    if what == "image":
+        from shared.plan.image import image_savings, plan_image
+
+        return partial(plan_image, device=where), image_savings
+    if what == "asset":
+        from dreamfusion.plan import asset_savings, plan_asset
+
+        importlib.import_module("dreamfusion.asset")
+        return partial(plan_asset, device=where), asset_savings
+    from video.plan import plan_video_training, video_training_savings
+
+    return partial(plan_video_training, device=where, clips=count_samples(data)), video_training_savings
+
+
+def does_not_fit(what: str, recipe: Any, peak: int, budget: int, planner: Planner, savings: Savings) -> InputError:
+    """The refusal, with the first setting that would make the recipe fit: one alone, or else several together."""
+    together: dict[str, Any] = {}
+    alone = list(savings(recipe))
+    for change in alone:
+        if (smaller := planner(recipe.model_copy(update=change)).peak) <= budget:
+            return _refusal(what, peak, budget, f"{as_flags(change, recipe)} takes {as_size(smaller)}")
+    for change in alone:
+        together |= change
+        if (smaller := planner(recipe.model_copy(update=together)).peak) <= budget:
+            return _refusal(what, peak, budget, f"{as_flags(together, recipe)} takes {as_size(smaller)}")
+    return _refusal(what, peak, budget, "No setting makes it fit; a smaller model would")
+
+
+def _refusal(what: str, peak: int, budget: int, hint: str) -> InputError:
+    return InputError(
+        f"memory for {what}", expected=f"a peak of at most {as_size(budget)}", got=as_size(peak), hint=hint
+    )
+
+
+def report(estimate: Estimate, budget: int | None, seconds: float | None) -> Iterator[str]:
+    """The estimate in lines for people."""
+    yield f"weights      {as_size(estimate.weights)}"
+    yield f"activations  {as_size(estimate.activations)}, workspace and allocator included"
+    parts = ", ".join(f"{kind} {as_size(size)}" for kind, size in sorted(estimate.kinds.items()))
+    of = "" if budget is None else f" of {as_size(budget)}"
+    yield f"peak         {as_size(estimate.peak)}{of} on {estimate.device}: {parts}"
+    yield f"work         {estimate.flops / 1e12:.3g} TFLOP"
+    if seconds is not None:
+        yield f"time         about {seconds:.0f} s by this machine's calibration, loading and writing aside"
+
+
+def as_flags(change: dict[str, Any], recipe: Recipe) -> str:
+    """A change of a recipe as the command line has it."""
+    flags = []
+    for name, value in change.items():
+        if name == "width":
+            flags.append(f"--size {value}x{change['height']}")
+        elif value is True:
+            flags.append("--" + name.replace("_", "-"))
+        elif name != "height":
+            flags.append(f"--{name.replace('_', '-')} {value}")
+    return " ".join(flags)
+
+
+def as_size(size: float) -> str:
+    return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
+
+
+def parse_size(text: str) -> int:
+    """Bytes of "8G", "512M", "1.5GiB". Raises InputError for anything else."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", text.strip().lower())
+    if found is None or float(found[1]) <= 0:
+        raise InputError("--memory", expected="a size, such as 8G or 512M", got=text)
+    return int(float(found[1]) * UNITS[found[2]])
+
+
+def machine_memory(where: str) -> int | None:
+    """Bytes of the device's memory; None where the system does not tell."""
+    if where == "cuda":
+        import torch
+
+        return torch.cuda.get_device_properties(0).total_memory
+    if sys.platform == "win32":
+        return None
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def count_samples(data: Path | None) -> int:
+    """Lines of every captions.jsonl of a data folder; 0 without one."""
+    if data is None:
+        return 0
+    from shared.training.data import find_folders, read_captions
+
+    return sum(len(read_captions(folder)) for folder in find_folders(data))

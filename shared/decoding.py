@@ -1,0 +1,105 @@
+"""Latents to pixels within the memory there is: all at once, a few pictures at a time, or by tiles.
+
+A decode that runs out of memory goes on with a smaller one: fewer pictures, then one, then tiles of it, ever smaller.
+Pictures that are done stay done. Slices change a picture by rounding alone, tiles by less than one of 255 levels.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+from shared.codec import Codec
+from shared.errors import KinoformError
+from shared.memory import MemoryPolicy
+from shared.memory_modes import decode_dtype
+
+TILES = (64, 32, 24)  # sides in latents
+PICTURES = 16  # decoded at once where nothing is asked for, and
+PIXELS = 2**20  # no more pixels than these
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One way to decode: `pictures` at once, each whole (tile None) or by tiles of that side in latents."""
+
+    pictures: int
+    tile: int | None = None
+
+    def __str__(self) -> str:
+        many = "one picture" if self.pictures == 1 else f"{self.pictures} pictures"
+        return f"{many} at a time" + (f", by tiles of {self.tile} latents" if self.tile else "")
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Pixels of a few pictures in order, in [-1, 1], and how they were decoded."""
+
+    pixels: Float[Tensor, "n 3 h w"]
+    attempt: Attempt
+
+
+def attempts(policy: MemoryPolicy, count: int, height: int, width: int, factor: int) -> list[Attempt]:
+    """The ways to decode `count` pictures of height by width latents, each with less memory than the one before."""
+    usual = policy.decode_frames or max(1, min(PICTURES, PIXELS // (height * width * factor**2)))
+    usual = min(usual, count)
+    wholes = {"auto": [usual, 1], "whole": [count, usual, 1], "sliced": [usual, 1], "tiled": []}[policy.decode]
+    tiled = [Attempt(1, tile) for tile in TILES if tile < max(height, width)]
+    found = [Attempt(pictures) for pictures in dict.fromkeys(wholes)] + tiled
+    return found or [Attempt(1)]  # no picture is too small to be asked for by tiles
+
+
+def decode_by_parts(codec: Codec, latents: Float[Tensor, "n c h w"], policy: MemoryPolicy) -> Iterator[Decoded]:
+    """Pictures of `latents`, a few at a time, in order.
+
+    Raises KinoformError when even the smallest way to decode takes more memory than there is.
+    """
+    height, width = latents.shape[-2:]
+    ways = attempts(policy, len(latents), height, width, codec.factor)
+    done = 0
+    for way in ways:
+        out_of_memory = None
+        while done < len(latents) and out_of_memory is None:
+            try:
+                pixels = _decode(codec, latents[done : done + way.pictures], way, policy)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                out_of_memory = str(error)  # the error itself would keep what was allocated alive
+                continue
+            done += way.pictures
+            yield Decoded(pixels, way)
+        if out_of_memory is None:
+            return
+        gc.collect()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+    raise KinoformError(
+        f"decoding pictures of {width * codec.factor}x{height * codec.factor}: out of memory, even {ways[-1]}",
+        hint="Make smaller pictures, or free some memory",
+    )
+
+
+def decode(codec: Codec, latents: Float[Tensor, "b c *rest"], policy: MemoryPolicy) -> Float[Tensor, "b 3 *pixels"]:
+    """All pixels of images "b c h w" or frames "b c t h w", in [-1, 1]. Raises what `decode_by_parts` does."""
+    if latents.ndim == 5:
+        pixels = decode(codec, rearrange(latents, "b c t h w -> (b t) c h w"), policy)
+        return rearrange(pixels, "(b t) c h w -> b c t h w", b=len(latents))
+    return torch.cat([part.pixels for part in decode_by_parts(codec, latents, policy)])
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch's means that memory ran out; on the CPU only its words tell."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
+def _decode(codec: Codec, latents: Tensor, way: Attempt, policy: MemoryPolicy) -> Tensor:
+    dtype = decode_dtype(policy, latents.device, codec.vae)
+    with torch.no_grad(), torch.autocast(latents.device.type, dtype, enabled=dtype is not torch.float32):
+        return Codec(codec.vae, slice_size=way.pictures, tile_size=way.tile).decode(latents)

@@ -1,0 +1,36 @@
+"""Plans of assets on a tiny model."""
+
+import pytest
+
+from dreamfusion.plan import asset_savings, plan_asset
+from dreamfusion.recipe import AssetRecipe
+from tests.tiny import build_image_folder
+
+SMALL = {"field_resolution": 16, "samples": 16, "coarse_render_size": 16, "render_size": 32, "mesh_resolution": 16}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return str(build_image_folder(tmp_path_factory.mktemp("plan") / "model"))
+
+
+def plan(folder, **changes):
+    return plan_asset(AssetRecipe(prompt="a red cube", model=folder, **{**SMALL, **changes}))
+
+
+def beyond_base(estimate):
+    return estimate.peak - estimate.kinds["base"]
+
+
+@pytest.mark.parametrize("change", [{"views": 8}, {"samples": 512}, {"render_size": 128}, {"mesh_resolution": 256}])
+def test_more_takes_more(folder, change):
+    assert beyond_base(plan(folder, **change)) > beyond_base(plan(folder))
+
+
+def test_savings_take_less_and_are_recipes(folder):
+    recipe = AssetRecipe(prompt="a red cube", model=folder, **{**SMALL, "views": 8, "samples": 64})
+    before = beyond_base(plan_asset(recipe))
+    changes = list(asset_savings(recipe))
+    assert changes[0] == {"checkpointing": True}
+    for change in changes[:2]:
+        assert beyond_base(plan_asset(AssetRecipe.parse({**recipe.resolved(), **change}))) < before

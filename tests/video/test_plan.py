@@ -1,0 +1,78 @@
+"""Plans of clips and trainings on a tiny model: what they are made of, and which way they go."""
+
+import pytest
+
+from tests.video.tiny import build_video_folder
+from video.folder import load_temporal
+from video.plan import (
+    STABLE_DIFFUSION_1,
+    build_video_network,
+    clip_savings,
+    plan_clip,
+    plan_forward,
+    plan_video_training,
+)
+from video.recipe import ClipRecipe, VideoTrainRecipe
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return str(build_video_folder(tmp_path_factory.mktemp("plan") / "model"))
+
+
+def beyond_base(estimate):
+    return estimate.peak - estimate.kinds["base"]
+
+
+def clip(folder, **changes):
+    return plan_clip(ClipRecipe(prompt="a red cube", model=folder, width=64, height=64, steps=1, **changes))
+
+
+def test_a_clip_takes_its_weights_and_more_with_more_frames(folder):
+    estimates = [clip(folder, frames=frames) for frames in (2, 32)]
+    peaks = [beyond_base(each) for each in estimates]
+    assert peaks == sorted(set(peaks))
+    assert len({each.weights for each in estimates}) == 1
+    assert all(beyond_base(each) > each.weights for each in estimates)
+    assert estimates[1].flops > 8 * estimates[0].flops
+
+
+def test_a_window_and_fewer_frames_a_decode_take_less(folder):
+    def take(**changes):
+        return beyond_base(clip(folder, frames=32, **changes))
+
+    assert take(window=8) < take()
+    assert take(window=2, decode="sliced", decode_frames=1) < take(window=2, decode="whole")
+
+
+def training(folder, **changes):
+    recipe = VideoTrainRecipe(model=folder, embed_dim=32, head_dim=16, frames=4, precision="fp32", **changes)
+    return plan_video_training(recipe)
+
+
+def test_a_training_holds_state_and_less_with_checkpointing(folder):
+    small, large = training(folder, batch_size=2), training(folder, batch_size=4)
+    assert beyond_base(small) < beyond_base(large)
+    trained = sum(4 * weight.numel() for weight in load_temporal(folder).parameters())
+    state = 3 * trained  # both of AdamW's moments, and the average
+    assert state <= large.kinds["training state"] <= 1.2 * state
+    assert beyond_base(training(folder, batch_size=4, checkpointing=True)) < beyond_base(large)
+
+
+def test_savings_are_recipes():
+    recipe = ClipRecipe(prompt="a red cube", frames=64, width=512, height=512)
+    changes = list(clip_savings(recipe))
+    assert changes[0] == {"decode": "sliced", "decode_frames": 8}
+    for change in changes:
+        ClipRecipe.parse({**recipe.resolved(), **change})
+
+
+def test_a_forward_of_networks_that_are_not_here():
+    config = {
+        **STABLE_DIFFUSION_1, "block_out_channels": (32, 64), "norm_num_groups": 8, "attention_head_dim": 4,
+        "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+    }  # fmt: skip
+    estimate = plan_forward(config, frames=4, side=8, tokens=7)
+    assert estimate.weights == sum(4 * weight.numel() for weight in build_video_network(config).parameters())
+    assert beyond_base(plan_forward(config, frames=8, side=8, tokens=7)) > beyond_base(estimate)
