@@ -5,7 +5,8 @@
 Over frames, at equal weights: the attention layer of a `TransformerTemporalModel`, from pictures "(b t) c h w" to such
 (it brings the frames of a position next to each other, projects, attends, projects, and brings them back), against the
 same projections around `attend_frames`, on the same features in the channels-last order that Kinoform's networks keep.
-Medians of runs that take turns. Memory: a fresh process for each backend, its largest resident size less that before.
+Medians of runs that take turns. Memory: a fresh process for each backend, its largest resident size less that before
+(Linux).
 """
 
 from __future__ import annotations
@@ -78,8 +79,8 @@ def ratio(metric: str, theirs: Callable[[], object], ours: Callable[[], object],
 @torch.no_grad()
 def measure_layer(b: int, t: int, side: int, heads: int, d: int, dtype: torch.dtype) -> list[Row]:
     channels = heads * d
-    model = TransformerTemporalModel(heads, d, in_channels=channels, num_layers=1, norm_num_groups=8).to(dtype)
-    attention = model.transformer_blocks[0].attn1
+    model = TransformerTemporalModel(heads, d, in_channels=channels, num_layers=1, norm_num_groups=8)
+    attention = model.transformer_blocks[0].attn1.to(dtype)
     attention.set_processor(AttnProcessor2_0())
     x = torch.randn(b * t, channels, side, side, dtype=dtype)
     last = x.contiguous(memory_format=torch.channels_last)
@@ -94,21 +95,26 @@ def measure_layer(b: int, t: int, side: int, heads: int, d: int, dtype: torch.dt
 
 
 PEAK = """
-import resource, torch
-from diffusers.models.attention_processor import Attention, AttnProcessor
+import torch
+from pathlib import Path
 from shared.attention import attend
-torch.manual_seed(0)
+
+def status(key):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(key)) / 1024
+
 b, heads, n, d = {batch}, {heads}, {tokens}, {dim}
 q, k, v = (torch.randn(b, heads, n, d) for _ in range(3))
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-attend(q[:1, :1, :8], k[:1, :1, :8], v[:1, :1, :8], backend="{backend}") if "{backend}" != "plain" else q @ q[0, 0, 0]
-before = peak()
+small = [x[:1, :1, :8] for x in (q, k, v)]
+attend(*small, backend="{backend}" if "{backend}" != "plain" else "eager")
+Path("/proc/self/clear_refs").write_text("5")  # the largest resident size counts from here
+before = status("VmRSS")
 with torch.no_grad():
     if "{backend}" == "plain":
-        (q @ k.transpose(-1, -2) * d**-0.5).softmax(-1) @ v
+        out = (q @ k.transpose(-1, -2) * d**-0.5).softmax(-1) @ v
     else:
-        attend(q, k, v, backend="{backend}")
-print((peak() - before) / 1024)
+        out = attend(q, k, v, backend="{backend}")
+print(status("VmHWM") - before)
 """
 
 

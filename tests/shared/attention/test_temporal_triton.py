@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.attention_compile import SHAPES, compile_all
+from benchmarks.attention_compile import DTYPES, SHAPES, compile_all
 from shared.attention import temporal
 from shared.attention.reference import attend_frames_reference
 from tests.near import near
@@ -94,8 +94,7 @@ def test_what_is_not_finite_stays_in_its_problem(attend_frames_triton):
 
 @pytest.mark.parametrize("capability", [80, 90, 100])
 def test_no_kernel_spills_registers(capability):
-    """The corners of the shape matrix in 16 bits; `python -m benchmarks.attention_compile` compiles all of it."""
-    corners = [shape for shape in SHAPES if shape in ((16, 16), (32, 64), (64, 256))]
-    compiled = list(compile_all([capability], [torch.float16], corners))
-    assert len(compiled) == 2 * len(corners)
+    """The whole matrix of padded shapes and dtypes, without and with a device alike."""
+    compiled = list(compile_all([capability]))
+    assert len(compiled) == 2 * len(SHAPES) * len(DTYPES)
     assert [line for line in compiled if line.spills] == []
