@@ -3,7 +3,7 @@
 python -m benchmarks.plan_truth [--json] [--model FOLDER] [--only NAME ...]
 
 Every run and every plan is a process of its own. The video forward is of networks of the size of Stable Diffusion 1.5
-with random weights, over 16 frames of 32x32 latents: it takes about 8 GB and, on two cores, a few minutes.
+with random weights, over 16 frames of 32x32 latents: it takes about 6 GB and, on two cores, a few minutes.
 """
 
 from __future__ import annotations

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from shared.attention.packages import installed
 from shared.attention.request import Request
 
 VERSION_3, VERSION_2 = "flash_attn_interface", "flash_attn"
@@ -24,7 +24,7 @@ HOPPER, AMPERE = (9, 0), (8, 0)
 
 def why_not(request: Request) -> str | None:
     """Why this kernel cannot run a request, or None."""
-    if not (find_spec(VERSION_3) or find_spec(VERSION_2)):
+    if not (installed(VERSION_3) or installed(VERSION_2)):
         return "flash-attn is not installed"
     if request.device.type != "cuda":
         return f"needs a CUDA device, not {request.device}"
@@ -40,9 +40,9 @@ def why_not(request: Request) -> str | None:
 
 def module_for(capability: tuple[int, int]) -> str | None:
     """The package whose kernels run on a device: version 3 is for Hopper alone, version 2 for Ampere and later."""
-    if capability[0] == HOPPER[0] and find_spec(VERSION_3):
+    if capability[0] == HOPPER[0] and installed(VERSION_3):
         return VERSION_3
-    return VERSION_2 if capability >= AMPERE and find_spec(VERSION_2) else None
+    return VERSION_2 if capability >= AMPERE and installed(VERSION_2) else None
 
 
 def attend_flash(

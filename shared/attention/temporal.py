@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from shared.attention.packages import installed
 from shared.attention.request import Request
 from shared.attention.temporal_cpu import attend_frames_cpu
 
@@ -21,7 +20,7 @@ def why_not(request: Request) -> str | None:
         return "attends over frames only (attend_frames)"
     if request.device.type != "cuda":
         return None
-    if not find_spec("triton"):
+    if not installed("triton"):
         return "triton is not installed"
     if request.dtype not in DTYPES:
         return f"does not know {request.dtype}"

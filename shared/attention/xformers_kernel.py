@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from shared.attention.kernels import additive
+from shared.attention.packages import installed
 from shared.attention.request import Request
 
 MODULES = ("mslk.attention.fmha", "xformers.ops")
@@ -24,7 +24,7 @@ ALIGNMENT = 8  # the mask's rows must start at multiples of so many numbers
 
 def why_not(request: Request) -> str | None:
     """Why these kernels cannot run a request, or None."""
-    if not any(find_spec(name.partition(".")[0]) for name in MODULES):
+    if not any(installed(name.partition(".")[0]) for name in MODULES):
         return "neither xformers nor mslk is installed"
     if request.device.type != "cuda":
         return f"needs a CUDA device, not {request.device}"
@@ -62,6 +62,6 @@ def _aligned(bias: Float[Tensor, "b heads n m"]) -> Float[Tensor, "b heads n m"]
 @cache
 def _kernels() -> Any:
     for name in MODULES:
-        if find_spec(name.partition(".")[0]):
+        if installed(name.partition(".")[0]):
             return import_module(name)
     raise ImportError("neither xformers nor mslk is installed")
