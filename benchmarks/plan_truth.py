@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,8 @@ from pathlib import Path
 
 from benchmarks.report import Row, as_json, table
 from benchmarks.speed import machine
+from lab.commands.train import STAGES
+from shared.model import resolve_model
 
 PROMPT = "a red ball bouncing"
 WITHIN = 0.2  # of the measured peak
@@ -47,15 +50,16 @@ def command(*arguments: str, output: str) -> Callable[[Path], tuple[int, int]]:
     return measure
 
 
-def training(model: str, steps: int = 4) -> Callable[[Path], tuple[int, int]]:
-    """A measurement of the video stage, on clips of the world that are made for it."""
+def training(stage: str, model: str, steps: int = 4) -> Callable[[Path], tuple[int, int]]:
+    """A measurement of a stage, on samples of the world that are made for it, into a copy of the model."""
 
     def measure(folder: Path) -> tuple[int, int]:
-        data, out = folder / "clips", folder / "model"
-        kinoform("world", "render", "--out", str(data), "--count", "8", "--clips")
-        flags = ["--data", str(data), "--model", model, "--steps", str(steps)]
-        planned = kinoform("plan", "train", "video", *flags)["planned"]["peak_bytes"]
-        return planned, kinoform("train", "video", *flags, "--out", str(out))["peak_memory_bytes"]
+        data, out = folder / "data", folder / "model"
+        shutil.copytree(resolve_model(model), out)
+        kinoform("world", "render", "--out", str(data), "--count", "8", *(["--clips"] if stage == "video" else []))
+        flags = ["--data", str(data), "--steps", str(steps)]
+        planned = kinoform("plan", "train", stage, *flags)["planned"]["peak_bytes"]
+        return planned, kinoform("train", stage, *flags, "--out", str(out))["peak_memory_bytes"]
 
     return measure
 
@@ -99,7 +103,7 @@ def main() -> int:
         "clip-128": command("clip", PROMPT, "--size", "128x128", "--steps", "3", *model, output="a.mp4"),
         "asset-draft": command("asset", "a red cube", "--preset", "draft", *model, output="a.glb"),
         "asset-default": command("asset", "a red cube", *model, output="a.glb"),
-        "train-video": training(args.model),
+        **{f"train-{stage}": training(stage, args.model) for stage in STAGES},
         "forward-sd1": forward,
     }
     rows = []

@@ -24,7 +24,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from shared.errors import InputError, ModelError
+from video.recipe import TRAINED_FRAMES
 from video.temporal import FrameEmbedding, TemporalBlock, apply_over_frames
+from video.windows import even_moments
 
 SUPPORTED_BLOCKS = (
     "DownBlock2D",
@@ -42,6 +44,7 @@ class TemporalLayers(ModelMixin, ConfigMixin):
     time_dim, text_dim: widths of the UNet's embedding of the noise level and of its prompt tokens.
     embed_dim: width of the conditioning e (see video/temporal.py). head_dim: width of one attention head.
     noise_share: the share of noise that all frames have in common, in training and sampling (see video/noise.py).
+    frames: of the clips that the layers are trained on; the positions of all others are counted in these.
     """
 
     @register_to_config
@@ -53,6 +56,7 @@ class TemporalLayers(ModelMixin, ConfigMixin):
         embed_dim: int = 128,
         head_dim: int = 32,
         noise_share: float = 0.0,
+        frames: int = TRAINED_FRAMES,
     ) -> None:
         super().__init__()
         self.embedding = FrameEmbedding(time_dim, text_dim, embed_dim)
@@ -60,7 +64,13 @@ class TemporalLayers(ModelMixin, ConfigMixin):
 
     @classmethod
     def for_unet(
-        cls, unet: UNet2DConditionModel, *, embed_dim: int = 128, head_dim: int = 32, noise_share: float = 0.0
+        cls,
+        unet: UNet2DConditionModel,
+        *,
+        embed_dim: int = 128,
+        head_dim: int = 32,
+        noise_share: float = 0.0,
+        frames: int = TRAINED_FRAMES,
     ) -> TemporalLayers:
         """New temporal layers for `unet`, with widths read from it.
 
@@ -74,11 +84,16 @@ class TemporalLayers(ModelMixin, ConfigMixin):
             embed_dim=embed_dim,
             head_dim=head_dim,
             noise_share=noise_share,
+            frames=frames,
         )
 
     @property
     def noise_share(self) -> float:
         return self.config["noise_share"]
+
+    def when(self, moments: Float[Tensor, " t"], device: torch.device) -> Float[Tensor, " t"]:
+        """Moments of a clip, from 0 to 1, in frames as the layers were trained on."""
+        return (moments.double() * (self.config["frames"] - 1)).to(device, torch.float32)
 
     def alphas(self) -> dict[str, float]:
         """Weight of the spatial features in every temporal layer, by the layer's name."""
@@ -128,12 +143,16 @@ class VideoUNet(nn.Module):
         x_t: Float[Tensor, "b c t h w"],
         t: Int[Tensor, " b"] | Int[Tensor, ""] | int,
         encoder_hidden_states: Float[Tensor, "b n d"],
+        moments: Float[Tensor, " t"] | None = None,
     ) -> Float[Tensor, "b c t h w"]:
         """The UNet's prediction (of eps, v or x0, whichever it was trained for) for every frame.
 
         x_t: noisy latents, scaled. t: training timesteps, one a clip. encoder_hidden_states: one prompt a clip.
+        moments: when each frame is, from 0, where the clip begins, to 1, where it ends: for a part of a clip. Without
+        them the frames are a whole clip, evenly spaced.
         """
         unet, b, frames = self.unet, x_t.shape[0], x_t.shape[2]
+        when = self.temporal.when(even_moments(frames) if moments is None else moments, x_t.device)
         blocks = cast(Iterator[TemporalBlock], iter(self.temporal.blocks))
         unit: Callable[..., Tensor] = _unit
         if self.checkpointing and torch.is_grad_enabled():
@@ -145,7 +164,7 @@ class VideoUNet(nn.Module):
         time = unet.time_embedding(unet.get_time_embed(sample, timestep))
         if unet.config.get("addition_embed_type") == "text":
             time = time + unet.add_embedding(tokens.to(unet.dtype))
-        e = self.temporal.embedding(time[::frames], encoder_hidden_states, frames)
+        e = self.temporal.embedding(time[::frames], encoder_hidden_states, when)
         if unet.time_embed_act is not None:
             time = unet.time_embed_act(time)
 
@@ -153,7 +172,7 @@ class VideoUNet(nn.Module):
         skips = [sample]
         for block in unet.down_blocks:
             for resnet, transformer in _pairs(block):
-                sample = unit(sample, time, tokens, e, resnet, transformer, next(blocks))
+                sample = unit(sample, time, tokens, e, when, resnet, transformer, next(blocks))
                 skips.append(sample)
             for downsampler in block.downsamplers or ():
                 sample = downsampler(sample)
@@ -161,12 +180,12 @@ class VideoUNet(nn.Module):
 
         if unet.mid_block is not None:
             for resnet, transformer in _pairs(unet.mid_block):
-                sample = unit(sample, time, tokens, e, resnet, transformer, next(blocks))
+                sample = unit(sample, time, tokens, e, when, resnet, transformer, next(blocks))
 
         for block in unet.up_blocks:
             for resnet, transformer in _pairs(block):
                 sample = torch.cat([sample, skips.pop()], dim=1)
-                sample = unit(sample, time, tokens, e, resnet, transformer, next(blocks))
+                sample = unit(sample, time, tokens, e, when, resnet, transformer, next(blocks))
             for upsampler in block.upsamplers or ():
                 # A picture whose size the network's strides do not divide comes back to the size of its skip.
                 size = None if _divides(unet, x_t) else skips[-1].shape[2:]
@@ -182,15 +201,16 @@ def _unit(
     time: Tensor,
     tokens: Tensor,
     e: Tensor,
+    when: Tensor,
     resnet: nn.Module,
     transformer: nn.Module | None,
     temporal: TemporalBlock,
 ) -> Tensor:
     """One spatial block and its temporal layers, frames as a batch of pictures."""
-    z = apply_over_frames(temporal.conv, resnet(z, time), e)
+    z = apply_over_frames(temporal.conv, resnet(z, time), e, when)
     if transformer is not None:
         z = transformer(z, encoder_hidden_states=tokens, return_dict=False)[0]
-    return apply_over_frames(temporal.attention, z, e)
+    return apply_over_frames(temporal.attention, z, e, when)
 
 
 def _pairs(block: Any) -> Iterator[tuple[nn.Module, nn.Module | None]]:

@@ -12,17 +12,17 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from shared.model import ImageModel, load_image_model, resolve_model
-from shared.plan.estimate import Estimate, follow, take
+from shared.plan.estimate import Estimate, follow
 from shared.plan.image import image_networks, placement, repeats, shortened, with_plain_sampler
-from video.folder import load_temporal
+from shared.plan.training import plan_stage, smaller_batches
+from shared.training.data import DataSize
 from video.generate import VideoModel, generate_clip, load_video_model
 from video.network import TemporalLayers, VideoUNet
 from video.recipe import TRAINED_FRAMES, ClipRecipe, VideoTrainRecipe
-from video.training import Batch, train_video
+from video.training import Batch, first_layers, train_video
 
 # The image network of Stable Diffusion 1.5, whose other settings are diffusers' defaults.
 STABLE_DIFFUSION_1 = {"sample_size": 64, "cross_attention_dim": 768}
-TRACED_TRAINING_STEPS = 2  # the first makes the optimiser's state, the second finds it
 
 
 def plan_clip(recipe: ClipRecipe, device: str = "cpu") -> Estimate:
@@ -66,57 +66,42 @@ class _Stage:
     network: VideoUNet
 
 
-def plan_video_training(recipe: VideoTrainRecipe, device: str = "cpu", *, clips: int = 0) -> Estimate:
-    """clips: how many there are to train on; their latents and captions stay in memory.
+def plan_video_training(recipe: VideoTrainRecipe, device: str, data: DataSize) -> Estimate:
+    """The latents and captions of all of `data` stay in memory.
 
     Raises ModelError as `load_image_model` does, for everything but the values of the weights.
     """
 
     def load() -> _Stage:
         model = load_image_model(recipe.model, device=device)
-        if recipe.start == "continue":
-            temporal = load_temporal(resolve_model(recipe.model), device=device)
-        else:
-            temporal = TemporalLayers.for_unet(
-                model.unet, embed_dim=recipe.embed_dim, head_dim=recipe.head_dim, noise_share=recipe.noise_share
-            ).to(device)
+        temporal = first_layers(recipe, model, resolve_model(recipe.model)).to(device)
         return _Stage(model, VideoUNet(model.unet, temporal))
 
-    def run(stage: _Stage) -> Iterator[object]:
+    def run(stage: _Stage, short: VideoTrainRecipe) -> Iterator[object]:
         side = stage.model.default_size // stage.model.codec.factor
-        shape = (stage.model.codec.latent_channels, recipe.frames, side, side)
+        channels = stage.model.codec.latent_channels
         text = stage.model.text
         width = text.text_encoder.config.hidden_size
-        kept = [torch.empty(clips, *shape, dtype=torch.half), torch.empty(clips, text.max_length, width).half()]
+        kept = [
+            torch.empty(data.samples, recipe.clip_frames, channels, side, side, dtype=torch.half),
+            torch.empty(data.samples, text.max_length, width).half(),
+        ]
 
         def batch_at(step: int) -> Batch:
-            size = recipe.batch_size
-            return torch.empty(size, *shape, device=device), torch.empty(size, text.max_length, width, device=device)
+            latents = torch.empty(recipe.batch_size, channels, recipe.frames, side, side, device=device)
+            return Batch(latents, torch.empty(recipe.batch_size, text.max_length, width, device=device))
 
-        short = recipe.model_copy(update={"steps": max(recipe.steps, TRACED_TRAINING_STEPS + 1)})
-        states = train_video(
-            stage.network, batch_at, stage.model.schedule, short, prediction_type=stage.model.prediction_type
-        )
-        yield from take(states, TRACED_TRAINING_STEPS)
+        schedule, kind = stage.model.schedule, stage.model.prediction_type
+        yield from train_video(stage.network, batch_at, schedule, short, prediction_type=kind)
         del kept
 
-    trace = follow(
-        load,
-        lambda stage: [*image_networks(stage.model), stage.network.temporal],
-        run,
-        device=device,
-        outlives="training state",
-    )
-    return trace.estimate(device, [1.0, max(0.0, recipe.steps - 1.0)])
+    return plan_stage(recipe, load, lambda stage: [*image_networks(stage.model), stage.network.temporal], run, device)
 
 
 def video_training_savings(recipe: VideoTrainRecipe) -> Iterator[dict[str, Any]]:
     """Changes of a recipe that make it smaller, those that cost least first."""
     yield {"checkpointing": True}
-    size = recipe.batch_size
-    while size > 1:
-        size //= 2
-        yield {"batch_size": size}
+    yield from smaller_batches(recipe)
     if recipe.frames > TRAINED_FRAMES // 2:
         yield {"frames": TRAINED_FRAMES // 2}
 

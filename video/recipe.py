@@ -15,9 +15,9 @@ TRAINED_FRAMES = 16
 class ClipRecipe(DecodeMemory, NetworkMemory):
     """One clip from one prompt.
 
-    Temporal layers are trained on 16 frames. Other numbers work too: positions of later frames are extrapolated, and
-    quality falls off the further they go. With `window` the network sees that many frames at a time, in windows that
-    overlap: memory is that of one window, however long the clip. Width and height are the model's own where they are
+    Temporal layers are trained on 16 frames. Other numbers show the same motion in coarser or finer steps, from its
+    beginning to its end. With `window` the network sees that many frames at a time, in windows that overlap: memory is
+    that of one window, however long the clip. Width and height are the model's own where they are
     not given; others must be multiples of the codec's factor.
     """
 
@@ -42,12 +42,21 @@ class VideoTrainRecipe(StageRecipe):
     start: Literal["new", "continue"] = Field("new", description="new temporal layers, or the model's own trained on")
     steps: int = Field(1600, ge=1, le=10_000_000)
     batch_size: int = Field(4, ge=1, le=4096, description="clips a step")
-    frames: int = Field(TRAINED_FRAMES, ge=2, le=64, description="frames a clip is resampled to")
+    frames: int = Field(TRAINED_FRAMES, ge=2, le=64, description="frames that the layers see of a clip")
+    fineness: int = Field(1, ge=1, le=16, description="clips are read so many times as finely, for parts of them")
+    part_share: float = Field(0.5, ge=0, le=1, description="share of steps on parts of clips, where they are finer")
     learning_rate: float = Field(1.5e-3, gt=0, le=1)
     alpha_learning_rate: float = Field(2e-2, gt=0, le=1, description="learning rate of the mixing weights alpha")
     embed_dim: int = Field(128, ge=8, le=2048, multiple_of=4, description="width of the frames' conditioning")
     head_dim: int = Field(32, ge=8, le=256, description="width of a temporal attention head")
     caption_dropout: float = Field(0.1, ge=0, lt=1, description="share of clips shown without their caption")
-    noise_share: float = Field(0.5, ge=0, lt=1, description="share of noise that new layers' frames have in common")
+    noise_share: float | None = Field(
+        None, ge=0, lt=1, description="share of noise that frames have in common: 0.5, or the model's own, unless given"
+    )
     noise_bias: float = Field(1.5, ge=0.1, le=10, description="1 draws noise levels evenly; more, high ones more often")
     min_snr_gamma: float = Field(5.0, gt=0, description="caps the loss weight of almost clean frames")
+
+    @property
+    def clip_frames(self) -> int:
+        """Frames that clips are read at: every `fineness`-th one makes `frames`, from the first to the last."""
+        return (self.frames - 1) * self.fineness + 1

@@ -5,7 +5,9 @@ Symbols, for one block:
 z      features of the frames of b clips, `(b t) c h w`: what the spatial layer before the block gave.
 z'     what the temporal layer makes of them.
 alpha  learned, one number a layer, in [0, 1]. The block returns  alpha z + (1 - alpha) z'   (paper, section 3.1).
-e      conditioning of one frame, `b t e`: noise level, position in the clip, and the prompt (see `FrameEmbedding`).
+when   where in the motion each frame stands, `t`, in frames of a clip as the layers were trained on: 0 the first, with
+       fractions in between where a clip has more frames, or is seen in part.
+e      conditioning of one frame, `b t e`: noise level, `when`, and the prompt (see `FrameEmbedding`).
 s      a position in the picture, s = h w.
 place  where each s is, `s 2`: x and y, from -1 to 1.
 
@@ -28,15 +30,15 @@ from torch import Tensor, nn
 from shared.attention import attend_frames
 
 
-def frame_positions(frames: int, dim: int, *, device: torch.device | None = None) -> Float[Tensor, "t dim"]:
-    """Sinusoidal positions of frames 0 .. t-1 (Vaswani et al. 2017, section 3.5), first sines, then cosines.
+def frame_positions(when: Float[Tensor, " t"], dim: int) -> Float[Tensor, "t dim"]:
+    """Sinusoidal positions of frames (Vaswani et al. 2017, section 3.5), first sines, then cosines.
 
-    Wavelengths run from 2 pi to 2000 pi frames. Any number of frames has positions; those past the number seen in
-    training are extrapolated.
+    Wavelengths run from 2 pi to 2000 pi frames. Frames between two others have positions between theirs (as in the
+    position interpolation of Chen et al. 2023, section 2.3).
     """
     half = dim // 2
-    frequency = torch.exp(-math.log(1000.0) * torch.arange(half, device=device, dtype=torch.float32) / max(half - 1, 1))
-    angle = torch.arange(frames, device=device, dtype=torch.float32)[:, None] * frequency[None]
+    exponent = torch.arange(half, device=when.device, dtype=torch.float32) / max(half - 1, 1)
+    angle = when[:, None] * torch.exp(-math.log(1000.0) * exponent)[None]
     return F.pad(torch.cat([angle.sin(), angle.cos()], dim=-1), (0, dim - 2 * half))
 
 
@@ -111,8 +113,13 @@ class TemporalConvBlock(nn.Module):
         self.mix = AlphaMix()
 
     def forward(
-        self, z: Float[Tensor, "b t s c"], e: Float[Tensor, "b t e"], place: Float[Tensor, "s 2"]
+        self,
+        z: Float[Tensor, "b t s c"],
+        e: Float[Tensor, "b t e"],
+        place: Float[Tensor, "s 2"],
+        when: Float[Tensor, " t"],
     ) -> Float[Tensor, "b t s c"]:
+        """The convolution knows `when` by e alone."""
         h = _over_frames(self.conv1, F.silu(self.norm1(z)))
         h = self.modulation(self.norm2(h), e, place)
         return self.mix(z, _over_frames(self.conv2, F.silu(h)))
@@ -138,11 +145,15 @@ class TemporalAttentionBlock(nn.Module):
         self.mix = AlphaMix()
 
     def forward(
-        self, z: Float[Tensor, "b t s c"], e: Float[Tensor, "b t e"], place: Float[Tensor, "s 2"]
+        self,
+        z: Float[Tensor, "b t s c"],
+        e: Float[Tensor, "b t e"],
+        place: Float[Tensor, "s 2"],
+        when: Float[Tensor, " t"],
     ) -> Float[Tensor, "b t s c"]:
         b, t, s, c = z.shape
         h = self.modulation(self.norm(z), e, place)
-        h = h + frame_positions(t, c, device=z.device).to(h.dtype)[None, :, None]
+        h = h + frame_positions(when, c).to(h.dtype)[None, :, None]
         q, k, v = self.to_qkv(h).view(b, t, s, 3, self.heads, c // self.heads).unbind(3)
         return self.mix(z, self.to_out(attend_frames(q, k, v).reshape(b, t, s, c)))
 
@@ -176,10 +187,10 @@ class FrameEmbedding(nn.Module):
         self.out = nn.Linear(hidden, embed_dim)
 
     def forward(
-        self, time: Float[Tensor, "b time"], tokens: Float[Tensor, "b n d"], frames: int
-    ) -> Float[Tensor, "b {frames} e"]:
+        self, time: Float[Tensor, "b time"], tokens: Float[Tensor, "b n d"], when: Float[Tensor, " t"]
+    ) -> Float[Tensor, "b t e"]:
         words = self.word(self.text_norm(tokens)).amax(dim=1)
-        position = self.position(frame_positions(frames, self.position_dim, device=tokens.device).to(tokens.dtype))
+        position = self.position(frame_positions(when, self.position_dim).to(tokens.dtype))
         mixed = (self.time(F.silu(time)) + self.text(words))[:, None] + (1 + self.gain(words))[:, None] * position
         return F.silu(self.out(F.silu(mixed)))
 
@@ -194,7 +205,10 @@ class TemporalBlock(nn.Module):
 
 
 def apply_over_frames(
-    layer: TemporalConvBlock | TemporalAttentionBlock, z: Float[Tensor, "bt c h w"], e: Float[Tensor, "b t e"]
+    layer: TemporalConvBlock | TemporalAttentionBlock,
+    z: Float[Tensor, "bt c h w"],
+    e: Float[Tensor, "b t e"],
+    when: Float[Tensor, " t"],
 ) -> Float[Tensor, "bt c h w"]:
     """A temporal layer on frames as a spatial network holds them; the result has z's memory format.
 
@@ -203,5 +217,5 @@ def apply_over_frames(
     bt, c, h, w = z.shape
     channels_last = not z.is_contiguous() and z.is_contiguous(memory_format=torch.channels_last)
     features = z.permute(0, 2, 3, 1).reshape(e.shape[0], bt // e.shape[0], h * w, c)
-    result = layer(features, e, places(h, w, device=z.device)).view(bt, h, w, c).permute(0, 3, 1, 2)
+    result = layer(features, e, places(h, w, device=z.device), when).view(bt, h, w, c).permute(0, 3, 1, 2)
     return result if channels_last else result.contiguous()

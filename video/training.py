@@ -6,6 +6,10 @@ and over temporal weights phi only (Blattmann et al. 2023, equation 2):
 
     phi* = argmin E || y - f_theta,phi(x_t; t, prompt) ||^2,      y = v, eps or x0, whichever the network predicts.
 
+With `fineness` above 1 clips are read so many times as finely as the network sees them: in a share of the steps it sees
+a part of them, at finer spacing, and is told which moments of the clip these are. That is what windows of a long clip
+ask of it (`video.windows`).
+
 Everything random in a step is drawn from (seed, step), so that a resumed training goes on as if it had never stopped.
 """
 
@@ -14,14 +18,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from shared.codec import Codec
 from shared.errors import InputError
-from shared.model import load_image_model
+from shared.model import ImageModel, load_image_model
 from shared.rng import generator
 from shared.schedule import NoiseSchedule
 from shared.text import TextConditioner
@@ -32,12 +37,23 @@ from video.folder import add_temporal, copy_model, load_temporal
 from video.network import TemporalLayers, VideoUNet
 from video.noise import mixed_noise
 from video.recipe import VideoTrainRecipe
+from video.windows import even_moments
 
-Batch = tuple[Float[Tensor, "b c t h w"], Float[Tensor, "b n d"]]
+
+class Batch(NamedTuple):
+    """tokens: of some samples those of the empty prompt, for classifier-free guidance. moments: when in their clips the
+    frames are, from 0 to 1, the same for all samples; None: these are whole clips.
+    """
+
+    latents: Float[Tensor, "b c t h w"]
+    tokens: Float[Tensor, "b n d"]
+    moments: Float[Tensor, " t"] | None = None
+
 
 BETAS = (0.9, 0.99)
 # Gradients of a layer carry its gate as a factor (see AlphaMix) and start tiny; Adam's usual 1e-8 would brake them.
 ADAM_EPS = 1e-12
+NEW_NOISE_SHARE = 0.5
 
 
 def train_video(
@@ -52,7 +68,7 @@ def train_video(
 ) -> Iterator[TrainState]:
     """Trains `network.temporal`, one yield a step; when exhausted, it holds the averaged weights.
 
-    batch_at: step -> (scaled latents, prompt tokens), some of them of the empty prompt for classifier-free guidance.
+    batch_at: step -> what to train on in it, latents scaled.
     checkpoint: file to save to every `recipe.checkpoint_minutes` and, with `resume`, to go on from.
     Raises InputError when there is nothing to resume from.
     """
@@ -61,12 +77,12 @@ def train_video(
     training = Training(recipe, {"temporal": temporal}, checkpoint, resume=resume, optimizer=optimizer)
     running = _for_compute(network, recipe)
     for step in training.steps():
-        x0, tokens = batch_at(step)
+        x0, tokens, moments = batch_at(step)
         draw = generator(recipe.seed, step, 0)
         t = stratified_timesteps(len(x0), schedule.num_timesteps, draw, bias=recipe.noise_bias).to(x0.device)
         eps = mixed_noise(x0.shape, draw, share=temporal.noise_share).to(x0)
         with torch.autocast(x0.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
-            predicted = running(schedule.add_noise(x0, eps, t), t, tokens)
+            predicted = running(schedule.add_noise(x0, eps, t), t, tokens, moments)
         error = (predicted.float() - target(schedule, prediction_type, x0, eps, t)).square().mean(dim=(1, 2, 3, 4))
         loss = (loss_weight(schedule, prediction_type, t, recipe.min_snr_gamma) * error).mean()
         alphas = temporal.alphas().values()
@@ -99,7 +115,7 @@ def _for_compute(network: VideoUNet, recipe: VideoTrainRecipe) -> VideoUNet:
 class ClipBatches:
     """step -> batch of random clips with their captions' tokens. Every distinct caption is encoded once.
 
-    latents: scaled, "n t c h w", any float dtype. captions: n strings.
+    latents: scaled, "n t c h w", any float dtype, with t = `recipe.clip_frames`. captions: n strings.
     """
 
     def __init__(
@@ -122,7 +138,21 @@ class ClipBatches:
         chosen = torch.randint(len(self.latents), (self.recipe.batch_size,), generator=draw)
         dropped = torch.rand(len(chosen), generator=draw) < self.recipe.caption_dropout
         caption = self.caption[chosen].masked_fill(dropped, self.empty)
-        return self.latents[chosen].float().transpose(1, 2), self.tokens[caption].float()
+        frames = drawn_frames(self.recipe, draw)
+        latents = self.latents[chosen][:, frames].float().transpose(1, 2)
+        return Batch(latents, self.tokens[caption].float(), even_moments(self.recipe.clip_frames)[frames])
+
+
+def drawn_frames(recipe: VideoTrainRecipe, draw: torch.Generator) -> Int[Tensor, " t"]:
+    """Which frames of a clip of `recipe.clip_frames` a step sees: evenly spread over all of it, or, in `part_share` of
+    the steps, closer together (any whole spacing below `fineness`), from anywhere on.
+    """
+    u, v, w = torch.rand(3, generator=draw, dtype=torch.float64).tolist()
+    spacing = recipe.fineness
+    if u < recipe.part_share and spacing > 1:
+        spacing = 1 + int(v * (spacing - 1))
+    room = recipe.clip_frames - 1 - spacing * (recipe.frames - 1)
+    return int(w * (room + 1)) + spacing * torch.arange(recipe.frames)
 
 
 @torch.no_grad()
@@ -151,6 +181,24 @@ def read_clips(data: Path, codec: Codec, *, size: int, frames: int) -> tuple[Flo
     return torch.cat(latents), captions
 
 
+def first_layers(recipe: VideoTrainRecipe, model: ImageModel, folder: Path) -> TemporalLayers:
+    """New temporal layers for the image model, or those in `folder` to go on from."""
+    if recipe.start == "continue":
+        temporal = load_temporal(folder)
+        if recipe.noise_share is not None:
+            temporal.register_to_config(noise_share=recipe.noise_share)
+        return temporal
+    share = NEW_NOISE_SHARE if recipe.noise_share is None else recipe.noise_share
+    with seeded(recipe.seed):
+        return TemporalLayers.for_unet(
+            model.unet,
+            embed_dim=recipe.embed_dim,
+            head_dim=recipe.head_dim,
+            noise_share=share,
+            frames=recipe.frames,
+        )
+
+
 def train(recipe: VideoTrainRecipe, data: Path, out: Path, resume: bool = False) -> Iterator[TrainState]:
     """The whole stage: clips below `data` -> the component `temporal` of the model folder `out`.
 
@@ -158,14 +206,8 @@ def train(recipe: VideoTrainRecipe, data: Path, out: Path, resume: bool = False)
     """
     copy_model(recipe.model, out, temporal=recipe.start == "continue")
     model = load_image_model(out)
-    latents, captions = read_clips(data, model.codec, size=model.default_size, frames=recipe.frames)
-    if recipe.start == "continue":
-        temporal = load_temporal(out)
-    else:
-        with seeded(recipe.seed):
-            temporal = TemporalLayers.for_unet(
-                model.unet, embed_dim=recipe.embed_dim, head_dim=recipe.head_dim, noise_share=recipe.noise_share
-            )
+    latents, captions = read_clips(data, model.codec, size=model.default_size, frames=recipe.clip_frames)
+    temporal = first_layers(recipe, model, out)
     yield from train_video(
         VideoUNet(model.unet, temporal),
         ClipBatches(latents, captions, model.text, recipe),

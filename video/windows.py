@@ -10,7 +10,8 @@ Phi         the network, on a window.
 The paper blends the next, less noisy latents. Those are linear in the prediction wherever a scheduler takes its step,
 with factors that all frames share, so blending predictions is the same, and whatever takes a `Denoiser` takes this one.
 In time it is Gen-L-Video (Wang et al. 2023, section 4). The network's memory is that of one window, however long the
-clip; each window is a clip of its own to it, with frames numbered from 0.
+clip. Each window is told which moments of the clip its frames are, so that one motion runs through them all: left to
+itself, every window would begin it anew.
 """
 
 from __future__ import annotations
@@ -56,19 +57,29 @@ class WindowedNetwork(nn.Module):
         encoder_hidden_states: Float[Tensor, "b n d"] | None = None,
         **extra: Any,
     ) -> Float[Tensor, "b c t h w"]:
-        """Equation 5. t, encoder_hidden_states and extra go to every window as they are."""
+        """Equation 5. t, encoder_hidden_states and extra go to every window as they are; the network is also given
+        `moments`, those of the window's frames.
+        """
         frames = x_t.shape[2]
         if frames <= self.window:
             return self.network(x_t, t, encoder_hidden_states=encoder_hidden_states, **extra)
         total = torch.zeros_like(x_t)
         weight = torch.zeros(frames, 1, 1, device=x_t.device, dtype=x_t.dtype)
+        moments = even_moments(frames)
         own = window_weights(self.window).to(weight)[:, None, None]
         for start in window_starts(frames, self.window, self.overlap):
             part = slice(start, start + self.window)
-            prediction = self.network(x_t[:, :, part], t, encoder_hidden_states=encoder_hidden_states, **extra)
+            prediction = self.network(
+                x_t[:, :, part], t, encoder_hidden_states=encoder_hidden_states, moments=moments[part], **extra
+            )
             total[:, :, part] += own * prediction
             weight[part] += own
         return total / weight
+
+
+def even_moments(frames: int) -> Float[Tensor, " frames"]:
+    """When each frame of a whole clip is, evenly spaced from 0, its first, to 1, its last; in double precision."""
+    return torch.arange(frames, dtype=torch.float64) / max(frames - 1, 1)
 
 
 def window_starts(frames: int, window: int, overlap: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""`kinoform plan clip | image | asset | train video | calibrate`: what a command will take, before it is started."""
+"""`kinoform plan clip | image | asset | train STAGE | calibrate`: what a command will take, before it is started."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from dreamfusion.recipe import AssetRecipe
 from lab import device
+from lab.commands.train import STAGES
 from lab.console import Console
 from lab.flags import Parser, add_command, add_device_flag, add_recipe_flags, parse_recipe
 from lab.outputs import existing_folder
 from shared.errors import InputError
 from shared.image_recipe import ImageRecipe
 from shared.recipe import Recipe
-from video.recipe import ClipRecipe, VideoTrainRecipe
+from video.recipe import ClipRecipe
 
 if TYPE_CHECKING:
     from shared.plan.estimate import Estimate
@@ -43,10 +44,11 @@ def add_parser(commands: Any) -> None:
         _add_machine_flags(parser)
     train = kinds.add_parser("train", help="What `kinoform train` will take.")
     stages = train.add_subparsers(title="stages", metavar="STAGE", dest="stage", required=True)
-    parser = add_command(stages, "video", partial(run, "train", VideoTrainRecipe, "video"), "Plan to train video.")
-    parser.add_argument("--data", metavar="DIR", default=None, help="clips whose latents stay in memory, too")
-    add_recipe_flags(parser, VideoTrainRecipe, kind="train", preset="video")
-    _add_machine_flags(parser)
+    for stage, (stage_recipe, _) in STAGES.items():
+        parser = add_command(stages, stage, partial(run, "train", stage_recipe, stage), f"Plan to train {stage}.")
+        parser.add_argument("--data", metavar="DIR", default=None, help="what to train on; it takes memory, too")
+        add_recipe_flags(parser, stage_recipe, kind="train", preset=stage)
+        _add_machine_flags(parser)
     parser = add_command(kinds, "calibrate", calibrate, "Measure this machine, so that plans have times.")
     add_device_flag(parser)
 
@@ -64,7 +66,7 @@ def run(kind: str, recipe_class: type[Recipe], stage: str | None, args: argparse
     data = existing_folder("--data", args.data) if getattr(args, "data", None) else None
     console = Console(as_json=args.json)
     where = device.pick(args.device)
-    planner, savings = planner_of(stage or kind, where, data)
+    planner, savings = planner_of(kind, where) if stage is None else stage_planner_of(stage, where, data)
     with console.timed("plan"):
         estimate = planner(recipe)
     budget = machine_memory(where) if memory is None else memory
@@ -102,27 +104,42 @@ def calibrate(args: argparse.Namespace) -> None:
     console.result(lines, outputs=[path])
 
 
-def planner_of(what: str, where: str, data: Path | None) -> tuple[Planner, Savings]:
+def planner_of(kind: str, where: str) -> tuple[Planner, Savings]:
     """The estimate of a recipe, and the changes that make it smaller. Imported here: they bring torch, and with it what
     the command itself holds in memory before it begins.
     """
     importlib.import_module("shared.media")
-    if what == "clip":
+    if kind == "clip":
         from video.plan import clip_savings, plan_clip
 
         return partial(plan_clip, device=where), clip_savings
-    if what == "image":
+    if kind == "image":
         from shared.plan.image import image_savings, plan_image
 
         return partial(plan_image, device=where), image_savings
-    if what == "asset":
-        from dreamfusion.plan import asset_savings, plan_asset
+    from dreamfusion.plan import asset_savings, plan_asset
 
-        importlib.import_module("dreamfusion.asset")
-        return partial(plan_asset, device=where), asset_savings
-    from video.plan import plan_video_training, video_training_savings
+    importlib.import_module("dreamfusion.asset")
+    return partial(plan_asset, device=where), asset_savings
 
-    return partial(plan_video_training, device=where, clips=count_samples(data)), video_training_savings
+
+def stage_planner_of(stage: str, where: str, data: Path | None) -> tuple[Planner, Savings]:
+    """`planner_of` for a training stage. data: the folder to train on, where it is known."""
+    from shared.training.data import DataSize, data_size
+
+    size = DataSize() if data is None else data_size(data)
+    if stage == "video":
+        from video.plan import plan_video_training, video_training_savings
+
+        return partial(plan_video_training, device=where, data=size), video_training_savings
+    from shared.plan import training
+
+    planners: dict[str, Callable[..., Estimate]] = {
+        "autoencoder": training.plan_autoencoder_training,
+        "image": training.plan_image_training,
+        "text": training.plan_text_training,
+    }
+    return partial(planners[stage], device=where, data=size), training.picture_training_savings
 
 
 def does_not_fit(what: str, recipe: Any, peak: int, budget: int, planner: Planner, savings: Savings) -> InputError:
@@ -191,12 +208,3 @@ def machine_memory(where: str) -> int | None:
     if sys.platform == "win32":
         return None
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def count_samples(data: Path | None) -> int:
-    """Lines of every captions.jsonl of a data folder; 0 without one."""
-    if data is None:
-        return 0
-    from shared.training.data import find_folders, read_captions
-
-    return sum(len(read_captions(folder)) for folder in find_folders(data))

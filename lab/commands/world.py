@@ -36,6 +36,7 @@ def add_parser(commands: Any) -> None:
     render.add_argument("--out", metavar="DIR", required=True, help="an empty or new folder")
     render.add_argument("--count", metavar="N", required=True, help="how many samples")
     render.add_argument("--clips", action="store_true", default=False, help="clips instead of pictures")
+    render.add_argument("--frames", metavar="N", default="16", help="frames of a clip (default 16)")
     render.add_argument("--seed", metavar="N", default="0", help="the random numbers' seed (default 0)")
     render.add_argument(
         "--split", metavar="{all,train,held-out}", default="train", help="which compositions (default train)"
@@ -49,6 +50,7 @@ def add_parser(commands: Any) -> None:
 def run_render(args: argparse.Namespace) -> None:
     count = whole_number("--count", args.count, 1, 10_000_000)
     seed = whole_number("--seed", args.seed, 0, 2**63 - 1)
+    frames = whole_number("--frames", args.frames, 2, 1_000)
     if args.split not in SPLITS:
         raise InputError("--split", expected=" or ".join(SPLITS), got=args.split)
     out = check_folder("--out", args.out)
@@ -57,7 +59,7 @@ def run_render(args: argparse.Namespace) -> None:
     console = Console(as_json=args.json)
     from shared.world.dataset import write_dataset
 
-    done = write_dataset(out, count, clips=args.clips, seed=seed, split=args.split)
+    done = write_dataset(out, count, clips=args.clips, seed=seed, split=args.split, frames=frames)
     console.follow("render", (Written(number, count) for number in done))
     console.result(
         [f"wrote {count} {'clips' if args.clips else 'pictures'} to {out}"], outputs=[out], count=count, seed=seed

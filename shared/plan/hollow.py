@@ -77,7 +77,9 @@ class _Answers(TorchDispatchMode):
         if constant is not None:
             with _disable_current_modes():
                 return constant.item()
-        return self._values.get(tensor, True if tensor.dtype == torch.bool else tensor.dtype.is_floating_point * 0.0)
+        if tensor.dtype == torch.bool:
+            return self._values.get(tensor, True)
+        return 0.0 if tensor.dtype.is_floating_point else 0
 
     def _count(self, mask: Tensor) -> int:
         if mask not in self._counts:

@@ -8,7 +8,7 @@ Noise on the latents makes the decoder forgiving, which stands in for the KL ter
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -49,30 +49,53 @@ def latent_loss(latents: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:
     return 0.01 * moments + 0.1 * (latents.abs() - 3).clamp(min=0).square().mean()
 
 
-def train(recipe: AutoencoderTrainRecipe, data: Path, out: Path, resume: bool = False) -> Iterator[TrainState]:
-    """Trains on all pictures below `data`; at the end `out/vae` holds the averaged weights in half precision."""
-    folders = [load_media(folder, size=recipe.size) for folder in find_folders(data)]
-    with seeded(recipe.seed):
-        model = build(recipe).to(memory_format=torch.channels_last)
+def train_autoencoder(
+    model: AutoencoderTiny,
+    batch_at: Callable[[int], Float[Tensor, "b 3 h w"]],
+    recipe: AutoencoderTrainRecipe,
+    *,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+) -> Iterator[TrainState]:
+    """Trains the autoencoder on pictures in [-1, 1], one yield a step; when exhausted, it holds its averaged weights.
+
+    checkpoint: file to save to every `recipe.checkpoint_minutes` and, with `resume`, to go on from.
+    Raises InputError when there is nothing to resume from.
+    """
     model.train()
-    training = Training(recipe, {"model": model}, out / "autoencoder.pt", resume=resume)
+    training = Training(recipe, {"model": model}, checkpoint, resume=resume)
     for step in training.steps():
-        draw = generator(recipe.seed, step)
-        pixels, _ = draw_pictures(folders, recipe.batch_size, recipe.clip_fraction, draw)
-        pixels = pixels.to(memory_format=torch.channels_last)
-        half = torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16")
+        pixels = batch_at(step).to(memory_format=torch.channels_last)
+        half = torch.autocast(pixels.device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
         with checkpointed(model, recipe.checkpointing), half:
             latents = model.encode(pixels).latents.float()
-            noisy = latents + recipe.latent_noise * torch.randn(latents.shape, generator=draw)
+            noise = torch.randn(latents.shape, generator=generator(recipe.seed, step, 0)).to(latents)
+            noisy = latents + recipe.latent_noise * noise
             decoded = model.decode(noisy).sample.float()
             small = model.decode(F.avg_pool2d(noisy, 2)).sample.float()
         loss = reconstruction_loss(decoded, pixels) + latent_loss(latents)
         loss = loss + recipe.scale_weight * reconstruction_loss(small, F.avg_pool2d(pixels, 2))
         yield training.update(loss, psnr=float(10 * torch.log10(4 / F.mse_loss(decoded.detach(), pixels))))
     model.eval()
+
+
+def train(recipe: AutoencoderTrainRecipe, data: Path, out: Path, resume: bool = False) -> Iterator[TrainState]:
+    """Trains on all pictures below `data`; at the end `out/vae` holds the averaged weights in half precision."""
+    folders = [load_media(folder, size=recipe.size) for folder in find_folders(data)]
+
+    def batch_at(step: int) -> Tensor:
+        return draw_pictures(folders, recipe.batch_size, recipe.clip_fraction, generator(recipe.seed, step, 1))[0]
+
+    model = first_network(recipe)
+    yield from train_autoencoder(model, batch_at, recipe, checkpoint=out / "autoencoder.pt", resume=resume)
     model.register_to_config(scaling_factor=round(1 / _deviation(model, folders, recipe), 4))
     with replaced_folder(out / "vae") as new:
         half_copy(model).save_pretrained(new)
+
+
+def first_network(recipe: AutoencoderTrainRecipe) -> AutoencoderTiny:
+    with seeded(recipe.seed):
+        return build(recipe).to(memory_format=torch.channels_last)
 
 
 @torch.no_grad()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +67,28 @@ def read_captions(folder: Path) -> list[dict[str, object]]:
     return lines
 
 
+@dataclass(frozen=True)
+class DataSize:
+    """samples: pictures and clips of a data folder. pictures: those, and the clips' frames."""
+
+    samples: int = 0
+    pictures: int = 0
+
+
+def data_size(data: Path, *, frames: int = 16) -> DataSize:
+    """How much there is below `data`; clips that are not cached yet are to be read at `frames`."""
+    samples = pictures = 0
+    for folder in find_folders(data):
+        entries = read_captions(folder)
+        if (folder / PIXELS).is_file():
+            frames_here = np.load(folder / PIXELS, mmap_mode="r").shape[1]
+        else:
+            frames_here = 1 if Path(str(entries[0]["file"])).suffix.lower() in IMAGE_SUFFIXES else frames
+        samples += len(entries)
+        pictures += len(entries) * frames_here
+    return DataSize(samples, pictures)
+
+
 def load_media(folder: Path, *, size: int = 64, frames: int = 16) -> MediaFolder:
     """Decodes a folder once into `pixels.npy` beside the captions and maps that file from then on.
 
@@ -74,17 +98,40 @@ def load_media(folder: Path, *, size: int = 64, frames: int = 16) -> MediaFolder
     captions = [str(entry["caption"]) for entry in entries]
     cache = folder / PIXELS
     if not cache.is_file() or cache.stat().st_mtime < (folder / "captions.jsonl").stat().st_mtime:
-        decoded = [_decode(folder / str(entry["file"]), size, frames) for entry in entries]
-        if len({len(d) for d in decoded}) > 1:
-            raise InputError(f"{folder}", expected="only pictures or only clips", got="a mix", hint="Use two folders.")
-        with atomic_path(cache) as temporary:
-            np.save(temporary, np.stack(decoded))
+        _write_pixels(cache, [folder / str(entry["file"]) for entry in entries], size, frames)
     pixels = np.load(cache, mmap_mode="r")
     if len(pixels) != len(captions) or pixels.shape[2:] != (size, size, 3):
         raise InputError(
             str(cache), expected=f"{len(captions)} samples of {size}x{size}", got=pixels.shape, hint="Delete the file."
         )
     return MediaFolder(folder, pixels, captions)
+
+
+def _write_pixels(cache: Path, files: Sequence[Path], size: int, frames: int) -> None:
+    """Decodes files into one array on disk, of which only a sample at a time is in memory."""
+    first = _decode(files[0], size, frames)
+    with atomic_path(cache) as temporary, _little_garbage():
+        pixels = np.lib.format.open_memmap(temporary, "w+", first.dtype, (len(files), *first.shape))
+        for i, file in enumerate(files):
+            decoded = _decode(file, size, frames) if i else first
+            if len(decoded) != len(first):
+                raise InputError(
+                    f"{cache.parent}", expected="only pictures or only clips", got="a mix", hint="Use two folders."
+                )
+            pixels[i] = decoded
+        pixels.flush()
+
+
+@contextmanager
+def _little_garbage() -> Iterator[None]:
+    """imageio collects garbage twice a video. Over all that torch brings this takes ten times as long as decoding a
+    short clip, so what is there already is left out of it.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _decode(path: Path, size: int, frames: int) -> np.ndarray:

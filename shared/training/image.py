@@ -7,17 +7,20 @@ The result is a stock diffusers `StableDiffusionPipeline` folder.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from shared.attention import install_attention
 from shared.codec import Codec
 from shared.errors import ModelError
+from shared.memory_modes import checkpointed
 from shared.model import INDEX, load_image_model
 from shared.rng import generator
 from shared.save_model import save_image_model
@@ -103,13 +106,89 @@ def fitted(unet: UNet2DConditionModel, latent_channels: int, latent_size: int) -
     return new
 
 
-def draw_latents(
-    folders: list[LatentFolder], count: int, clip_fraction: float, generator: torch.Generator
-) -> tuple[Tensor, list[str]]:
-    """`count` latents "b c h w" with their captions: stills, and single frames of clips in the given share."""
-    drawn = draw_frames([media for media, _ in folders], count, clip_fraction, generator)
-    latents = torch.stack([folders[folder][1][sample, frame] for folder, sample, frame in drawn])
-    return latents.float(), [folders[folder][0].captions[sample] for folder, sample, _ in drawn]
+class ImageBatch(NamedTuple):
+    """Scaled latents and their captions' token ids; of some captions nothing, for classifier-free guidance."""
+
+    latents: Float[Tensor, "b c h w"]
+    ids: Int[Tensor, "b n"]
+
+
+class ImageBatches:
+    """step -> stills, and single frames of clips in the recipe's share. folders: media with their latents."""
+
+    def __init__(self, folders: list[LatentFolder], tokenizer: CLIPTokenizer, recipe: ImageTrainRecipe) -> None:
+        self.folders = folders
+        self.tokenizer = tokenizer
+        self.recipe = recipe
+
+    def __call__(self, step: int) -> ImageBatch:
+        draw = generator(self.recipe.seed, step, 1)
+        count = self.recipe.batch_size
+        drawn = draw_frames([media for media, _ in self.folders], count, self.recipe.clip_fraction, draw)
+        latents = torch.stack([self.folders[folder][1][sample, frame] for folder, sample, frame in drawn])
+        dropped = (torch.rand(count, generator=draw) < self.recipe.caption_dropout).tolist()
+        captions = [
+            "" if drop else self.folders[folder][0].captions[sample]
+            for drop, (folder, sample, _) in zip(dropped, drawn, strict=True)
+        ]
+        ids = self.tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
+        return ImageBatch(latents.float(), ids)
+
+
+def train_image(
+    unet: UNet2DConditionModel,
+    text: CLIPTextModel,
+    batch_at: Callable[[int], ImageBatch],
+    schedule: NoiseSchedule,
+    recipe: ImageTrainRecipe,
+    *,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+) -> Iterator[TrainState]:
+    """Trains both networks, one yield a step; when exhausted, they hold their averaged weights.
+
+    checkpoint: file to save to every `recipe.checkpoint_minutes` and, with `resume`, to go on from.
+    Raises InputError when there is nothing to resume from.
+    """
+    for network in (unet, text):  # on a CPU, torch's fused bf16 kernel is several times slower than plain products
+        install_attention(network)
+    rates = {unet: recipe.learning_rate, text: recipe.text_learning_rate}
+    optimizer = torch.optim.AdamW(
+        [{"params": list(module.parameters()), "lr": rate} for module, rate in rates.items()],
+        weight_decay=recipe.weight_decay,
+    )
+    training = Training(recipe, {"unet": unet, "text": text}, checkpoint, resume=resume, optimizer=optimizer)
+    unet.train()
+    text.train()
+    for step in training.steps():
+        x0, ids = batch_at(step)
+        draw = generator(recipe.seed, step, 0)
+        t = stratified_timesteps(len(x0), schedule.num_timesteps, draw, bias=recipe.noise_bias).to(x0.device)
+        eps = torch.randn(x0.shape, generator=draw).to(x0)
+        half = torch.autocast(x0.device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
+        with checkpointed(unet, recipe.checkpointing), half:
+            tokens = text(ids).last_hidden_state
+            predicted = unet(schedule.add_noise(x0, eps, t), t, encoder_hidden_states=tokens).sample
+        error = (predicted.float() - target(schedule, "v_prediction", x0, eps, t)).square().mean(dim=(1, 2, 3))
+        loss = (loss_weight(schedule, "v_prediction", t, recipe.min_snr_gamma) * error).mean()
+        yield training.update(loss)
+    unet.eval()
+    text.eval()
+
+
+def first_networks(
+    recipe: ImageTrainRecipe, folder: str | Path, latent_channels: int, latent_size: int
+) -> tuple[UNet2DConditionModel, CLIPTextModel, CLIPTokenizer]:
+    """New networks, or with `recipe.start` "continue" those of the model in `folder`, for an autoencoder's latents."""
+    if recipe.start == "continue":
+        model = load_image_model(folder)
+        with seeded(recipe.seed):
+            unet = fitted(model.unet, latent_channels, latent_size)
+        return unet, model.text.text_encoder.requires_grad_(True), model.text.tokenizer
+    tokenizer = build_tokenizer(vocabulary(), recipe.text_tokens)
+    with seeded(recipe.seed):
+        text = build_text(recipe, tokenizer)
+        return build_unet(recipe, latent_channels, latent_size), text, tokenizer
 
 
 def train(recipe: ImageTrainRecipe, data: Path, out: Path, resume: bool = False) -> Iterator[TrainState]:
@@ -123,44 +202,17 @@ def train(recipe: ImageTrainRecipe, data: Path, out: Path, resume: bool = False)
     codec = Codec(AutoencoderTiny.from_pretrained(out / "vae").eval())
     media = [load_media(folder, size=recipe.size) for folder in find_folders(data)]
     folders = [(folder, load_latents(folder, codec)) for folder in media]
-    if recipe.start == "continue":
-        model = load_image_model(out if (out / INDEX).is_file() else recipe.model)
-        tokenizer, text = model.text.tokenizer, model.text.text_encoder.requires_grad_(True)
-        with seeded(recipe.seed):
-            unet = fitted(model.unet, codec.latent_channels, folders[0][1].shape[-1])
-    else:
-        tokenizer = build_tokenizer(vocabulary(), recipe.text_tokens)
-        with seeded(recipe.seed):
-            text = build_text(recipe, tokenizer)
-            unet = build_unet(recipe, codec.latent_channels, folders[0][1].shape[-1])
-    for network in (unet, text):  # on a CPU, torch's fused bf16 kernel is several times slower than plain products
-        install_attention(network)
+    unet, text, tokenizer = first_networks(
+        recipe, out if (out / INDEX).is_file() else recipe.model, codec.latent_channels, folders[0][1].shape[-1]
+    )
     scheduler = build_scheduler()
-    schedule = NoiseSchedule.from_scheduler(scheduler)
-    rates = {unet: recipe.learning_rate, text: recipe.text_learning_rate}
-    optimizer = torch.optim.AdamW(
-        [{"params": list(module.parameters()), "lr": rate} for module, rate in rates.items()],
-        weight_decay=recipe.weight_decay,
+    yield from train_image(
+        unet,
+        text,
+        ImageBatches(folders, tokenizer, recipe),
+        NoiseSchedule.from_scheduler(scheduler),
+        recipe,
+        checkpoint=out / "image.pt",
+        resume=resume,
     )
-    training = Training(recipe, {"unet": unet, "text": text}, out / "image.pt", resume=resume, optimizer=optimizer)
-    if recipe.checkpointing:
-        unet.enable_gradient_checkpointing()
-    unet.train()
-    text.train()
-    for step in training.steps():
-        draw = generator(recipe.seed, step)
-        x0, captions = draw_latents(folders, recipe.batch_size, recipe.clip_fraction, draw)
-        dropped = torch.rand(len(captions), generator=draw) < recipe.caption_dropout
-        captions = ["" if drop else caption for drop, caption in zip(dropped.tolist(), captions, strict=True)]
-        ids = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        t = stratified_timesteps(len(x0), schedule.num_timesteps, draw, bias=recipe.noise_bias)
-        eps = torch.randn(x0.shape, generator=draw)
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
-            tokens = text(ids).last_hidden_state
-            predicted = unet(schedule.add_noise(x0, eps, t), t, encoder_hidden_states=tokens).sample
-        error = (predicted.float() - target(schedule, "v_prediction", x0, eps, t)).square().mean(dim=(1, 2, 3))
-        loss = (loss_weight(schedule, "v_prediction", t, recipe.min_snr_gamma) * error).mean()
-        yield training.update(loss)
-    save_image_model(
-        out, unet=unet.eval(), vae=codec.vae, text_encoder=text.eval(), tokenizer=tokenizer, scheduler=scheduler
-    )
+    save_image_model(out, unet=unet, vae=codec.vae, text_encoder=text, tokenizer=tokenizer, scheduler=scheduler)

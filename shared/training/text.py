@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -28,6 +29,7 @@ from shared.memory_modes import checkpointed_blocks
 from shared.model import load_text
 from shared.rng import generator
 from shared.save_model import name_dtype
+from shared.text import TextConditioner
 from shared.training.data import draw_pictures, find_folders, load_media
 from shared.training.loop import Training, TrainState, half_copy, seeded
 from shared.training.recipe import TextTrainRecipe
@@ -41,7 +43,7 @@ class ImageTower(nn.Module):
     def __init__(self, encoder: CLIPVisionModelWithProjection) -> None:
         super().__init__()
         self.encoder = encoder
-        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.logit_scale = nn.Parameter(torch.full((), math.log(1 / 0.07)))
 
     def forward(self, pixels: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
         """Unit features of pictures in [-1, 1]."""
@@ -77,6 +79,44 @@ def contrastive_loss(
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
+class TextBatch(NamedTuple):
+    """Pictures in [-1, 1], their captions, and the captions' unit features."""
+
+    pixels: Float[Tensor, "b 3 h w"]
+    captions: list[str]
+    features: Float[Tensor, "b d"]
+
+
+def train_tower(
+    tower: ImageTower,
+    batch_at: Callable[[int], TextBatch],
+    recipe: TextTrainRecipe,
+    *,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+) -> Iterator[TrainState]:
+    """Trains the image tower, one yield a step; when exhausted, it holds its averaged weights.
+
+    checkpoint: file to save to every `recipe.checkpoint_minutes` and, with `resume`, to go on from.
+    Raises InputError when there is nothing to resume from.
+    """
+    install_attention(tower)
+    tower.train()
+    blocks = [m for m in tower.modules() if isinstance(m, CLIPEncoderLayer)] if recipe.checkpointing else []
+    training = Training(recipe, {"tower": tower}, checkpoint, resume=resume)
+    for step in training.steps():
+        pixels, captions, texts = batch_at(step)
+        tower.logit_scale.data.clamp_(max=LARGEST_LOGIT_SCALE)
+        half = torch.autocast(pixels.device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
+        with checkpointed_blocks(blocks), half:
+            images = tower(pixels)
+        loss = contrastive_loss(images, texts, captions, tower.logit_scale)
+        found = (images.detach() @ texts.T).argmax(dim=1).tolist()
+        right = sum(captions[i] == caption for i, caption in zip(found, captions, strict=True))
+        yield training.update(loss, retrieval=right / len(captions))
+    tower.eval()
+
+
 def train(recipe: TextTrainRecipe, data: Path, out: Path, resume: bool = False) -> Iterator[TrainState]:
     """Trains on all pictures below `data` against `out/text_encoder`; at the end `out/image_encoder` is there."""
     if not (out / "text_encoder").is_dir():
@@ -85,24 +125,21 @@ def train(recipe: TextTrainRecipe, data: Path, out: Path, resume: bool = False) 
         )
     text = load_text(out)
     folders = [load_media(folder, size=recipe.size) for folder in find_folders(data)]
-    width = text.text_encoder.config.hidden_size
+
+    def batch_at(step: int) -> TextBatch:
+        draw = generator(recipe.seed, step)
+        pixels, captions = draw_pictures(folders, recipe.batch_size, recipe.clip_fraction, draw)
+        return TextBatch(pixels, captions, text.features(captions))
+
+    tower = first_tower(recipe, text)
+    yield from train_tower(tower, batch_at, recipe, checkpoint=out / "text.pt", resume=resume)
+    save_image_encoder(out / "image_encoder", tower.encoder)
+
+
+def first_tower(recipe: TextTrainRecipe, text: TextConditioner) -> ImageTower:
+    """A new image tower that agrees with `text` in the width of features."""
     with seeded(recipe.seed):
-        tower = ImageTower(build(recipe, folders[0].pixels.shape[2], width)).train()
-    install_attention(tower)
-    blocks = [m for m in tower.modules() if isinstance(m, CLIPEncoderLayer)] if recipe.checkpointing else []
-    training = Training(recipe, {"tower": tower}, out / "text.pt", resume=resume)
-    for step in training.steps():
-        pixels, captions = draw_pictures(folders, recipe.batch_size, recipe.clip_fraction, generator(recipe.seed, step))
-        texts = text.features(captions)
-        tower.logit_scale.data.clamp_(max=LARGEST_LOGIT_SCALE)
-        half = torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16")
-        with checkpointed_blocks(blocks), half:
-            images = tower(pixels)
-        loss = contrastive_loss(images, texts, captions, tower.logit_scale)
-        found = (images.detach() @ texts.T).argmax(dim=1).tolist()
-        right = sum(captions[i] == caption for i, caption in zip(found, captions, strict=True))
-        yield training.update(loss, retrieval=right / len(captions))
-    save_image_encoder(out / "image_encoder", tower.encoder.eval())
+        return ImageTower(build(recipe, recipe.size, text.text_encoder.config.hidden_size))
 
 
 def save_image_encoder(folder: Path, encoder: CLIPVisionModelWithProjection) -> None:

@@ -31,6 +31,7 @@ from shared.world.scene import Frame, objects_by_name, random_clip, random_still
 
 SPLITS = ("train", "held-out", "all")
 CLIP_FPS = 8
+CLIP_FRAMES = 16
 
 
 @dataclass(frozen=True)
@@ -79,32 +80,50 @@ def say(c: Composition, rng: np.random.Generator) -> str:
 
 
 def draw_samples(
-    count: int, *, clips: bool, seed: int, split: str = "train", size: int = 64, first: int = 0
+    count: int,
+    *,
+    clips: bool,
+    seed: int,
+    split: str = "train",
+    size: int = 64,
+    first: int = 0,
+    frames: int = CLIP_FRAMES,
 ) -> Iterator[Sample]:
-    """Samples `first` to `first + count` of the endless sequence that (seed, clips, split) names."""
+    """Samples `first` to `first + count` of the endless sequence that (seed, clips, split) names.
+
+    frames: of a clip; more of them show the same motion more finely.
+    """
     batch: list[tuple[Composition, str, list[Frame]]] = []
     for index in range(first, first + count):
         rng = np.random.default_rng([seed, int(clips), SPLITS.index(split), index])
         c = draw_composition(rng, clips=clips, split=split)
-        batch.append((c, say(c, rng), random_clip(c, rng) if clips else [random_still(c, rng)]))
+        batch.append((c, say(c, rng), random_clip(c, rng, frames) if clips else [random_still(c, rng)]))
         if len(batch) == (16 if clips else 128) or index == first + count - 1:
-            pixels = render([frame for _, _, frames in batch for frame in frames], size).pixels.numpy()
+            pixels = render([frame for _, _, taken in batch for frame in taken], size).pixels.numpy()
             start = 0
-            for composition, caption, frames in batch:
-                yield Sample(composition, caption, tuple(frames), pixels[start : start + len(frames)])
-                start += len(frames)
+            for composition, caption, taken in batch:
+                yield Sample(composition, caption, tuple(taken), pixels[start : start + len(taken)])
+                start += len(taken)
             batch = []
 
 
 def write_dataset(
-    out: Path, count: int, *, clips: bool, seed: int = 0, split: str = "train", size: int = 64
+    out: Path,
+    count: int,
+    *,
+    clips: bool,
+    seed: int = 0,
+    split: str = "train",
+    size: int = 64,
+    frames: int = CLIP_FRAMES,
 ) -> Iterator[int]:
     """Writes `count` samples into the folder `out` and yields how many are done."""
     kind = "clips" if clips else "images"
     (out / kind).mkdir(parents=True, exist_ok=True)
+    samples = draw_samples(count, clips=clips, seed=seed, split=split, size=size, frames=frames)
     # Last of all: a data set that was cut short is not taken for a whole one.
     with atomic_path(out / "captions.jsonl") as temporary, open(temporary, "w", encoding="utf-8") as index:
-        for number, sample in enumerate(draw_samples(count, clips=clips, seed=seed, split=split, size=size)):
+        for number, sample in enumerate(samples):
             name = f"{kind}/{number:06d}" + (".mp4" if clips else ".png")
             if clips:
                 write_clip(out / name, sample.pixels, CLIP_FPS)

@@ -35,6 +35,35 @@ def test_times_come_with_a_calibration(model, capsys, tmp_path, monkeypatch):
     assert plan(capsys, model)["seconds"] > 0
 
 
+@pytest.mark.parametrize("stage", ["autoencoder", "image", "text", "video"])
+def test_every_stage_of_training_has_a_plan_that_its_batch_makes_larger(stage, model, capsys):
+    own = ["--model", str(model)]
+    sizes = {"image": ["--size", "32", *own], "video": ["--frames", "4", *own]}
+    peaks = []
+    for batch in ("2", "16"):
+        assert main(["plan", "train", stage, *sizes.get(stage, ["--size", "16"]), "--batch-size", batch, "--json"]) == 0
+        planned = json.loads(capsys.readouterr().out)["planned"]
+        assert planned["kinds"]["training state"] > planned["weights_bytes"] * 0.5
+        peaks.append(planned["peak_bytes"] - planned["kinds"]["base"])
+    assert peaks[0] < peaks[1]
+
+
+def test_data_that_stays_in_memory_is_in_the_plan(model, capsys, tmp_path):
+    (tmp_path / "captions.jsonl").write_text('{"file": "a.mp4", "caption": "a red cube"}\n' * 5000)
+    peaks = []
+    for data in ([], ["--data", str(tmp_path)]):
+        flags = ["--model", str(model), "--frames", "4", "--fineness", "1"]
+        assert main(["plan", "train", "video", *flags, *data, "--json"]) == 0
+        peaks.append(json.loads(capsys.readouterr().out)["planned"]["peak_bytes"])
+    latents = 5000 * 4 * 4 * 16 * 16 * 2  # clips, frames, channels, side, side, bytes
+    assert 0.9 * latents < peaks[1] - peaks[0] < 1.5 * latents
+
+
+def test_a_training_that_does_not_fit_is_refused_with_what_would(model, capsys):
+    code = main(["plan", "train", "image", "--size", "64", "--batch-size", "256", "--memory", "1.2G"])
+    assert is_refusal(code, capsys.readouterr().err, "memory for image", "at most", "takes")
+
+
 def test_what_does_not_fit_is_refused_with_what_would(model, capsys):
     kinds = plan(capsys, model, "--decode", "whole")
     budget = kinds["peak_bytes"] - 2**20

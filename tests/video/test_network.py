@@ -8,6 +8,7 @@ from einops import rearrange
 from shared.errors import InputError, ModelError
 from tests.tiny import tiny_unet
 from video.network import TemporalLayers, VideoUNet
+from video.windows import even_moments
 
 LEGACY = {
     "block_out_channels": (16, 32),
@@ -134,7 +135,24 @@ def test_the_prompt_reaches_temporal_layers_where_the_unet_has_no_cross_attentio
     network = video(tiny_unet(**UNETS["stable diffusion 1"]))
     e = network.temporal.embedding
     time, tokens = torch.zeros(1, e.time.in_features), torch.randn(2, 6, 32)
-    assert (e(time, tokens[:1], 4) - e(time, tokens[1:], 4)).abs().max() > 1e-3
+    when = torch.arange(4.0)
+    assert (e(time, tokens[:1], when) - e(time, tokens[1:], when)).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_frames_are_a_whole_clip_unless_moments_say_which_part_they_are():
+    x, t, tokens = inputs(frames=4)
+    network = video(tiny_unet(), gate=0.3)
+    whole = network(x, t, tokens)
+    assert torch.equal(network(x, t, tokens, torch.tensor([0.0, 1 / 3, 2 / 3, 1.0], dtype=torch.double)), whole)
+    assert (network(x, t, tokens, torch.linspace(0, 0.2, 4)) - whole).abs().max() > 1e-3
+
+
+def test_moments_are_counted_in_frames_of_the_clips_trained_on():
+    for frames in (16, 24):
+        layers = TemporalLayers.for_unet(tiny_unet(), embed_dim=32, frames=frames)
+        assert torch.equal(layers.when(even_moments(frames), torch.device("cpu")), torch.arange(float(frames)))
+    assert layers.when(torch.tensor([0.5]), torch.device("cpu")).tolist() == [11.5]
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 import pytest
 
+from shared.training.data import DataSize
 from tests.video.tiny import build_video_folder
 from video.folder import load_temporal
 from video.plan import (
@@ -47,7 +48,7 @@ def test_a_window_and_fewer_frames_a_decode_take_less(folder):
 
 def training(folder, **changes):
     recipe = VideoTrainRecipe(model=folder, embed_dim=32, head_dim=16, frames=4, precision="fp32", **changes)
-    return plan_video_training(recipe)
+    return plan_video_training(recipe, "cpu", DataSize())
 
 
 def test_a_training_holds_state_and_less_with_checkpointing(folder):

@@ -20,6 +20,7 @@ from video.temporal import (
 
 B, T, S, C, E = 2, 5, 6, 16, 8
 PLACE = places(2, 3)
+WHEN = torch.arange(T, dtype=torch.float32)
 
 
 def filled(layer: nn.Module, gate: float = 0.5) -> nn.Module:
@@ -30,18 +31,18 @@ def filled(layer: nn.Module, gate: float = 0.5) -> nn.Module:
 
 
 def test_frame_positions_are_the_formula():
-    positions = frame_positions(40, 8)
-    for frame in (0, 1, 7, 39):
+    when = [0.0, 1.0, 7.0, 0.25, 39.0]
+    positions = frame_positions(torch.tensor(when), 8)
+    for row, frame in enumerate(when):
         for k in range(4):
             angle = frame / 1000 ** (k / 3)
-            assert positions[frame, k] == pytest.approx(math.sin(angle), abs=1e-5)
-            assert positions[frame, k + 4] == pytest.approx(math.cos(angle), abs=1e-5)
-    assert torch.equal(frame_positions(16, 8), frame_positions(64, 8)[:16])
+            assert positions[row, k] == pytest.approx(math.sin(angle), abs=1e-5)
+            assert positions[row, k + 4] == pytest.approx(math.cos(angle), abs=1e-5)
 
 
 def test_frame_positions_of_an_odd_width_end_in_zero():
-    assert frame_positions(3, 5).shape == (3, 5)
-    assert (frame_positions(3, 5)[:, 4] == 0).all()
+    assert frame_positions(WHEN, 5).shape == (T, 5)
+    assert (frame_positions(WHEN, 5)[:, 4] == 0).all()
 
 
 def test_mix_is_the_papers_equation():
@@ -108,7 +109,7 @@ def test_conv_block_runs_a_3x1x1_convolution_over_time():
         h = volume.permute(0, 2, 3, 4, 1).reshape(B, T, S, C)
         if i == 0:
             h = torch.nn.functional.silu(block.modulation(block.norm2(h), e, PLACE))
-    torch.testing.assert_close(block(z, e, PLACE), z + 0.5 * h, **close(torch.float32))
+    torch.testing.assert_close(block(z, e, PLACE, WHEN), z + 0.5 * h, **close(torch.float32))
 
 
 def test_attention_block_is_a_loop_over_positions_and_heads():
@@ -119,14 +120,14 @@ def test_attention_block_is_a_loop_over_positions_and_heads():
     expected = z.clone()
     for b in range(B):
         for s in range(S):
-            h = modulated[b, :, s] + frame_positions(T, C)
+            h = modulated[b, :, s] + frame_positions(WHEN, C)
             q, k, v = block.to_qkv(h).chunk(3, -1)
             heads = []
             for i in (0, 8):
                 scores = q[:, i : i + 8] @ k[:, i : i + 8].T / math.sqrt(8)
                 heads.append(scores.softmax(-1) @ v[:, i : i + 8])
             expected[b, :, s] += -0.4 * block.to_out(torch.cat(heads, -1))
-    torch.testing.assert_close(block(z, e, PLACE), expected, **close(torch.float32))
+    torch.testing.assert_close(block(z, e, PLACE, WHEN), expected, **close(torch.float32))
 
 
 def test_attention_tells_frames_apart_only_by_positions():
@@ -135,20 +136,20 @@ def test_attention_tells_frames_apart_only_by_positions():
     block = filled(TemporalAttentionBlock(C, E, head_dim=8))
     z, e = torch.randn(1, T, S, C), torch.zeros(1, T, E)
     order = torch.tensor([3, 1, 4, 0, 2])
-    assert not torch.allclose(block(z[:, order], e, PLACE), block(z, e, PLACE)[:, order], atol=1e-3)
+    assert not torch.allclose(block(z[:, order], e, PLACE, WHEN), block(z, e, PLACE, WHEN)[:, order], atol=1e-3)
 
 
 def test_frame_embedding_is_the_equation_and_knows_the_frame():
     torch.manual_seed(4)
     embedding = FrameEmbedding(time_dim=6, text_dim=12, embed_dim=E)
     time, tokens = torch.randn(B, 6), torch.randn(B, 7, 12)
-    e = embedding(time, tokens, T)
+    e = embedding(time, tokens, WHEN)
     features = torch.stack([embedding.word(embedding.text_norm(tokens[:, i])) for i in range(7)])
     words = features.max(dim=0).values
     silu = torch.nn.functional.silu
     gain = (1 + embedding.gain(words))[:, None]
     hidden = (embedding.time(silu(time)) + embedding.text(words))[:, None] + gain * embedding.position(
-        frame_positions(T, E)
+        frame_positions(WHEN, E)
     )
     torch.testing.assert_close(e, silu(embedding.out(silu(hidden))), **close(torch.float32))
     assert (e[:, 0] - e[:, 1]).abs().max() > 1e-3
@@ -160,9 +161,9 @@ def test_a_word_tells_frames_the_same_wherever_it_stands_in_however_long_a_promp
     time, word, padding = torch.randn(1, 6), torch.randn(1, 1, 12), torch.randn(1, 1, 12)
     early = torch.cat([word, padding.expand(1, 6, 12)], dim=1)
     late = torch.cat([padding.expand(1, 40, 12), word], dim=1)
-    torch.testing.assert_close(embedding(time, early, T), embedding(time, late, T), **close(torch.float32))
-    without = embedding(time, padding.expand(1, 7, 12), T)
-    assert (embedding(time, early, T) - without).abs().max() > 0.01
+    torch.testing.assert_close(embedding(time, early, WHEN), embedding(time, late, WHEN), **close(torch.float32))
+    without = embedding(time, padding.expand(1, 7, 12), WHEN)
+    assert (embedding(time, early, WHEN) - without).abs().max() > 0.01
 
 
 @pytest.mark.parametrize("layer", [TemporalConvBlock(C, E), TemporalAttentionBlock(C, E, head_dim=8)])
@@ -172,7 +173,7 @@ def test_apply_over_frames_keeps_the_memory_format(layer, memory_format):
     layer = filled(layer, 0.5)
     z = torch.randn(B * T, C, 2, 3).to(memory_format=memory_format)
     e = torch.randn(B, T, E)
-    out = apply_over_frames(layer, z, e)
+    out = apply_over_frames(layer, z, e, WHEN)
     assert out.is_contiguous(memory_format=memory_format)
-    expected = layer(z.permute(0, 2, 3, 1).reshape(B, T, S, C), e, PLACE)
+    expected = layer(z.permute(0, 2, 3, 1).reshape(B, T, S, C), e, PLACE, WHEN)
     assert torch.equal(out.permute(0, 2, 3, 1).reshape(B, T, S, C), expected)

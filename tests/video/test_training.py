@@ -11,15 +11,26 @@ import torch
 from safetensors.torch import load_file
 
 from shared.errors import InputError
+from shared.model import load_image_model
 from shared.rng import generator
 from shared.schedule import NoiseSchedule
 from shared.text import TextConditioner
-from tests.tiny import build_image_folder, tiny_scheduler, tiny_unet
+from tests.tiny import build_image_folder, tiny_scheduler, tiny_text, tiny_unet
 from tests.video.tiny import build_video_folder, write_clips
 from video.folder import load_temporal
 from video.network import TemporalLayers, VideoUNet
 from video.recipe import VideoTrainRecipe
-from video.training import ClipBatches, build_optimizer, read_clips, train, train_video
+from video.training import (
+    Batch,
+    ClipBatches,
+    build_optimizer,
+    drawn_frames,
+    first_layers,
+    read_clips,
+    train,
+    train_video,
+)
+from video.windows import even_moments
 
 SCHEDULE = NoiseSchedule.from_scheduler(tiny_scheduler())
 EMOJI = Path(os.environ.get("KINOFORM_DATA", Path(__file__).parents[3] / "shared" / "data")) / "emoji-clips"
@@ -48,7 +59,7 @@ def fading(step: int):
     """Clips that light up or fade; which of the two is all that the prompt says, and a single frame tells neither."""
     up = torch.tensor([True, False, True, False])
     latents = (torch.where(up, 1.0, -1.0)[:, None] * RAMP)[:, None, :, None, None].expand(4, 4, 4, 4, 4)
-    return latents.contiguous(), prompts(up)
+    return Batch(latents.contiguous(), prompts(up))
 
 
 def prompts(up: torch.Tensor) -> torch.Tensor:
@@ -171,12 +182,43 @@ def test_batches_pair_every_clip_with_its_caption_and_drop_some():
 
     latents = torch.arange(5.0).view(5, 1, 1, 1, 1).expand(5, 4, 2, 1, 1).half()
     recipe = small_recipe(batch_size=64, caption_dropout=0.25)
-    clips, tokens = ClipBatches(latents, ["0", "1", "2", "3", "4"], Numbers(), recipe)(3)
+    clips, tokens, moments = ClipBatches(latents, ["0", "1", "2", "3", "4"], Numbers(), recipe)(3)
     assert clips.shape == (64, 2, 4, 1, 1)
     assert clips.dtype == tokens.dtype == torch.float32
+    assert torch.equal(moments, even_moments(4))
     dropped = tokens[:, 0, 0] == -1
     assert torch.equal(tokens[~dropped, 0, 0], clips[~dropped, 0, 0, 0, 0])
     assert 4 <= int(dropped.sum()) <= 28
+
+
+def test_steps_see_whole_clips_and_finer_parts_of_them_in_the_wanted_shares():
+    recipe = small_recipe(frames=4, fineness=3, part_share=0.4)
+    assert recipe.clip_frames == 10
+    drawn = [drawn_frames(recipe, generator(0, step)) for step in range(400)]
+    spacings = [int(frames[1] - frames[0]) for frames in drawn]
+    assert all(torch.equal(frames.diff(), torch.full((3,), gap)) for frames, gap in zip(drawn, spacings, strict=True))
+    shares = [spacings.count(gap) / 400 for gap in (1, 2, 3)]
+    assert shares == pytest.approx([0.2, 0.2, 0.6], abs=0.06)
+    for gap, last in ((1, 6), (2, 3), (3, 0)):  # every start that leaves room for the others
+        starts = {int(frames[0]) for frames, spacing in zip(drawn, spacings, strict=True) if spacing == gap}
+        assert starts == set(range(last + 1))
+
+
+def test_a_batch_of_parts_knows_which_moments_they_are():
+    recipe = small_recipe(batch_size=3, frames=4, fineness=3, part_share=1.0)
+    latents = torch.arange(10.0).view(1, 10, 1, 1, 1).expand(5, 10, 2, 1, 1)
+    text = TextConditioner(*tiny_text())
+    batch = ClipBatches(latents, ["red"] * 5, text, recipe)(7)
+    assert torch.equal(batch.latents[0, 0, :, 0, 0].double() / 9, batch.moments)
+
+
+def test_going_on_keeps_the_share_of_noise_unless_another_is_given(tmp_path):
+    source = build_video_folder(tmp_path / "source")
+    model = load_image_model(source)
+    for given, kept in ((None, 0.5), (0.8, 0.8)):
+        recipe = small_recipe(start="continue", noise_share=given)
+        assert first_layers(recipe, model, source).noise_share == kept
+        assert first_layers(small_recipe(noise_share=given), model, source).noise_share == kept
 
 
 def test_a_folder_of_pictures_is_no_training_data_for_video(tmp_path):

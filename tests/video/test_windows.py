@@ -13,7 +13,7 @@ from shared.schedule import NoiseSchedule
 from tests.near import near
 from tests.tiny import tiny_scheduler, tiny_unet
 from video.network import TemporalLayers, VideoUNet
-from video.windows import WindowedNetwork, window_starts, window_weights, windowed
+from video.windows import WindowedNetwork, even_moments, window_starts, window_weights, windowed
 
 SCHEDULE = NoiseSchedule.from_scheduler(tiny_scheduler())
 
@@ -25,19 +25,19 @@ class Linear(nn.Module):
         super().__init__()
         self.matrix = nn.Parameter(torch.randn(4, 4, generator=torch.Generator().manual_seed(1)))
 
-    def forward(self, x_t, t, encoder_hidden_states):
+    def forward(self, x_t, t, encoder_hidden_states, moments=None):
         return torch.einsum("dc,bcthw->bdthw", self.matrix, x_t) + encoder_hidden_states.mean() + t.sum() / 1000
 
 
 class Counting(nn.Module):
-    """A network that says the number of a frame in its window; `seen` has the number of frames of every call."""
+    """A network that says the number of a frame in its window; `seen` has the moments of every call."""
 
     def __init__(self):
         super().__init__()
         self.seen = []
 
-    def forward(self, x_t, t, encoder_hidden_states):
-        self.seen.append(x_t.shape[2])
+    def forward(self, x_t, t, encoder_hidden_states, moments=None):
+        self.seen.append(moments)
         return torch.arange(x_t.shape[2], dtype=x_t.dtype).view(1, 1, -1, 1, 1).expand_as(x_t)
 
 
@@ -80,7 +80,9 @@ def test_the_blend_is_equation_5_by_a_slow_loop(frames, window, overlap):
     network, (x, t, tokens) = video_network(), inputs(frames, size=4)
     got = WindowedNetwork(network, window, overlap)(x, t, tokens)
     starts, weights = window_starts(frames, window, overlap), window_weights(window)
-    predictions = {start: network(x[:, :, start : start + window], t, tokens) for start in starts}
+    when = torch.arange(frames) / (frames - 1)
+    parts = {start: slice(start, start + window) for start in starts}
+    predictions = {start: network(x[:, :, part], t, tokens, when[part]) for start, part in parts.items()}
     for frame in range(frames):
         above = below = 0.0
         for start in starts:
@@ -107,8 +109,20 @@ def test_the_network_sees_no_more_than_a_window_at_a_time():
     network = Counting()
     x, t, tokens = inputs(64, size=2)
     WindowedNetwork(network, 16)(x, t, tokens)
-    assert set(network.seen) == {16}
+    assert {len(moments) for moments in network.seen} == {16}
     assert len(network.seen) == 7
+
+
+def test_windows_are_told_when_in_the_clip_they_are():
+    network = Counting()
+    WindowedNetwork(network, 4)(*inputs(9, size=2))
+    for moments, start in zip(network.seen, window_starts(9, 4, 2), strict=True):
+        assert moments.tolist() == [(start + i) / 8 for i in range(4)]
+
+
+def test_moments_of_a_whole_clip_run_from_0_to_1():
+    assert even_moments(5).tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert even_moments(1).tolist() == [0]
 
 
 def test_an_overlap_that_is_none_is_refused():

@@ -14,6 +14,8 @@ from shared.errors import InputError
 from shared.media import write_clip, write_image
 from shared.pixels import from_uint8
 from shared.training.data import (
+    DataSize,
+    data_size,
     draw_frames,
     draw_pictures,
     find_folders,
@@ -67,6 +69,14 @@ def test_clips_are_resampled_evenly_in_time(tmp_path):
     media = load_media(write_folder(tmp_path, [clip]), frames=16)
     seen = media.pixels[0].mean((1, 2, 3))
     assert np.abs(seen - levels[::2]).max() < 4
+
+
+def test_the_size_of_data_counts_frames_as_they_will_be_read_or_are_cached(tmp_path):
+    write_folder(tmp_path / "stills", [noise(8, 8)] * 3)
+    write_folder(tmp_path / "clips", [noise(6, 64, 64)] * 2)
+    assert data_size(tmp_path, frames=5) == DataSize(samples=5, pictures=3 + 2 * 5)
+    load_media(tmp_path / "clips", frames=4)
+    assert data_size(tmp_path, frames=5) == DataSize(samples=5, pictures=3 + 2 * 4)
 
 
 def test_the_cache_is_used_until_captions_change(tmp_path):

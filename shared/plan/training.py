@@ -1,0 +1,130 @@
+"""What a training stage of the core takes: its own loop, run for two steps on batches without values.
+
+What a stage needs beside what it trains, an autoencoder or a text encoder, is taken to be as large as that of the
+recipe's model, or, where a recipe names none, of the embedded one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from shared.model import load_image_model, load_text, resolve_model
+from shared.plan.estimate import Estimate, follow, take
+from shared.schedule import NoiseSchedule
+from shared.training.autoencoder import first_network, train_autoencoder
+from shared.training.data import DataSize
+from shared.training.image import ImageBatch, build_scheduler, first_networks, train_image
+from shared.training.recipe import (
+    AutoencoderTrainRecipe,
+    ImageTrainRecipe,
+    PictureStageRecipe,
+    StageRecipe,
+    TextTrainRecipe,
+)
+from shared.training.text import TextBatch, first_tower, train_tower
+
+TRACED_STEPS = 2  # the first makes the optimiser's state, the second finds it
+FAULT_AROUND = 2**16  # bytes of a mapped file that come into memory together (Linux)
+T = TypeVar("T")
+
+
+def plan_stage(
+    recipe: StageRecipe,
+    load: Callable[[], T],
+    networks: Callable[[T], Sequence[nn.Module]],
+    run: Callable[[T, Any], Iterable[object]],
+    device: str,
+) -> Estimate:
+    """What a stage's loop takes. run: (what `load` gives, a recipe of a few steps) -> the loop."""
+    short = recipe.model_copy(update={"steps": max(recipe.steps, TRACED_STEPS + 1)})
+    trace = follow(
+        load,
+        networks,
+        lambda loaded: take(iter(run(loaded, short)), TRACED_STEPS),
+        device=device,
+        outlives="training state",
+    )
+    return trace.estimate(device, [1.0, max(0.0, recipe.steps - 1.0)])
+
+
+def plan_autoencoder_training(recipe: AutoencoderTrainRecipe, device: str, data: DataSize) -> Estimate:
+    def run(model: Any, short: AutoencoderTrainRecipe) -> Iterator[object]:
+        kept = mapped(recipe, data)
+        yield from train_autoencoder(model, lambda step: pictures(recipe, device), short)
+        del kept
+
+    return plan_stage(recipe, lambda: first_network(recipe).to(device), lambda model: [model], run, device)
+
+
+def plan_image_training(recipe: ImageTrainRecipe, device: str, data: DataSize) -> Estimate:
+    """Raises ModelError as `load_image_model` does, for everything but the values of the weights."""
+
+    def load() -> Any:
+        codec = load_image_model(recipe.model).codec
+        unet, text, _ = first_networks(recipe, recipe.model, codec.latent_channels, recipe.size // codec.factor)
+        return codec, unet.to(device), text.to(device)
+
+    def run(loaded: Any, short: ImageTrainRecipe) -> Iterator[object]:
+        codec, unet, text = loaded
+        side = recipe.size // codec.factor
+        shape = (codec.latent_channels, side, side)
+        kept = torch.empty(data.pictures, *shape, dtype=torch.half)
+
+        def batch_at(step: int) -> ImageBatch:
+            ids = torch.zeros(recipe.batch_size, text.config.max_position_embeddings, dtype=torch.int64, device=device)
+            return ImageBatch(torch.empty(recipe.batch_size, *shape, device=device), ids)
+
+        yield from train_image(unet, text, batch_at, NoiseSchedule.from_scheduler(build_scheduler()), short)
+        del kept
+
+    return plan_stage(recipe, load, lambda loaded: [loaded[0].vae, *loaded[1:]], run, device)
+
+
+def plan_text_training(recipe: TextTrainRecipe, device: str, data: DataSize) -> Estimate:
+    def load() -> Any:
+        text = load_text(resolve_model("world"))
+        return text, first_tower(recipe, text).to(device)
+
+    def run(loaded: Any, short: TextTrainRecipe) -> Iterator[object]:
+        text, tower = loaded
+        captions = ["a red cube"] * recipe.batch_size
+        kept = mapped(recipe, data)
+
+        def batch_at(step: int) -> TextBatch:
+            return TextBatch(pictures(recipe, device), captions, text.features(captions).to(device))
+
+        yield from train_tower(tower, batch_at, short)
+        del kept
+
+    return plan_stage(recipe, load, lambda loaded: [loaded[0].text_encoder, loaded[1]], run, device)
+
+
+def picture_training_savings(recipe: PictureStageRecipe) -> Iterator[dict[str, Any]]:
+    """Changes of a recipe that make it smaller, those that cost least first."""
+    yield {"checkpointing": True}
+    yield from smaller_batches(recipe)
+
+
+def smaller_batches(recipe: StageRecipe) -> Iterator[dict[str, Any]]:
+    """Halves of the batch, down to one sample, or two where a stage needs them."""
+    least = 2 if isinstance(recipe, TextTrainRecipe) else 1
+    size = recipe.batch_size
+    while size // 2 >= least:
+        size //= 2
+        yield {"batch_size": size}
+
+
+def pictures(recipe: PictureStageRecipe, device: str) -> Tensor:
+    """A batch of them."""
+    return torch.empty(recipe.batch_size, 3, recipe.size, recipe.size, device=device)
+
+
+def mapped(recipe: PictureStageRecipe, data: DataSize) -> Tensor:
+    """What of the file of all pictures comes into memory while batches are drawn from it."""
+    size = 3 * recipe.size**2
+    drawn = recipe.steps * recipe.batch_size
+    return torch.empty(min(data.pictures * size, drawn * max(size, FAULT_AROUND)), dtype=torch.uint8)
