@@ -3,10 +3,9 @@
     python -m benchmarks.attention_cpu [--json] [--threads N]
 
 Over frames, at equal weights: the attention layer of a `TransformerTemporalModel`, from pictures "(b t) c h w" to such
-(it brings the frames of a position next to each other, projects, attends, projects, and brings them back), against the
-same projections around `attend_frames`, on the same features in the channels-last order that Kinoform's networks keep.
-Medians of runs that take turns. Memory: a fresh process for each backend, its largest resident size less that before
-(Linux).
+(it brings the frames of a position next to each other, projects, attends, projects, and brings them back), against
+that of our temporal layers, on the same features in the channels-last order that Kinoform's networks keep. Medians of
+runs that take turns. Memory: a fresh process for each backend, its largest resident size less that before (Linux).
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from torch import Tensor
 from benchmarks.report import Row, as_json, table
 from benchmarks.speed import machine
 from shared.attention import attend_frames
+from video.temporal import TemporalAttentionBlock
 
 # Clips, frames, side of a picture, heads, channels a head: two levels of the embedded model, three of a 512x512 clip.
 LAYERS = ((2, 16, 16, 2, 32), (2, 16, 8, 4, 32), (1, 16, 32, 8, 40), (1, 16, 16, 8, 80), (1, 32, 16, 8, 80))
@@ -42,17 +42,21 @@ def stock_layer(attention: Attention, frames: int, x: Float[Tensor, "bt c h w"])
     return rearrange(attention(rows), "(b h w) t c -> (b t) c h w", h=h, w=w).contiguous()
 
 
-def our_layer(attention: Attention, frames: int, x: Float[Tensor, "bt c h w"]) -> Float[Tensor, "bt c h w"]:
-    """The same weights around `attend_frames`; x in channels-last memory format, as is the result."""
+def our_layer(block: TemporalAttentionBlock, frames: int, x: Float[Tensor, "bt c h w"]) -> Float[Tensor, "bt c h w"]:
+    """The same between pictures in channels-last memory format, as Kinoform's networks hold them."""
     h, w = x.shape[-2:]
-    features = rearrange(x, "(b t) c h w -> b t (h w) c", t=frames)
-    q, k, v = (layer(features).unflatten(-1, (attention.heads, -1)) for layer in projections(attention))
-    out = attention.to_out[0](attend_frames(q, k, v).flatten(3))
+    out = block.attended(rearrange(x, "(b t) c h w -> b t (h w) c", t=frames))
     return rearrange(out, "b t (h w) c -> (b t) c h w", h=h, w=w)
 
 
-def projections(attention: Attention) -> tuple[torch.nn.Module, ...]:
-    return attention.to_q, attention.to_k, attention.to_v
+def with_weights_of(attention: Attention) -> TemporalAttentionBlock:
+    """Our block with the projections of diffusers' attention."""
+    channels = attention.to_q.in_features
+    block = TemporalAttentionBlock(channels, embed_dim=8, head_dim=channels // attention.heads)
+    qkv = torch.cat([layer.weight for layer in (attention.to_q, attention.to_k, attention.to_v)])
+    block.to_qkv.load_state_dict({"weight": qkv})
+    block.to_out.load_state_dict(attention.to_out[0].state_dict())
+    return block.to(qkv.dtype)
 
 
 def stock_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -82,14 +86,15 @@ def measure_layer(b: int, t: int, side: int, heads: int, d: int, dtype: torch.dt
     model = TransformerTemporalModel(heads, d, in_channels=channels, num_layers=1, norm_num_groups=8)
     attention = model.transformer_blocks[0].attn1.to(dtype)
     attention.set_processor(AttnProcessor2_0())
+    block = with_weights_of(attention)
     x = torch.randn(b * t, channels, side, side, dtype=dtype)
     last = x.contiguous(memory_format=torch.channels_last)
-    error = (stock_layer(attention, t, x) - our_layer(attention, t, last)).abs().max()
+    error = (stock_layer(attention, t, x) - our_layer(block, t, last)).abs().max()
     assert error < (1e-4 if dtype == torch.float32 else 5e-2), f"the two differ by {error}"
     q, k, v = (torch.randn(b, t, side * side, heads, d, dtype=dtype) for _ in range(3))
     name = f"{str(dtype).removeprefix('torch.')}, {b} x {t} frames of {side}x{side}, {heads} x {d} channels"
     return [
-        ratio(f"layer: {name}", lambda: stock_layer(attention, t, x), lambda: our_layer(attention, t, last), 1.5),
+        ratio(f"layer: {name}", lambda: stock_layer(attention, t, x), lambda: our_layer(block, t, last), 1.5),
         ratio(f"alone: {name}", lambda: stock_attention(q, k, v), lambda: attend_frames(q, k, v), None),
     ]
 
@@ -146,11 +151,16 @@ def measure_memory() -> list[Row]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.attention_cpu", description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="one line of JSON in place of the table")
+    parser.add_argument("--only", choices=("layers", "memory"), help="one half of it")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     dtypes = (torch.float32, torch.bfloat16)
-    rows = [row for dtype in dtypes for layer in LAYERS for row in measure_layer(*layer, dtype)] + measure_memory()
+    rows = []
+    if arguments.only != "memory":
+        rows += [row for dtype in dtypes for layer in LAYERS for row in measure_layer(*layer, dtype)]
+    if arguments.only != "layers":
+        rows += measure_memory()
     about = {**machine(), "threads": arguments.threads}
     if arguments.json:
         print(as_json(rows, machine=about))

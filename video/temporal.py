@@ -28,6 +28,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from shared.attention import attend_frames
+from shared.projection import project
 
 
 def frame_positions(when: Float[Tensor, " t"], dim: int) -> Float[Tensor, "t dim"]:
@@ -151,11 +152,15 @@ class TemporalAttentionBlock(nn.Module):
         place: Float[Tensor, "s 2"],
         when: Float[Tensor, " t"],
     ) -> Float[Tensor, "b t s c"]:
-        b, t, s, c = z.shape
         h = self.modulation(self.norm(z), e, place)
-        h = h + frame_positions(when, c).to(h.dtype)[None, :, None]
-        q, k, v = self.to_qkv(h).view(b, t, s, 3, self.heads, c // self.heads).unbind(3)
-        return self.mix(z, self.to_out(attend_frames(q, k, v).reshape(b, t, s, c)))
+        h = h + frame_positions(when, z.shape[-1]).to(h.dtype)[None, :, None]
+        return self.mix(z, self.attended(h))
+
+    def attended(self, h: Float[Tensor, "b t s c"]) -> Float[Tensor, "b t s c"]:
+        """Self-attention over t, with its projections."""
+        qkv = project(h, self.to_qkv.weight).unflatten(-1, (3, self.heads, -1))
+        out = attend_frames(*qkv.unbind(3)).flatten(3)
+        return project(out, self.to_out.weight, self.to_out.bias)
 
 
 class FrameEmbedding(nn.Module):
