@@ -2,8 +2,11 @@
 
 python -m benchmarks.plan_truth [--json] [--model FOLDER] [--only NAME ...]
 
-Every run and every plan is a process of its own. The video forward is of networks of the size of Stable Diffusion 1.5
-with random weights, over 16 frames of 32x32 latents: it takes about 6 GB and, on two cores, a few minutes.
+All presets that are shipped; stages of training on a few samples of the world and for a few steps, the fine asset for
+a few steps, too, since all steps take the same memory. Where this machine is calibrated (`kinoform plan calibrate`),
+times are compared as well. Every run and every plan is a process of its own. The video forward is of networks of the
+size of Stable Diffusion 1.5 with random weights, over 16 frames of 32x32 latents: about 6 GB and, on two cores, a few
+minutes.
 """
 
 from __future__ import annotations
@@ -14,16 +17,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.report import Row, as_json, table
 from benchmarks.speed import machine
-from lab.commands.train import STAGES
 from shared.model import resolve_model
+from shared.recipe import preset_names
 
 PROMPT = "a red ball bouncing"
 WITHIN = 0.2  # of the measured peak
+BESIDE = ("load", "write", "turntable", "total")  # parts of a run that its plan has no time for
 FORWARD = {"frames": 16, "side": 32, "tokens": 77}
 
 
@@ -40,34 +45,91 @@ def process(*arguments: str) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def command(*arguments: str, output: str) -> Callable[[Path], tuple[int, int]]:
-    """A measurement of a generating command: (planned, measured) bytes."""
+class Truth(NamedTuple):
+    """Bytes, and seconds without imports, loading and writing; None where they are not known."""
 
-    def measure(folder: Path) -> tuple[int, int]:
-        planned = kinoform("plan", *arguments)["planned"]["peak_bytes"]
-        return planned, kinoform(*arguments, "-o", str(folder / output))["peak_memory_bytes"]
+    planned: int
+    measured: int
+    planned_seconds: float | None = None
+    measured_seconds: float | None = None
+
+    @classmethod
+    def of(cls, plan: dict, run: dict) -> Truth:
+        work = sum(seconds for name, seconds in run["seconds"].items() if name not in BESIDE)
+        return cls(plan["planned"]["peak_bytes"], run["peak_memory_bytes"], plan["planned"]["seconds"], work)
+
+
+Measure = Callable[[Path], Truth]
+
+
+def command(*arguments: str, output: str, also: Sequence[str] = ()) -> Measure:
+    """A measurement of a generating command. also: arguments that the plan does not know."""
+
+    def measure(folder: Path) -> Truth:
+        extra = [argument.format(folder=folder) for argument in also]
+        return Truth.of(kinoform("plan", *arguments), kinoform(*arguments, "-o", str(folder / output), *extra))
 
     return measure
 
 
-def training(stage: str, model: str, steps: int = 4) -> Callable[[Path], tuple[int, int]]:
+def training(preset: str, model: str, steps: int = 6) -> Measure:
     """A measurement of a stage, on samples of the world that are made for it, into a copy of the model."""
+    stage = preset.partition("-")[0]
 
-    def measure(folder: Path) -> tuple[int, int]:
+    def measure(folder: Path) -> Truth:
         data, out = folder / "data", folder / "model"
         shutil.copytree(resolve_model(model), out)
-        kinoform("world", "render", "--out", str(data), "--count", "8", *(["--clips"] if stage == "video" else []))
-        flags = ["--data", str(data), "--steps", str(steps)]
-        planned = kinoform("plan", "train", stage, *flags)["planned"]["peak_bytes"]
-        return planned, kinoform("train", stage, *flags, "--out", str(out))["peak_memory_bytes"]
+        kinoform("world", "render", "--out", str(data), "--count", "16", *(["--clips"] if stage == "video" else []))
+        flags = ["--preset", preset, "--data", str(data), "--steps", str(steps)]
+        return Truth.of(kinoform("plan", "train", stage, *flags), kinoform("train", stage, *flags, "--out", str(out)))
 
     return measure
 
 
-def forward(_folder: Path) -> tuple[int, int]:
+def forward(_folder: Path) -> Truth:
     """A measurement of one pass of a video network as large as Stable Diffusion 1.5's."""
     planned, measured = (process("-m", "benchmarks.plan_truth", "--part", part) for part in ("plan", "run"))
-    return planned["peak"], measured["peak"]
+    return Truth(planned["peak"], measured["peak"])
+
+
+def cases(source: str) -> dict[str, Measure]:
+    model = ["--model", source]
+    turntable = ["--turntable", "{folder}/turn.mp4"]
+    few = ["--steps", "10"]
+    pictures = {
+        f"{kind}-{preset}".removesuffix("-"): command(
+            kind, PROMPT, *(["--preset", preset] if preset else []), *model, output=output
+        )
+        for kind, output in (("image", "a.png"), ("clip", "a.mp4"))
+        for preset in ("", *preset_names(kind))
+    }
+    return {
+        **pictures,
+        "clip-128": command("clip", PROMPT, "--size", "128x128", "--steps", "3", *model, output="a.mp4"),
+        **{
+            f"asset-{p}": command(
+                "asset", "a red cube", "--preset", p, *model, *(few if p == "fine" else []),
+                output="a.glb", also=turntable,
+            )
+            for p in preset_names("asset")
+        },
+        **{f"train-{p}": training(p, source) for p in preset_names("train")},
+        "forward-sd1": forward,
+    }  # fmt: skip
+
+
+def rows_of(name: str, found: Truth) -> Iterator[Row]:
+    def plain(what: str, value: float) -> Row:
+        return Row(f"{name}: {what}", value, 1, value, value)
+
+    yield plain("planned, MB", found.planned / 1e6)
+    yield plain("measured, MB", found.measured / 1e6)
+    error = found.planned / found.measured - 1
+    yield Row(f"{name}: error of the plan", abs(error), 1, error, error, WITHIN, at_most=True)
+    if found.planned_seconds is not None and found.measured_seconds is not None:
+        yield plain(
+            f"time as planned of {found.measured_seconds:.1f} s", found.planned_seconds / found.measured_seconds
+        )
 
 
 def part(name: str) -> dict[str, int]:
@@ -95,32 +157,15 @@ def main() -> int:
     if args.part:
         print(json.dumps(part(args.part)))
         return 0
-    model = ["--model", args.model]
-    cases = {
-        "image": command("image", PROMPT, *model, output="a.png"),
-        "clip": command("clip", PROMPT, *model, output="a.mp4"),
-        "clip-long": command("clip", PROMPT, "--preset", "long", *model, output="a.mp4"),
-        "clip-128": command("clip", PROMPT, "--size", "128x128", "--steps", "3", *model, output="a.mp4"),
-        "asset-draft": command("asset", "a red cube", "--preset", "draft", *model, output="a.glb"),
-        "asset-default": command("asset", "a red cube", *model, output="a.glb"),
-        **{f"train-{stage}": training(stage, args.model) for stage in STAGES},
-        "forward-sd1": forward,
-    }
-    rows = []
-    for name in args.only or cases:
-        if name not in cases:
-            raise SystemExit(f"--only: expected {', '.join(cases)}, got {name}")
+    known = cases(args.model)
+    rows: list[Row] = []
+    for name in args.only or known:
+        if name not in known:
+            raise SystemExit(f"--only: expected {', '.join(known)}, got {name}")
         with tempfile.TemporaryDirectory() as folder:
-            planned, measured = cases[name](Path(folder))
-        print(
-            f"  {name}: planned {planned / 1e6:.0f} MB, measured {measured / 1e6:.0f} MB", file=sys.stderr, flush=True
-        )
-        rows += [
-            Row(f"{name}: planned, MB", planned / 1e6, 1, planned / 1e6, planned / 1e6),
-            Row(f"{name}: measured, MB", measured / 1e6, 1, measured / 1e6, measured / 1e6),
-            Row(f"{name}: error of the plan", abs(planned / measured - 1), 1, planned / measured - 1,
-                planned / measured - 1, WITHIN, at_most=True),
-        ]  # fmt: skip
+            found = known[name](Path(folder))
+        print(f"  {name}: {found}", file=sys.stderr, flush=True)
+        rows += rows_of(name, found)
     about = machine()
     if args.json:
         print(as_json(rows, machine=about))

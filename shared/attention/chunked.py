@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from shared.attention.kernels import additive
+from shared.attention.masks import additive
 
 SCORES = 2**21  # scores held at once, over all of batch and heads
 KEYS = 512  # keys of one chunk

@@ -41,12 +41,25 @@ def attend(
 
     Raises InputError for an unknown or unfit backend, and for shapes, dtypes or devices that do not go together.
     """
+    return attend_and_tell(q, k, v, mask=mask, scale=scale, backend=backend)[0]
+
+
+def attend_and_tell(
+    q: Float[Tensor, "b heads n d"],
+    k: Float[Tensor, "b heads m d"],
+    v: Float[Tensor, "b heads m e"],
+    *,
+    mask: Shaped[Tensor, "#b #heads #n #m"] | None = None,
+    scale: float | None = None,
+    backend: str = "auto",
+) -> tuple[Float[Tensor, "b heads n e"], str]:
+    """`attend`, and the name of the backend that ran."""
     request = request_of(q, k, v, mask)
     if request.positions is not None:
         raise InputError("attend", expected="q, k and v of shape b heads n d", got=[tuple(x.shape) for x in (q, k, v)])
     kernel = _backend(request, backend)
     assert kernel.attend is not None, "why_not says so"
-    return _in_parts(kernel.attend, q, k, v, mask, scale, kernel.rows_at_once(request))
+    return _in_parts(kernel.attend, q, k, v, mask, scale, kernel.rows_at_once(request)), kernel.name
 
 
 def attend_frames(

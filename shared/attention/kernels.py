@@ -12,6 +12,8 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional
 
+from shared.attention.masks import safe_bias
+
 
 def attend_eager(
     q: Float[Tensor, "b heads n d"],
@@ -26,10 +28,8 @@ def attend_eager(
     scores = torch.matmul(q * scale, k.transpose(-1, -2))
     if mask is None:
         return torch.matmul(scores.softmax(-1), v)
-    bias = additive(mask, scores.dtype)
-    # softmax of nothing but -inf is not a number; such a row attends to nothing
-    empty = (bias == -torch.inf).all(-1, keepdim=True)
-    weights = (scores + bias.masked_fill(empty, 0.0)).softmax(-1)
+    bias, empty = safe_bias(mask, scores.dtype)
+    weights = (scores + bias).softmax(-1)
     return torch.matmul(weights.masked_fill(empty, 0.0), v)
 
 
@@ -44,19 +44,11 @@ def attend_sdpa(
     """See `shared.attention.attend`."""
     if mask is None:
         return _with_nan(functional.scaled_dot_product_attention(q, k, v, scale=scale), q)
-    bias = additive(mask, q.dtype)
-    empty = (bias == -torch.inf).all(-1, keepdim=True)  # torch's kernels disagree about such rows
-    out = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias.masked_fill(empty, 0.0), scale=scale)
+    bias, empty = safe_bias(mask, q.dtype)
+    out = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
     return _with_nan(out, q).masked_fill(empty, 0.0)
 
 
 def _with_nan(out: Tensor, q: Tensor) -> Tensor:
     """On a CPU torch's fused kernel answers 0 to a query that is not a number; that would hide a fault."""
     return out.masked_fill(q.isnan().any(-1, keepdim=True), torch.nan) if q.device.type == "cpu" else out
-
-
-def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """A boolean mask (True attends) as one to add; others in `dtype`."""
-    if mask.dtype == torch.bool:
-        return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, -torch.inf)
-    return mask.to(dtype)

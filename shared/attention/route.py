@@ -9,8 +9,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from shared.attention.backends import BACKENDS
-from shared.attention.dispatch import attend, choose
-from shared.attention.request import request_of
+from shared.attention.dispatch import attend_and_tell
 from shared.errors import InputError
 
 
@@ -40,7 +39,6 @@ class Route:
         if len({q.dtype, k.dtype, v.dtype}) > 1 and torch.is_autocast_enabled(q.device.type):
             dtype = torch.get_autocast_dtype(q.device.type)
             q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
-        backend = choose(request_of(q, k, v, mask)) if self.backend == "auto" else self.backend
-        out = attend(q, k, v, mask=mask, scale=scale, backend=backend)
-        self.ran[backend] += 1
+        out, ran = attend_and_tell(q, k, v, mask=mask, scale=scale, backend=self.backend)
+        self.ran[ran] += 1
         return out

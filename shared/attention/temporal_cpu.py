@@ -12,7 +12,7 @@ from einops import rearrange
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from shared.attention.kernels import additive
+from shared.attention.masks import safe_bias
 
 
 def attend_frames_cpu(
@@ -31,9 +31,10 @@ def attend_frames_cpu(
         nothing = q.new_zeros(()).expand(len(q), t, k.shape[1])
         weights = torch.baddbmm(nothing, q, k.transpose(1, 2), beta=0, alpha=scale).softmax(-1)
     else:
-        bias = additive(mask, q.dtype).expand(b, heads, t, k.shape[1])
-        bias = rearrange(bias[:, None].expand(-1, s, -1, -1, -1), "b s heads t u -> (b s heads) t u")
-        empty = (bias == -torch.inf).all(-1, keepdim=True)  # softmax of nothing but -inf is not a number
-        scores = torch.baddbmm(bias.masked_fill(empty, 0.0), q, k.transpose(1, 2), alpha=scale)
+        bias, empty = (
+            rearrange(x.expand(b, heads, t, -1)[:, None].expand(-1, s, -1, -1, -1), "b s heads t u -> (b s heads) t u")
+            for x in safe_bias(mask.expand(-1, -1, -1, k.shape[1]), q.dtype)
+        )
+        scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=scale)
         weights = scores.softmax(-1).masked_fill(empty, 0.0)
     return rearrange(torch.bmm(weights, v), "(b s heads) t e -> b t s heads e", b=b, heads=heads)

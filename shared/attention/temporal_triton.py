@@ -26,7 +26,7 @@ import triton.language as tl
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from shared.attention.kernels import additive
+from shared.attention.masks import additive
 
 _TILE = 2048  # numbers of q, or scores, that a program holds, about: problems are packed until then
 _LEAST = 16  # the smallest side of a product on the matrix units

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from shared.attention.kernels import additive
+from shared.attention.masks import safe_bias
 from shared.attention.packages import installed
 from shared.attention.request import Request
 
@@ -45,9 +45,8 @@ def attend_xformers(
     rows = (x.transpose(1, 2) for x in (q, k, v))
     if mask is None:
         return _kernels().memory_efficient_attention(*rows, scale=scale).transpose(1, 2)
-    bias = additive(mask, q.dtype).expand(*q.shape[:3], k.shape[2])
-    empty = (bias == -torch.inf).all(-1, keepdim=True)
-    bias = _aligned(bias.masked_fill(empty, 0.0))
+    bias, empty = safe_bias(mask, q.dtype)
+    bias = _aligned(bias.expand(*q.shape[:3], k.shape[2]))
     out = _kernels().memory_efficient_attention(*rows, attn_bias=bias, scale=scale).transpose(1, 2)
     return out.masked_fill(empty, 0.0)
 
