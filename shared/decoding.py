@@ -1,7 +1,8 @@
 """Latents to pixels within the memory there is: all at once, a few pictures at a time, or by tiles.
 
 A decode that runs out of memory goes on with a smaller one: fewer pictures, then one, then tiles of it, ever smaller.
-Pictures that are done stay done. Slices change a picture by rounding alone, tiles by less than one of 255 levels.
+Pictures that are done stay done. Slices change a picture by rounding alone, tiles by less than one of 255 levels. A
+decoder that looks across frames decodes clips in place of pictures: all frames of a clip at once, or of a tile of it.
 """
 
 from __future__ import annotations
@@ -23,23 +24,25 @@ from shared.memory_modes import decode_dtype
 TILES = (64, 32, 24)  # sides in latents
 PICTURES = 16  # decoded at once where nothing is asked for, and
 PIXELS = 2**20  # no more pixels than these
+CLIP_PIXELS = 2**22  # of all frames of a clip that are decoded at once, unless it is asked for
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One way to decode: `pictures` at once, each whole (tile None) or by tiles of that side in latents."""
+    """One way to decode: `count` pictures or clips at once, whole (tile None) or by tiles of that side in latents."""
 
-    pictures: int
+    count: int
     tile: int | None = None
+    what: str = "picture"
 
     def __str__(self) -> str:
-        many = "one picture" if self.pictures == 1 else f"{self.pictures} pictures"
+        many = f"one {self.what}" if self.count == 1 else f"{self.count} {self.what}s"
         return f"{many} at a time" + (f", by tiles of {self.tile} latents" if self.tile else "")
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """Pixels of a few pictures in order, in [-1, 1], and how they were decoded."""
+    """Pixels of a few pictures, or of all frames of a few clips, in order, in [-1, 1], and how they were decoded."""
 
     pixels: Float[Tensor, "n 3 h w"]
     attempt: Attempt
@@ -55,25 +58,37 @@ def attempts(policy: MemoryPolicy, count: int, height: int, width: int, factor: 
     return found or [Attempt(1)]  # no picture is too small to be asked for by tiles
 
 
-def decode_by_parts(codec: Codec, latents: Float[Tensor, "n c h w"], policy: MemoryPolicy) -> Iterator[Decoded]:
-    """Pictures of `latents`, a few at a time, in order.
+def clip_attempts(policy: MemoryPolicy, frames: int, height: int, width: int, factor: int) -> list[Attempt]:
+    """The same for clips that a decoder looks at as one: whole where their frames are few and small, or by tiles."""
+    fits = frames * height * width * factor**2 <= CLIP_PIXELS
+    whole = [Attempt(1, what="clip")] if policy.decode == "whole" or (fits and policy.decode != "tiled") else []
+    tiled = [Attempt(1, tile, "clip") for tile in TILES if tile < max(height, width)]
+    return whole + tiled or [Attempt(1, what="clip")]
+
+
+def decode_by_parts(codec: Codec, latents: Float[Tensor, "n c *t h w"], policy: MemoryPolicy) -> Iterator[Decoded]:
+    """Pictures of `latents`, those of images or of all frames of all clips, a few at a time, in order.
 
     Raises KinoformError when even the smallest way to decode takes more memory than there is.
     """
     height, width = latents.shape[-2:]
-    ways = attempts(policy, len(latents), height, width, codec.factor)
+    if latents.ndim == 5 and codec.sees_frames:
+        ways = clip_attempts(policy, latents.shape[2], height, width, codec.factor)
+    else:
+        latents = latents if latents.ndim == 4 else rearrange(latents, "b c t h w -> (b t) c h w")
+        ways = attempts(policy, len(latents), height, width, codec.factor)
     done = 0
     for way in ways:
         out_of_memory = None
         while done < len(latents) and out_of_memory is None:
             try:
-                pixels = _decode(codec, latents[done : done + way.pictures], way, policy)
+                pixels = _decode(codec, latents[done : done + way.count], way, policy)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
                 out_of_memory = str(error)  # the error itself would keep what was allocated alive
                 continue
-            done += way.pictures
+            done += way.count
             yield Decoded(pixels, way)
         if out_of_memory is None:
             return
@@ -88,10 +103,8 @@ def decode_by_parts(codec: Codec, latents: Float[Tensor, "n c h w"], policy: Mem
 
 def decode(codec: Codec, latents: Float[Tensor, "b c *rest"], policy: MemoryPolicy) -> Float[Tensor, "b 3 *pixels"]:
     """All pixels of images "b c h w" or frames "b c t h w", in [-1, 1]. Raises what `decode_by_parts` does."""
-    if latents.ndim == 5:
-        pixels = decode(codec, rearrange(latents, "b c t h w -> (b t) c h w"), policy)
-        return rearrange(pixels, "(b t) c h w -> b c t h w", b=len(latents))
-    return torch.cat([part.pixels for part in decode_by_parts(codec, latents, policy)])
+    pixels = torch.cat([part.pixels for part in decode_by_parts(codec, latents, policy)])
+    return pixels if latents.ndim == 4 else rearrange(pixels, "(b t) c h w -> b c t h w", b=len(latents))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -102,4 +115,5 @@ def is_out_of_memory(error: BaseException) -> bool:
 def _decode(codec: Codec, latents: Tensor, way: Attempt, policy: MemoryPolicy) -> Tensor:
     dtype = decode_dtype(policy, latents.device, codec.vae)
     with torch.no_grad(), torch.autocast(latents.device.type, dtype, enabled=dtype is not torch.float32):
-        return Codec(codec.vae, slice_size=way.pictures, tile_size=way.tile).decode(latents)
+        pixels = Codec(codec.vae, slice_size=way.count, tile_size=way.tile).decode(latents)
+        return pixels if pixels.ndim == 4 else rearrange(pixels, "b c t h w -> (b t) c h w")

@@ -16,11 +16,12 @@ from functools import partial
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny
+from diffusers import AutoencoderTiny
 from diffusers.models.autoencoders.vae import AutoencoderTinyBlock
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from shared.codec import Autoencoder
 from shared.denoiser import Denoiser
 from shared.errors import KinoformError
 from shared.memory import MemoryPolicy
@@ -36,7 +37,7 @@ def compute_dtype(policy: MemoryPolicy, device: Device) -> torch.dtype:
     return DTYPES[policy.precision]
 
 
-def decode_dtype(policy: MemoryPolicy, device: Device, vae: AutoencoderKL | AutoencoderTiny) -> torch.dtype:
+def decode_dtype(policy: MemoryPolicy, device: Device, vae: Autoencoder) -> torch.dtype:
     """The same for a decoder: float32 for one that float16 overflows, which its configuration says."""
     dtype = compute_dtype(policy, device)
     return torch.float32 if dtype is torch.float16 and vae.config.get("force_upcast") else dtype

@@ -13,12 +13,18 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, SchedulerMixin, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderKLTemporalDecoder,
+    AutoencoderTiny,
+    SchedulerMixin,
+    UNet2DConditionModel,
+)
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from shared.attention import install_attention
-from shared.codec import Codec
+from shared.codec import Autoencoder, Codec
 from shared.denoiser import Denoiser
 from shared.errors import ModelError
 from shared.safe_weights import PICKLES, check_finite, load_network, read_header, read_json, sha256, weight_files
@@ -31,7 +37,7 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 HUB_FILES = (INDEX, "*/*.json", "*/*.txt", "*/diffusion_pytorch_model*.safetensors", "*/model*.safetensors")
 
 UNETS = {"UNet2DConditionModel": UNet2DConditionModel}
-VAES = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
+VAES = {vae.__name__: vae for vae in (AutoencoderKL, AutoencoderTiny, AutoencoderKLTemporalDecoder)}
 TEXT_ENCODERS = {"CLIPTextModel": CLIPTextModel}
 TOKENIZERS = {"CLIPTokenizer": CLIPTokenizer, "CLIPTokenizerFast": CLIPTokenizer}
 
@@ -207,7 +213,7 @@ def _assemble(
     name: str,
     path: Path,
     unet: UNet2DConditionModel,
-    vae: AutoencoderKL | AutoencoderTiny,
+    vae: Autoencoder,
     text: TextConditioner,
     scheduler_class: type[SchedulerMixin],
     scheduler_config: dict[str, Any],
@@ -236,7 +242,7 @@ def _assemble(
 def _check_fit(
     name: str,
     unet: UNet2DConditionModel,
-    vae: AutoencoderKL | AutoencoderTiny,
+    vae: Autoencoder,
     text_encoder: CLIPTextModel,
     tokenizer: CLIPTokenizer,
 ) -> None:

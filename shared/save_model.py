@@ -8,10 +8,11 @@ from pathlib import Path
 
 import diffusers
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, SchedulerMixin, UNet2DConditionModel
+from diffusers import SchedulerMixin, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from shared.codec import Autoencoder
 from shared.files import atomic_path, replaced_folder
 from shared.safe_weights import read_json
 
@@ -20,7 +21,7 @@ def save_image_model(
     folder: str | Path,
     *,
     unet: UNet2DConditionModel,
-    vae: AutoencoderKL | AutoencoderTiny,
+    vae: Autoencoder,
     text_encoder: CLIPTextModel,
     tokenizer: CLIPTokenizer,
     scheduler: SchedulerMixin,

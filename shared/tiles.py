@@ -7,6 +7,7 @@ edges        At the edge of a tile convolutions see zeros where the picture goes
 group norms  The mean and variance they divide by are those of the whole picture. Tiles cannot know them, so the tiles
              are run again, each time with what the last run found, until nothing changes: a network with n such norms
              is exact after n + 1 runs, since every run puts at least one more norm right.
+             A norm over a whole clip, "b c t h w", is no different: every tile has all of its frames.
 attention    Left to the caller, who can run it on the whole picture where there are few positions (`shared.codec`).
 """
 
@@ -18,7 +19,6 @@ from dataclasses import dataclass
 from itertools import pairwise, product
 
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -104,14 +104,14 @@ class _Statistics:
         self._place = row, column
 
     @torch.no_grad()
-    def add(self, norm: nn.GroupNorm, x: Float[Tensor, "b c h w"]) -> None:
+    def add(self, norm: nn.GroupNorm, x: Float[Tensor, "b c *t h w"]) -> None:
         """Count what lies in the core of the present tile."""
         assert self._place is not None, "no tile"
         cores = []
         for span, side in zip(self._place, x.shape[-2:], strict=True):
             scale = side // (span.stop - span.start)
             cores.append(slice((span.core[0] - span.start) * scale, (span.core[1] - span.start) * scale))
-        groups = rearrange(x[..., cores[0], cores[1]].float(), "b (g c) h w -> b g (c h w)", g=norm.num_groups)
+        groups = x[..., cores[0], cores[1]].float().flatten(2).reshape(len(x), norm.num_groups, -1)
         variance, mean = torch.var_mean(groups, dim=-1, correction=0)
         self._found.setdefault(norm, []).append((groups.shape[-1], mean.double(), variance.double()))
 
@@ -144,11 +144,12 @@ def _whole_picture_norms(norms: Sequence[nn.GroupNorm], statistics: _Statistics)
         if norm not in statistics.known:
             return None
         mean, variance = (value.to(x.device)[..., None] for value in statistics.known[norm])
-        groups = rearrange(x.float(), "b (g c) h w -> b g (c h w)", g=norm.num_groups)
+        groups = x.float().flatten(2).reshape(len(x), norm.num_groups, -1)
         groups = (groups - mean.float()) * (variance + norm.eps).rsqrt().float()
         normal = groups.reshape(x.shape)
         if norm.affine:
-            normal = normal * norm.weight.float()[:, None, None] + norm.bias.float()[:, None, None]
+            weight, bias = (v.float().view(-1, *[1] * (x.ndim - 2)) for v in (norm.weight, norm.bias))
+            normal = normal * weight + bias
         return normal.to(output.dtype)
 
     handles = [norm.register_forward_hook(normalise) for norm in norms]

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKLTemporalDecoder, AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from shared.save_model import save_image_model
@@ -47,6 +47,18 @@ def tiny_vae(seed: int = 0) -> AutoencoderTiny:
         last.weight.mul_(4)
         last.bias.fill_(0.5)
     return vae
+
+
+def tiny_temporal_vae(seed: int = 0) -> AutoencoderKLTemporalDecoder:
+    """An autoencoder whose decoder looks across frames as much as at them; its group norms want 32 channels."""
+    torch.manual_seed(seed)
+    vae = AutoencoderKLTemporalDecoder(
+        block_out_channels=(32, 32),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        layers_per_block=1,
+        scaling_factor=0.3,
+    )
+    return vae.eval()
 
 
 def tiny_text(seed: int = 0):

@@ -177,6 +177,5 @@ def decode_frames(
     codec: Codec, latents: Float[Tensor, "b c t h w"], policy: MemoryPolicy
 ) -> UInt8[np.ndarray, "b t height width 3"]:
     """`decode_clips` where the codec is."""
-    pictures = rearrange(latents, "b c t h w -> (b t) c h w")
-    frames = np.concatenate([to_uint8(part.pixels) for part in decode_by_parts(codec, pictures, policy)])
+    frames = np.concatenate([to_uint8(part.pixels) for part in decode_by_parts(codec, latents, policy)])
     return rearrange(frames, "(b t) h w c -> b t h w c", b=len(latents))

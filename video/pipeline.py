@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, DiffusionPipeline, SchedulerMixin, UNet2DConditionModel
+from diffusers import DiffusionPipeline, SchedulerMixin, UNet2DConditionModel
 from diffusers.utils import BaseOutput
 from jaxtyping import Float, UInt8
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from shared.attention import install_attention
-from shared.codec import Codec
+from shared.codec import Autoencoder, Codec
 from shared.denoiser import Denoiser
 from shared.errors import InputError
 from shared.memory import MemoryPolicy
@@ -44,7 +44,7 @@ class VideoLDMPipeline(DiffusionPipeline):
 
     def __init__(
         self,
-        vae: AutoencoderKL | AutoencoderTiny,
+        vae: Autoencoder,
         text_encoder: CLIPTextModel,
         tokenizer: CLIPTokenizer,
         unet: UNet2DConditionModel,

@@ -6,7 +6,7 @@ from einops import rearrange
 from shared.codec import Codec
 from shared.errors import InputError
 from tests.near import near
-from tests.tiny import tiny_vae
+from tests.tiny import tiny_temporal_vae, tiny_vae
 
 EIGHT_BITS = 2 / 255  # one step of an eight-bit picture, in pixels of [-1, 1]
 
@@ -90,6 +90,40 @@ def test_tiles_leave_no_seam_where_norms_and_attention_see_the_whole_picture(att
     with torch.no_grad():
         latents = codec.encode(image)  # 48 by 20
         whole, tiled = codec.decode(latents), Codec(codec.vae, tile_size=32).decode(latents)
+    assert whole.std() > 0.05
+    assert (whole - tiled).abs().max() < EIGHT_BITS
+    assert not torch.equal(whole, tiled)
+
+
+def clip_latents(codec, *, frames=5, height=96, width=48):
+    """Latents of a clip in which a bright square crosses a picture that changes."""
+    clip = torch.nn.functional.interpolate(pixels(1, 3, 3, 4, 3), size=(frames, height, width), mode="trilinear")
+    for frame in range(frames):
+        clip[:, :, frame, 10 * frame : 10 * frame + 12, 5 * frame : 5 * frame + 15] = 1.0
+    return codec.encode(clip.clamp(-1, 1))
+
+
+@torch.no_grad()
+def test_a_decoder_that_looks_across_frames_gets_all_of_a_clip():
+    vae = tiny_temporal_vae()
+    codec, other = Codec(vae, slice_size=2), Codec(tiny_vae())
+    assert codec.sees_frames
+    assert not other.sees_frames
+    latents = torch.cat([clip_latents(codec, height=16, width=16) for _ in range(2)])
+    latents[1] *= -1
+    for clip, decoded in zip(latents, codec.decode(latents), strict=True):
+        by_hand = vae.decode(rearrange(clip, "c t h w -> t c h w") / 0.3, num_frames=5).sample.clamp(-1, 1)
+        near(decoded, rearrange(by_hand, "t c h w -> c t h w"))
+    alone = codec.decode(latents[:, :, 2])  # a picture is a clip of one frame
+    near(alone, codec.decode(latents[:, :, 2:3])[:, :, 0])
+    assert (alone - codec.decode(latents)[:, :, 2]).abs().max() > 0.05  # it does look
+
+
+@torch.no_grad()
+def test_tiles_of_a_clip_leave_no_seam_where_norms_see_all_of_its_frames():
+    codec = Codec(tiny_temporal_vae())
+    latents = clip_latents(codec)  # 48 by 24
+    whole, tiled = codec.decode(latents), Codec(codec.vae, tile_size=32).decode(latents)
     assert whole.std() > 0.05
     assert (whole - tiled).abs().max() < EIGHT_BITS
     assert not torch.equal(whole, tiled)

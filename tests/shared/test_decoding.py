@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from shared.codec import Codec
-from shared.decoding import Attempt, attempts, decode, decode_by_parts, is_out_of_memory
+from shared.decoding import Attempt, attempts, clip_attempts, decode, decode_by_parts, is_out_of_memory
 from shared.errors import KinoformError
 from shared.memory import MemoryPolicy
 from tests.near import near
-from tests.tiny import tiny_vae
+from tests.tiny import tiny_temporal_vae, tiny_vae
 
 LEVEL = 2 / 255  # one of 255 levels, in pixels of [-1, 1]
 
@@ -72,6 +72,33 @@ def test_all_ways_give_the_same_pictures():
     assert 0 < (tiled - plain).abs().max() < LEVEL
     frames = decode(codec, z[:, :, None].expand(3, 4, 2, 40, 30), MemoryPolicy())
     near(frames[:, :, 1], plain)
+
+
+@pytest.mark.parametrize(
+    ("policy", "frames", "side", "expected"),
+    [
+        ({}, 16, 64, [None, 32, 24]),
+        ({}, 16, 256, [64, 32, 24]),  # too much to be tried whole
+        ({"decode": "whole"}, 16, 256, [None, 64, 32, 24]),
+        ({"decode": "tiled"}, 16, 40, [32, 24]),
+        ({"decode": "tiled"}, 16, 16, [None]),
+    ],
+)
+def test_clips_that_are_decoded_as_one_are_tried_whole_where_they_fit(policy, frames, side, expected):
+    found = clip_attempts(MemoryPolicy(**policy), frames, side, side, 4)
+    assert found == [Attempt(1, tile, "clip") for tile in expected]
+
+
+@torch.no_grad()
+def test_clips_of_a_decoder_that_looks_across_frames():
+    codec = Codec(tiny_temporal_vae())
+    z = latents(2, 4, 40, 30)[:, :, None] * torch.linspace(0.5, 1, 3)[:, None, None]
+    whole, tiled = (decode(codec, z, MemoryPolicy(decode=mode)) for mode in ("auto", "tiled"))
+    near(whole, codec.decode(z))
+    assert (whole - tiled).abs().max() < LEVEL
+    parts = list(decode_by_parts(codec, z, MemoryPolicy()))
+    assert [len(part.pixels) for part in parts] == [3, 3]
+    assert str(parts[0].attempt) == "one clip at a time"
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)

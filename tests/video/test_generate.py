@@ -1,5 +1,8 @@
 """Clips from recipes on a tiny model: seeds, batches, sizes, and the sampler against diffusers' scheduler by hand."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +11,9 @@ from diffusers import DDIMScheduler
 from shared.errors import InputError, ModelError
 from shared.guidance import guided
 from shared.memory import MemoryPolicy
+from shared.pixels import to_uint8
 from shared.rng import generator, normal
-from tests.tiny import build_image_folder
+from tests.tiny import build_image_folder, tiny_temporal_vae
 from tests.video.tiny import build_video_folder
 from video.generate import decode_clips, generate_clip, generate_clips, load_video_model
 from video.noise import mixed_noise
@@ -95,6 +99,23 @@ def test_frames_decoded_in_parts_are_those_decoded_at_once(model):
     parts, whole = (decode_clips(model.image, latents, MemoryPolicy(decode="sliced", decode_frames=n)) for n in (3, 10))
     assert np.abs(parts.astype(int) - whole).max() <= 1
     assert parts.shape == (2, 5, 32, 32, 3)
+
+
+def test_a_model_may_bring_a_decoder_that_looks_across_frames(tmp_path):
+    """Its folder names diffusers' class; frames are then those of one decode of the whole clip."""
+    folder = build_video_folder(tmp_path / "model")
+    shutil.rmtree(folder / "vae")
+    tiny_temporal_vae().save_pretrained(folder / "vae")
+    index = json.loads((folder / "model_index.json").read_text())
+    index["vae"] = ["diffusers", "AutoencoderKLTemporalDecoder"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    model = load_video_model(folder)
+    assert model.image.codec.sees_frames
+    last = clip(model, steps=1)
+    with torch.no_grad():
+        z = last.latents[0].transpose(0, 1) / model.image.codec.vae.config["scaling_factor"]
+        by_hand = model.image.codec.vae.decode(z, num_frames=5).sample.clamp(-1, 1)
+    assert np.abs(last.frames[0].astype(int) - to_uint8(by_hand).astype(int)).max() <= 1
 
 
 @pytest.mark.parametrize("frames", [1, 24])
