@@ -45,14 +45,8 @@ def attend(
 
 
 def attend_and_tell(
-    q: Float[Tensor, "b heads n d"],
-    k: Float[Tensor, "b heads m d"],
-    v: Float[Tensor, "b heads m e"],
-    *,
-    mask: Shaped[Tensor, "#b #heads #n #m"] | None = None,
-    scale: float | None = None,
-    backend: str = "auto",
-) -> tuple[Float[Tensor, "b heads n e"], str]:
+    q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None, scale: float | None, backend: str
+) -> tuple[Tensor, str]:
     """`attend`, and the name of the backend that ran."""
     request = request_of(q, k, v, mask)
     if request.positions is not None:

@@ -1,6 +1,5 @@
 import inspect
 import math
-from dataclasses import replace as replaced
 
 import pytest
 import torch
@@ -198,21 +197,6 @@ def test_what_is_not_finite_stays_in_the_rows_that_it_reaches(backend, bad, wher
         assert (hit[..., 3] if where == "v" else hit[2] if where == "q" else hit).isnan().all()
     elif where == "v":
         assert (out[1, :, 0, 1, 3] == math.inf).all()
-
-
-@pytest.mark.parametrize("backend", [name for name in HERE if name != "reference"])
-@pytest.mark.parametrize(("b", "heads"), [(70_000, 1), (35_001, 2), (1, 70_000), (2, 66_000)])
-def test_more_than_a_grid_of_batch_and_heads(backend, b, heads, monkeypatch):
-    q, k, v = (draw(b, heads, 3, 4, seed=seed) for seed in (1, 2, 3))
-    mask = (draw(b, 1, 3, 3, seed=4) if heads < 10 else draw(1, heads, 3, 3, seed=4)) > 0
-    seen = []
-    line = module.BY_NAME[backend]
-    monkeypatch.setattr(module, "EAGER_SCORES", 65_535 * 9)
-    counting = lambda q, *rest, **kw: seen.append(q.shape) or line.attend(q, *rest, **kw)  # noqa: E731
-    monkeypatch.setitem(module.BY_NAME, backend, replaced(line, attend=counting))
-    near(attend(q, k, v, mask=mask, backend=backend), attend_reference(q, k, v, mask=mask))
-    assert sum(shape[0] * shape[1] for shape in seen) == b * heads
-    assert max(shape[0] * shape[1] for shape in seen) <= 65_535
 
 
 def test_chunks_keep_gradients(monkeypatch):
