@@ -23,6 +23,7 @@ from shared.text import TextConditioner
 from video.generate import decode_frames, sample_clips
 from video.network import TemporalLayers, VideoUNet
 from video.recipe import TRAINED_FRAMES
+from video.windows import windowed
 
 
 @dataclass
@@ -66,6 +67,7 @@ class VideoLDMPipeline(DiffusionPipeline):
         negative_prompt: str = "",
         *,
         frames: int = TRAINED_FRAMES,
+        window: int | None = None,
         height: int | None = None,
         width: int | None = None,
         num_inference_steps: int = 20,
@@ -74,7 +76,8 @@ class VideoLDMPipeline(DiffusionPipeline):
         seeds: int | Sequence[int] = 0,
         output_type: str = "np",
     ) -> VideoLDMPipelineOutput:
-        """One clip a prompt. height, width: pixels, the model's own where not given. seeds: one a prompt, or one.
+        """One clip a prompt. window: frames that the network sees at a time; all where not given. height, width: pixels,
+        the model's own where not given. seeds: one a prompt, or one.
 
         Raises InputError for sizes that are not a multiple of the codec's factor, for a number of seeds that is not the
         number of prompts, and for an output_type other than "np" and "latent".
@@ -90,7 +93,7 @@ class VideoLDMPipeline(DiffusionPipeline):
         schedule = NoiseSchedule.from_scheduler(self.scheduler)
         prediction_type = "flow" if schedule.is_flow else self.scheduler.config["prediction_type"]
         states = sample_clips(
-            Denoiser(VideoUNet(self.unet, self.temporal), schedule, prediction_type),
+            windowed(Denoiser(VideoUNet(self.unet, self.temporal), schedule, prediction_type), window),
             codec,
             self.scheduler,
             cond=text.encode(prompts),

@@ -33,6 +33,16 @@ def test_render_writes_clips(tmp_path, capsys):
     assert "wrote 1 clips" in capsys.readouterr().out
 
 
+def test_more_frames_show_the_same_motion_more_finely(tmp_path):
+    clips = []
+    for frames in ("16", "31"):
+        out = tmp_path / frames
+        assert main(["world", "render", "--out", str(out), "--count", "1", "--clips", "--frames", frames]) == 0
+        clips.append(read_clip(next((out / "clips").iterdir())).frames.astype(int))
+    assert [len(clip) for clip in clips] == [16, 31]
+    assert abs(clips[1][::2] - clips[0]).mean() < 1.5  # every other frame is the same, up to encoding
+
+
 @pytest.mark.parametrize("suffix", [".glb", ".obj", ".ply"])
 def test_mesh_is_closed_and_has_its_colour(tmp_path, suffix):
     file = tmp_path / f"cube{suffix}"
@@ -50,6 +60,7 @@ def test_mesh_is_closed_and_has_its_colour(tmp_path, suffix):
         (["render", "--out", "d", "--count", "-3"], ("--count", "got -3")),
         (["render", "--out", "d", "--count", "many"], ("--count", "a whole number", "got many")),
         (["render", "--out", "d", "--count", "1", "--seed", "-1"], ("--seed", "got -1")),
+        (["render", "--out", "d", "--count", "1", "--clips", "--frames", "1"], ("--frames", "from 2", "got 1")),
         (["render", "--out", "d", "--count", "1", "--split", "test"], ("--split", "held-out", "got test")),
         (["render", "--out", "taken/d", "--count", "1"], ("--out", "a folder that can be made")),
         (["render", "--out", "taken", "--count", "1"], ("--out", "a folder", "got taken")),

@@ -29,9 +29,11 @@ def load(folder, **parts) -> VideoLDMPipeline:
     return pipeline
 
 
-def test_pipeline_and_generate_clip_give_the_same_clip(folder):
-    frames = load(folder)("a red cube", seeds=4, **CALL).frames
-    recipe = ClipRecipe.parse({"prompt": "a red cube", "frames": 4, "height": 32, "width": 32, "steps": 2, "seed": 4})
+@pytest.mark.parametrize("window", [None, 3])
+def test_pipeline_and_generate_clip_give_the_same_clip(folder, window):
+    frames = load(folder)("a red cube", seeds=4, window=window, **CALL).frames
+    given = {"frames": 4, "window": window, "height": 32, "width": 32, "steps": 2, "seed": 4}
+    recipe = ClipRecipe.parse({"prompt": "a red cube", **given})
     *_, last = generate_clip(load_video_model(folder), recipe)
     assert np.array_equal(frames, last.frames)
 
