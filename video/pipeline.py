@@ -76,8 +76,8 @@ class VideoLDMPipeline(DiffusionPipeline):
         seeds: int | Sequence[int] = 0,
         output_type: str = "np",
     ) -> VideoLDMPipelineOutput:
-        """One clip a prompt. window: frames that the network sees at a time; all where not given. height, width: pixels,
-        the model's own where not given. seeds: one a prompt, or one.
+        """One clip a prompt. window: frames that the network sees at a time; all where not given.
+        height, width: pixels, the model's own where not given. seeds: one a prompt, or one.
 
         Raises InputError for sizes that are not a multiple of the codec's factor, for a number of seeds that is not the
         number of prompts, and for an output_type other than "np" and "latent".
