@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from benchmarks.report import Row, as_json, table
 from benchmarks.speed import machine
-from shared.model import resolve_model
+from shared.model_source import resolve_model
 from shared.recipe import preset_names
 
 PROMPT = "a red ball bouncing"

@@ -18,7 +18,7 @@ import torch
 
 from shared.errors import ModelError
 from shared.files import atomic_path, replaced_folder
-from shared.model import INDEX, read_index, resolve_model
+from shared.model_source import INDEX, read_index, resolve_model
 from shared.safe_weights import load_network, read_json
 from video.network import TemporalLayers
 

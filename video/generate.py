@@ -24,7 +24,8 @@ from shared.denoiser import Denoiser
 from shared.errors import InputError
 from shared.memory import MemoryPolicy
 from shared.memory_modes import applied, placed
-from shared.model import ImageModel, load_image_model, resolve_model
+from shared.model import ImageModel, load_image_model
+from shared.model_source import resolve_model
 from shared.pixels import to_uint8
 from shared.sampling import SampleState, sample
 from video.folder import load_temporal

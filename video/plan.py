@@ -11,7 +11,8 @@ from diffusers import UNet2DConditionModel
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from shared.model import ImageModel, load_image_model, resolve_model
+from shared.model import ImageModel, load_image_model
+from shared.model_source import resolve_model
 from shared.plan.estimate import Estimate, follow
 from shared.plan.image import image_networks, placement, repeats, shortened, with_plain_sampler
 from shared.plan.training import plan_stage, smaller_batches

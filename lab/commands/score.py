@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
         frames = read_image(file)[None] if picture else read_clip(file).frames
     with console.timed("load"):
         from shared.clip_score import ClipScorer
-        from shared.model import resolve_model
+        from shared.model_source import resolve_model
 
         scorer = ClipScorer.from_folder(resolve_model(args.model))
     unknown = unknown_words(console, scorer.conditioner, args.prompt)

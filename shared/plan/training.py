@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from shared.model import load_image_model, load_text, resolve_model
+from shared.model import load_image_model, load_text
+from shared.model_source import resolve_model
 from shared.plan.estimate import Estimate, follow, take
 from shared.schedule import NoiseSchedule
 from shared.training.autoencoder import first_network, train_autoencoder

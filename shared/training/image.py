@@ -21,7 +21,8 @@ from shared.attention import install_attention
 from shared.codec import Codec
 from shared.errors import ModelError
 from shared.memory_modes import checkpointed
-from shared.model import INDEX, load_image_model
+from shared.model import load_image_model
+from shared.model_source import INDEX
 from shared.rng import generator
 from shared.save_model import save_image_model
 from shared.schedule import NoiseSchedule

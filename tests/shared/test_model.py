@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from shared.attention import AttendProcessor
 from shared.errors import ModelError
-from shared.model import load_image_model, read_index, resolve_model
+from shared.model import load_image_model
+from shared.model_source import read_index, resolve_model
 from shared.save_model import save_image_model
 from tests.tiny import build_image_folder, tiny_text, tiny_unet, tiny_vae
 

@@ -14,7 +14,8 @@ import shared.attention.route
 import video.temporal
 from shared.attention import attentions, install_attention, unrouted
 from shared.clip_score import ClipScorer
-from shared.model import WORLD, load_image_model
+from shared.model import load_image_model
+from shared.model_source import WORLD
 from shared.training.recipe import TextTrainRecipe
 from shared.training.text import build, save_image_encoder
 from tests.shared.attention.networks import KINDS, draw, made
