@@ -178,7 +178,7 @@ def read_clips(data: Path, codec: Codec, *, size: int, frames: int) -> tuple[Flo
         captions += media.captions
     if not latents:
         raise InputError("training data", expected=f"clips below {data}", got="pictures only")
-    return torch.cat(latents), captions
+    return latents[0] if len(latents) == 1 else torch.cat(latents), captions
 
 
 def first_layers(recipe: VideoTrainRecipe, model: ImageModel, folder: Path) -> TemporalLayers:

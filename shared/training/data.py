@@ -14,14 +14,13 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from shared.codec import Codec
 from shared.errors import InputError
-from shared.files import atomic_path
 from shared.media import IMAGE_SUFFIXES, read_clip, read_image
 from shared.pixels import from_uint8
+from shared.training.rows import mapped_rows, write_rows
 
 PIXELS = "pixels.npy"  # the cache of decoded media
 
@@ -81,7 +80,7 @@ def data_size(data: Path, *, frames: int = 16) -> DataSize:
     for folder in find_folders(data):
         entries = read_captions(folder)
         if (folder / PIXELS).is_file():
-            frames_here = np.load(folder / PIXELS, mmap_mode="r").shape[1]
+            frames_here = mapped_rows(folder / PIXELS).shape[1]
         else:
             frames_here = 1 if Path(str(entries[0]["file"])).suffix.lower() in IMAGE_SUFFIXES else frames
         samples += len(entries)
@@ -98,28 +97,16 @@ def load_media(folder: Path, *, size: int = 64, frames: int = 16) -> MediaFolder
     captions = [str(entry["caption"]) for entry in entries]
     cache = folder / PIXELS
     if not cache.is_file() or cache.stat().st_mtime < (folder / "captions.jsonl").stat().st_mtime:
-        _write_pixels(cache, [folder / str(entry["file"]) for entry in entries], size, frames)
-    pixels = np.load(cache, mmap_mode="r")
+        decoded = (_decode(folder / str(entry["file"]), size, frames) for entry in entries)
+        with _little_garbage():
+            kinds = "only pictures or only clips"
+            write_rows(cache, len(entries), decoded, expected=kinds, hint="Use two folders.")
+    pixels = mapped_rows(cache)
     if len(pixels) != len(captions) or pixels.shape[2:] != (size, size, 3):
         raise InputError(
             str(cache), expected=f"{len(captions)} samples of {size}x{size}", got=pixels.shape, hint="Delete the file."
         )
     return MediaFolder(folder, pixels, captions)
-
-
-def _write_pixels(cache: Path, files: Sequence[Path], size: int, frames: int) -> None:
-    """Decodes files into one array on disk, of which only a sample at a time is in memory."""
-    first = _decode(files[0], size, frames)
-    with atomic_path(cache) as temporary, _little_garbage():
-        pixels = np.lib.format.open_memmap(temporary, "w+", first.dtype, (len(files), *first.shape))
-        for i, file in enumerate(files):
-            decoded = _decode(file, size, frames) if i else first
-            if len(decoded) != len(first):
-                raise InputError(
-                    f"{cache.parent}", expected="only pictures or only clips", got="a mix", hint="Use two folders."
-                )
-            pixels[i] = decoded
-        pixels.flush()
 
 
 @contextmanager
@@ -181,16 +168,21 @@ def draw_pictures(
 
 @torch.no_grad()
 def load_latents(folder: MediaFolder, codec: Codec, batch: int = 64) -> Float[Tensor, "n t c h w"]:
-    """The folder's latents (float16), encoded once and cached beside it under the codec's fingerprint."""
+    """The folder's latents (float16), encoded once, cached beside it under the codec's fingerprint, and mapped."""
     digest = hashlib.sha256(json.dumps(codec.vae.config["scaling_factor"]).encode())
     for tensor in codec.vae.state_dict().values():
         digest.update(tensor.detach().float().numpy().tobytes())
-    cache = folder.path / f"latents-{digest.hexdigest()[:12]}.safetensors"
+    cache = folder.path / f"latents-{digest.hexdigest()[:12]}.npy"
     if not cache.is_file() or cache.stat().st_mtime < (folder.path / PIXELS).stat().st_mtime:
-        n, t = folder.pixels.shape[:2]
-        flat = folder.pixels.reshape(n * t, *folder.pixels.shape[2:])
-        parts = [codec.encode(from_uint8(flat[i : i + batch])).half() for i in range(0, n * t, batch)]
-        latents = torch.cat(parts)
-        with atomic_path(cache) as temporary:
-            save_file({"latents": latents.reshape(n, t, *latents.shape[1:]).contiguous()}, temporary)
-    return load_file(cache)["latents"]
+        write_rows(cache, len(folder.pixels), _encoded(folder, codec, batch))
+    return torch.from_numpy(mapped_rows(cache))
+
+
+def _encoded(folder: MediaFolder, codec: Codec, batch: int) -> Iterator[np.ndarray]:
+    """Latents of one sample after the other; `batch` pictures or so are encoded at once."""
+    samples = max(1, batch // folder.frames)
+    for start in range(0, len(folder.pixels), samples):
+        # A mapping of its own, so that what was read does not stay in memory.
+        pixels = from_uint8(mapped_rows(folder.path / PIXELS)[start : start + samples])
+        parts = [codec.encode(part).half() for part in pixels.flatten(0, 1).split(batch)]
+        yield from torch.cat(parts).unflatten(0, (-1, folder.frames)).numpy()
