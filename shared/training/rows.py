@@ -12,7 +12,7 @@ from shared.files import atomic_path
 
 
 def write_rows(
-    path: Path, count: int, rows: Iterable[np.ndarray], *, expected: str = "one shape", hint: str | None = None
+    path: Path, count: int, rows: Iterable[np.ndarray], *, expected: str = "one shape", hint: str = ""
 ) -> None:
     """An .npy file of `count` rows of one shape and dtype; one at a time is in memory.
 
@@ -28,11 +28,8 @@ def write_rows(
                 header = {"descr": kind, "fortran_order": False, "shape": (count, *row.shape)}
                 np.lib.format.write_array_header_1_0(file, header)
             if (row.shape, row.dtype) != (first.shape, first.dtype):
-                raise InputError(
-                    f"{path.parent}",
-                    expected=f"{what} of one shape, {first.shape}",
-                    got=f"{row.shape} in row {written}",
-                )
+                got = f"{first.shape}, and {row.shape} in row {written}"
+                raise InputError(f"{path.parent}", expected=expected, got=got, hint=hint)
             file.write(np.ascontiguousarray(row).tobytes())
             written += 1
         assert written == count, f"{count} rows"
