@@ -15,7 +15,7 @@ from shared.model import ImageModel, load_image_model
 from shared.model_source import resolve_model
 from shared.plan.estimate import Estimate, follow
 from shared.plan.image import image_networks, placement, repeats, shortened, with_plain_sampler
-from shared.plan.training import plan_stage, smaller_batches
+from shared.plan.training import mapped, plan_stage, smaller_batches
 from shared.training.data import DataSize
 from video.generate import VideoModel, generate_clip, load_video_model
 from video.network import TemporalLayers, VideoUNet
@@ -68,7 +68,7 @@ class _Stage:
 
 
 def plan_video_training(recipe: VideoTrainRecipe, device: str, data: DataSize) -> Estimate:
-    """The latents and captions of all of `data` stay in memory.
+    """Every caption of `data` stays in memory, and of the latents what is drawn.
 
     Raises ModelError as `load_image_model` does, for everything but the values of the weights.
     """
@@ -83,10 +83,8 @@ def plan_video_training(recipe: VideoTrainRecipe, device: str, data: DataSize) -
         channels = stage.model.codec.latent_channels
         text = stage.model.text
         width = text.text_encoder.config.hidden_size
-        kept = [
-            torch.empty(data.samples, recipe.clip_frames, channels, side, side, dtype=torch.half),
-            torch.empty(data.samples, text.max_length, width).half(),
-        ]
+        captions = torch.empty(data.samples, text.max_length, width).half()
+        latents = mapped(recipe, data.samples, 2 * recipe.clip_frames * channels * side**2)
 
         def batch_at(step: int) -> Batch:
             latents = torch.empty(recipe.batch_size, channels, recipe.frames, side, side, device=device)
@@ -94,7 +92,7 @@ def plan_video_training(recipe: VideoTrainRecipe, device: str, data: DataSize) -
 
         schedule, kind = stage.model.schedule, stage.model.prediction_type
         yield from train_video(stage.network, batch_at, schedule, short, prediction_type=kind)
-        del kept
+        del captions, latents
 
     return plan_stage(recipe, load, lambda stage: [*image_networks(stage.model), stage.network.temporal], run, device)
 

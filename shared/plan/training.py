@@ -6,6 +6,7 @@ recipe's model, or, where a recipe names none, of the embedded one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -54,7 +55,7 @@ def plan_stage(
 
 def plan_autoencoder_training(recipe: AutoencoderTrainRecipe, device: str, data: DataSize) -> Estimate:
     def run(model: Any, short: AutoencoderTrainRecipe) -> Iterator[object]:
-        kept = mapped(recipe, data)
+        kept = mapped(recipe, data.pictures, 3 * recipe.size**2)
         yield from train_autoencoder(model, lambda step: pictures(recipe, device), short)
         del kept
 
@@ -73,7 +74,7 @@ def plan_image_training(recipe: ImageTrainRecipe, device: str, data: DataSize) -
         codec, unet, text = loaded
         side = recipe.size // codec.factor
         shape = (codec.latent_channels, side, side)
-        kept = torch.empty(data.pictures, *shape, dtype=torch.half)
+        kept = mapped(recipe, data.pictures, 2 * math.prod(shape))
 
         def batch_at(step: int) -> ImageBatch:
             ids = torch.zeros(recipe.batch_size, text.config.max_position_embeddings, dtype=torch.int64, device=device)
@@ -93,7 +94,7 @@ def plan_text_training(recipe: TextTrainRecipe, device: str, data: DataSize) -> 
     def run(loaded: Any, short: TextTrainRecipe) -> Iterator[object]:
         text, tower = loaded
         captions = ["a red cube"] * recipe.batch_size
-        kept = mapped(recipe, data)
+        kept = mapped(recipe, data.pictures, 3 * recipe.size**2)
 
         def batch_at(step: int) -> TextBatch:
             return TextBatch(pictures(recipe, device), captions, text.features(captions).to(device))
@@ -124,8 +125,7 @@ def pictures(recipe: PictureStageRecipe, device: str) -> Tensor:
     return torch.empty(recipe.batch_size, 3, recipe.size, recipe.size, device=device)
 
 
-def mapped(recipe: PictureStageRecipe, data: DataSize) -> Tensor:
-    """What of the file of all pictures comes into memory while batches are drawn from it."""
-    size = 3 * recipe.size**2
+def mapped(recipe: StageRecipe, samples: int, size: int) -> Tensor:
+    """What of a file of `samples` of `size` bytes comes into memory while a training draws batches from it."""
     drawn = recipe.steps * recipe.batch_size
-    return torch.empty(min(data.pictures * size, drawn * max(size, FAULT_AROUND)), dtype=torch.uint8)
+    return torch.empty(min(samples * size, drawn * max(size, FAULT_AROUND)), dtype=torch.uint8)
