@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from benchmarks.asset_truth import measure_assets
 from benchmarks.judge import WINDOW, Judge, check, judge_clips, same_pair, same_thing
@@ -42,6 +42,7 @@ IMAGES_A_BATCH, CLIPS_A_BATCH = 24, 4
 # Seen from the side, so that what is named can be seen; a view word in half of the prompts.
 VIEWS = (None, "front view", None, "side view")
 SHEET_COLUMNS = 8
+CORNER = 6  # pixels along each side
 PICTURE = ImageRecipe(prompt="given with each picture")
 
 
@@ -145,7 +146,17 @@ def measure_clips(judge: Judge, model: VideoModel, count: int, out: Path | None)
         share(f"clips, identity kept (right in every {WINDOW} frames)", verdict.every_window, 0.90),
         share("clips, identity kept (right in each frame alone)", np.asarray(verdict.frames.all(axis=1)), 0.90),
         mean("clips, share of frames with object and colour right", verdict.frames.mean(axis=1)),
+        mean("clips, flicker of the background, levels of 255", flicker(clips)),
     ]
+
+
+def flicker(clips: UInt8[np.ndarray, "n t h w 3"]) -> Float[np.ndarray, " n"]:
+    """How far the background's level moves from one frame to the next, on average; 0 in every clip of the world.
+
+    The background is looked at in the upper corners, which no object reaches.
+    """
+    corners = np.concatenate([clips[:, :, :CORNER, :CORNER], clips[:, :, :CORNER, -CORNER:]], axis=3)
+    return np.abs(np.diff(corners.mean(axis=(2, 3, 4)), axis=1)).mean(axis=1)
 
 
 def _sheet_of_pictures(

@@ -10,9 +10,10 @@ from benchmarks.asset_truth import FAILED, asset_rows, judged_views, measure_mes
 from benchmarks.geometry import Similarity
 from benchmarks.judge import Judge
 from benchmarks.judge_networks import MotionNetwork, PictureNetwork
-from benchmarks.world_truth import drawn_compositions, make_pictures, single_compositions
+from benchmarks.world_truth import drawn_compositions, flicker, make_pictures, single_compositions
 from shared.image_recipe import ImageRecipe
 from shared.model import load_image_model
+from shared.world.dataset import draw_samples
 from shared.world.mesh import scene_mesh
 from shared.world.prompt import OBJECT_NAMES, Composition, is_held_out
 from shared.world.scene import Instance
@@ -89,3 +90,10 @@ def test_pictures_are_made_in_batches_by_seed(tmp_path, monkeypatch):
     apart = make_pictures(model, wanted, recipe)
     assert together.shape == (3, 64, 64, 3)
     assert np.abs(together.astype(int) - apart).max() <= 1
+
+
+def test_flicker_is_none_in_the_world_and_as_much_as_is_added():
+    clips = np.stack([sample.pixels for sample in draw_samples(10, clips=True, seed=8)])
+    assert (flicker(clips) == 0).all()
+    clips[:, ::2] += 3
+    assert (flicker(clips) == 3).all()
