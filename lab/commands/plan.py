@@ -98,7 +98,8 @@ def calibrate(args: argparse.Namespace) -> None:
     calibration.save(found, path)
     lines = [
         f"{found.single / 1e9:.0f} GFLOP/s in float32, {found.half / 1e9:.0f} in bfloat16, "
-        f"{found.bandwidth / 1e9:.1f} GB/s, {found.overhead * 1e6:.1f} us for each operation",
+        f"{found.small / 1e9:.0f} GB/s in small operations, {found.large / 1e9:.1f} in large ones, "
+        f"{found.overhead * 1e6:.1f} us for each; a network takes {found.slowdown:.1f} times as long as these make it",
         f"wrote {path}",
     ]
     console.result(lines, outputs=[path])

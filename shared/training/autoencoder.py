@@ -102,4 +102,4 @@ def first_network(recipe: AutoencoderTrainRecipe) -> AutoencoderTiny:
 def _deviation(model: AutoencoderTiny, folders: list[MediaFolder], recipe: AutoencoderTrainRecipe) -> float:
     """The standard deviation of latents; its inverse is the scaling factor (Rombach et al. 2022, appendix G)."""
     pixels, _ = draw_pictures(folders, 256, recipe.clip_fraction, generator(recipe.seed))
-    return float(model.encode(pixels).latents.std())
+    return float(torch.cat([model.encode(part).latents for part in pixels.split(recipe.batch_size)]).std())

@@ -62,9 +62,9 @@ def test_more_rows_take_more():
 
 def test_time_is_the_roofline(tmp_path):
     found = trace(files=False).estimate("cpu", [])
-    products = Calibration(single=1e9, half=1e9, bandwidth=1e30, overhead=0.0)
+    products = Calibration(single=1e9, half=1e9, small=1e30, large=1e30, overhead=0.0)
     assert abs(products.seconds(found) - found.flops / 1e9) < 1e-6
-    calls = Calibration(single=1e30, half=1e30, bandwidth=1e30, overhead=1.0)
+    calls = Calibration(single=1e30, half=1e30, small=1e30, large=1e30, overhead=1.0)
     assert round(calls.seconds(found)) == sum(len(ops) for _, ops in found.ops)
     assert load(tmp_path / "c.json") is None
     save(calls, tmp_path / "new" / "c.json")
