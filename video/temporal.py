@@ -28,7 +28,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from shared.attention import attend_frames
-from shared.projection import project
+from shared.projection import Projection
 
 
 def frame_positions(when: Float[Tensor, " t"], dim: int) -> Float[Tensor, "t dim"]:
@@ -141,8 +141,8 @@ class TemporalAttentionBlock(nn.Module):
         self.heads = max(channels // head_dim, 1)
         self.norm = nn.LayerNorm(channels, elementwise_affine=False)
         self.modulation = Modulation(channels, embed_dim)
-        self.to_qkv = nn.Linear(channels, 3 * channels, bias=False)
-        self.to_out = nn.Linear(channels, channels)
+        self.to_qkv = Projection(channels, 3 * channels, bias=False)
+        self.to_out = Projection(channels, channels)
         self.mix = AlphaMix()
 
     def forward(
@@ -158,9 +158,8 @@ class TemporalAttentionBlock(nn.Module):
 
     def attended(self, h: Float[Tensor, "b t s c"]) -> Float[Tensor, "b t s c"]:
         """Self-attention over t, with its projections."""
-        qkv = project(h, self.to_qkv.weight).unflatten(-1, (3, self.heads, -1))
-        out = attend_frames(*qkv.unbind(3)).flatten(3)
-        return project(out, self.to_out.weight, self.to_out.bias)
+        qkv = self.to_qkv(h).unflatten(-1, (3, self.heads, -1))
+        return self.to_out(attend_frames(*qkv.unbind(3)).flatten(3))
 
 
 class FrameEmbedding(nn.Module):
