@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import linear
 
 from tests.tolerances import close
 from video.temporal import (
@@ -121,12 +122,12 @@ def test_attention_block_is_a_loop_over_positions_and_heads():
     for b in range(B):
         for s in range(S):
             h = modulated[b, :, s] + frame_positions(WHEN, C)
-            q, k, v = block.to_qkv(h).chunk(3, -1)
+            q, k, v = (h @ block.to_qkv.weight.T).chunk(3, -1)
             heads = []
             for i in (0, 8):
                 scores = q[:, i : i + 8] @ k[:, i : i + 8].T / math.sqrt(8)
                 heads.append(scores.softmax(-1) @ v[:, i : i + 8])
-            expected[b, :, s] += -0.4 * block.to_out(torch.cat(heads, -1))
+            expected[b, :, s] += -0.4 * linear(torch.cat(heads, -1), block.to_out.weight, block.to_out.bias)
     torch.testing.assert_close(block(z, e, PLACE, WHEN), expected, **close(torch.float32))
 
 
