@@ -10,8 +10,8 @@ from torch.nn import functional
 class Projection(nn.Linear):
     """`nn.Linear` over channels, for the features of every position of every frame.
 
-    On a CPU it runs as a 1 x 1 convolution over channels-last pictures, which copies nothing and is oneDNN's: its products
-    in float32 are 2.5 times as fast as MKL's, which torch takes for linear layers, on a CPU that is not Intel's.
+    On a CPU it runs as a 1 x 1 convolution over channels-last pictures, which copies nothing. That is oneDNN's work: in
+    float32 its products are 2.5 times as fast as MKL's, which torch takes for linear layers, on a CPU not of Intel's.
     """
 
     def forward(self, x: Float[Tensor, "b t s c"]) -> Float[Tensor, "b t s d"]:
