@@ -81,6 +81,7 @@ def training(preset: str, model: str, steps: int = 6) -> Measure:
         shutil.copytree(resolve_model(model), out)
         kinoform("world", "render", "--out", str(data), "--count", "16", *(["--clips"] if stage == "video" else []))
         flags = ["--preset", preset, "--data", str(data), "--steps", str(steps)]
+        flags += ["--model", model] if stage in ("image", "video") else []
         return Truth.of(kinoform("plan", "train", stage, *flags), kinoform("train", stage, *flags, "--out", str(out)))
 
     return measure

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from shared.errors import KinoformError
+from shared.process_memory import peak_bytes
 
 PLAIN_SECONDS = 2.0  # between two plain progress lines
 
@@ -109,12 +110,8 @@ def _plain(value: Any) -> Any:
 
 def peak_memory() -> dict[str, int]:
     """The most memory this process has held so far, in bytes (and on the GPU, where it used one)."""
-    peak = {}
-    if sys.platform != "win32":
-        import resource
-
-        kilobyte = 1 if sys.platform == "darwin" else 1024
-        peak["peak_memory_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobyte
+    most = peak_bytes()
+    peak = {} if most is None else {"peak_memory_bytes": most}
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         peak["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated()

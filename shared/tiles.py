@@ -148,7 +148,7 @@ def _whole_picture_norms(norms: Sequence[nn.GroupNorm], statistics: _Statistics)
         groups = (groups - mean.float()) * (variance + norm.eps).rsqrt().float()
         normal = groups.reshape(x.shape)
         if norm.affine:
-            weight, bias = (v.float().view(-1, *[1] * (x.ndim - 2)) for v in (norm.weight, norm.bias))
+            weight, bias = (v.to(x.device).float().view(-1, *[1] * (x.ndim - 2)) for v in (norm.weight, norm.bias))
             normal = normal * weight + bias
         return normal.to(output.dtype)
 

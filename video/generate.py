@@ -167,7 +167,8 @@ def decode_clips(
 ) -> UInt8[np.ndarray, "b t height width 3"]:
     """The frames of latents: a few at a time become pixels and then bytes, which bounds memory.
 
-    Raises KinoformError when it does not suffice even for small tiles of one frame.
+    Raises KinoformError when it does not suffice even for small tiles, of one frame or, where the decoder looks across
+    frames, of all of them.
     """
     vae = image.codec.vae
     with placed(policy, vae.device if device is None else device, [vae]) as place:

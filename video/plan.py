@@ -68,7 +68,7 @@ class _Stage:
 
 
 def plan_video_training(recipe: VideoTrainRecipe, device: str, data: DataSize) -> Estimate:
-    """Every caption of `data` stays in memory, and of the latents what is drawn.
+    """Every caption of `data`'s clips stays in memory, and of the latents what is drawn.
 
     Raises ModelError as `load_image_model` does, for everything but the values of the weights.
     """
@@ -83,8 +83,8 @@ def plan_video_training(recipe: VideoTrainRecipe, device: str, data: DataSize) -
         channels = stage.model.codec.latent_channels
         text = stage.model.text
         width = text.text_encoder.config.hidden_size
-        captions = torch.empty(data.samples, text.max_length, width).half()
-        latents = mapped(recipe, data.samples, 2 * recipe.clip_frames * channels * side**2)
+        captions = torch.empty(data.captions, text.max_length, width, dtype=torch.half)
+        latents = mapped(recipe, data.clips, 2 * recipe.clip_frames * channels * side**2)
 
         def batch_at(step: int) -> Batch:
             latents = torch.empty(recipe.batch_size, channels, recipe.frames, side, side, device=device)

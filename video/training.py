@@ -16,7 +16,7 @@ Everything random in a step is drawn from (seed, step), so that a resumed traini
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -115,17 +115,19 @@ def _for_compute(network: VideoUNet, recipe: VideoTrainRecipe) -> VideoUNet:
 class ClipBatches:
     """step -> batch of random clips with their captions' tokens. Every distinct caption is encoded once.
 
-    latents: scaled, "n t c h w", any float dtype, with t = `recipe.clip_frames`. captions: n strings.
+    latents: scaled, of one folder of clips after the other, any float dtype, with t = `recipe.clip_frames`.
+    captions: of all their clips.
     """
 
     def __init__(
         self,
-        latents: Float[Tensor, "n t c h w"],
+        latents: Sequence[Float[Tensor, "_ t c h w"]],
         captions: list[str],
         text: TextConditioner,
         recipe: VideoTrainRecipe,
     ) -> None:
         self.latents = latents
+        self.places = [(folder, clip) for folder, part in enumerate(latents) for clip in range(len(part))]
         self.recipe = recipe
         distinct = sorted({"", *captions})
         self.tokens = encode_captions(text, distinct)
@@ -135,11 +137,13 @@ class ClipBatches:
 
     def __call__(self, step: int) -> Batch:
         draw = generator(self.recipe.seed, step, 1)
-        chosen = torch.randint(len(self.latents), (self.recipe.batch_size,), generator=draw)
+        chosen = torch.randint(len(self.places), (self.recipe.batch_size,), generator=draw)
         dropped = torch.rand(len(chosen), generator=draw) < self.recipe.caption_dropout
         caption = self.caption[chosen].masked_fill(dropped, self.empty)
         frames = drawn_frames(self.recipe, draw)
-        latents = self.latents[chosen][:, frames].float().transpose(1, 2)
+        places = [self.places[i] for i in chosen.tolist()]
+        latents = torch.stack([self.latents[folder][clip, frames] for folder, clip in places])
+        latents = latents.float().transpose(1, 2)
         return Batch(latents, self.tokens[caption].float(), even_moments(self.recipe.clip_frames)[frames])
 
 
@@ -161,24 +165,24 @@ def encode_captions(text: TextConditioner, captions: list[str], batch: int = 64)
     return torch.cat([text.encode(captions[i : i + batch]).half() for i in range(0, len(captions), batch)])
 
 
-def read_clips(data: Path, codec: Codec, *, size: int, frames: int) -> tuple[Float[Tensor, "n t c h w"], list[str]]:
-    """Latents and captions of all clips below `data`; folders of stills are passed over.
+def read_clips(
+    data: Path, codec: Codec, *, size: int, frames: int, repeat: bool = True
+) -> tuple[list[Float[Tensor, "n t c h w"]], list[str]]:
+    """Latents, folder by folder, and captions of all clips below `data`; folders of stills are passed over.
 
     Clips are decoded, resampled to `frames`, cropped to `size` and encoded once; the results are cached beside them.
-    Raises InputError when there is no clip.
+    Raises InputError when there is no clip, and without `repeat` for one that has fewer frames.
     """
     latents, captions = [], []
     for folder in find_folders(data):
-        media = load_media(folder, size=size, frames=frames)
+        media = load_media(folder, size=size, frames=frames, repeat=repeat)
         if media.frames == 1:
             continue
-        if media.frames != frames:
-            raise InputError(f"{folder}", expected=f"clips cached at {frames} frames", got=media.frames)
         latents.append(load_latents(media, codec))
         captions += media.captions
     if not latents:
         raise InputError("training data", expected=f"clips below {data}", got="pictures only")
-    return latents[0] if len(latents) == 1 else torch.cat(latents), captions
+    return latents, captions
 
 
 def first_layers(recipe: VideoTrainRecipe, model: ImageModel, folder: Path) -> TemporalLayers:
@@ -206,7 +210,9 @@ def train(recipe: VideoTrainRecipe, data: Path, out: Path, resume: bool = False)
     """
     copy_model(recipe.model, out, temporal=recipe.start == "continue")
     model = load_image_model(out)
-    latents, captions = read_clips(data, model.codec, size=model.default_size, frames=recipe.clip_frames)
+    latents, captions = read_clips(
+        data, model.codec, size=model.default_size, frames=recipe.clip_frames, repeat=recipe.fineness == 1
+    )
     temporal = first_layers(recipe, model, out)
     yield from train_video(
         VideoUNet(model.unet, temporal),

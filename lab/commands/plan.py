@@ -41,31 +41,31 @@ def add_parser(commands: Any) -> None:
     for kind, recipe in RECIPES.items():
         parser = add_command(kinds, kind, partial(run, kind, recipe, None), f"What `kinoform {kind}` will take.")
         add_recipe_flags(parser, recipe, kind=kind)
-        _add_machine_flags(parser)
+        add_device_flag(parser)
+        _add_memory_flag(parser)
     train = kinds.add_parser("train", help="What `kinoform train` will take.")
     stages = train.add_subparsers(title="stages", metavar="STAGE", dest="stage", required=True)
     for stage, (stage_recipe, _) in STAGES.items():
         parser = add_command(stages, stage, partial(run, "train", stage_recipe, stage), f"Plan to train {stage}.")
         parser.add_argument("--data", metavar="DIR", default=None, help="what to train on; it takes memory, too")
         add_recipe_flags(parser, stage_recipe, kind="train", preset=stage)
-        _add_machine_flags(parser)
+        _add_memory_flag(parser)
     parser = add_command(kinds, "calibrate", calibrate, "Measure this machine, so that plans have times.")
     add_device_flag(parser)
 
 
-def _add_machine_flags(parser: Parser) -> None:
-    add_device_flag(parser)
+def _add_memory_flag(parser: Parser) -> None:
     parser.add_argument("--memory", metavar="SIZE", default=None, help="memory there is, such as 8G (default: all)")
 
 
 def run(kind: str, recipe_class: type[Recipe], stage: str | None, args: argparse.Namespace) -> None:
     """Print the estimate. Raises InputError where it is above the memory there is, naming what would make it fit."""
-    device.check(args.device)
+    wanted = "cpu" if stage else device.check(args.device)  # trainings run on the CPU
     memory = None if args.memory is None else parse_size(args.memory)
     recipe = parse_recipe(recipe_class, args, kind=kind, preset=stage)
     data = existing_folder("--data", args.data) if getattr(args, "data", None) else None
     console = Console(as_json=args.json)
-    where = device.pick(args.device)
+    where = device.pick(wanted)
     planner, savings = planner_of(kind, where) if stage is None else stage_planner_of(stage, where, data)
     with console.timed("plan"):
         estimate = planner(recipe)

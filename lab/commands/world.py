@@ -36,7 +36,7 @@ def add_parser(commands: Any) -> None:
     render.add_argument("--out", metavar="DIR", required=True, help="an empty or new folder")
     render.add_argument("--count", metavar="N", required=True, help="how many samples")
     render.add_argument("--clips", action="store_true", default=False, help="clips instead of pictures")
-    render.add_argument("--frames", metavar="N", default="16", help="frames of a clip (default 16)")
+    render.add_argument("--frames", metavar="N", default=None, help="frames of a clip (default 16)")
     render.add_argument("--seed", metavar="N", default="0", help="the random numbers' seed (default 0)")
     render.add_argument(
         "--split", metavar="{all,train,held-out}", default="train", help="which compositions (default train)"
@@ -50,7 +50,9 @@ def add_parser(commands: Any) -> None:
 def run_render(args: argparse.Namespace) -> None:
     count = whole_number("--count", args.count, 1, 10_000_000)
     seed = whole_number("--seed", args.seed, 0, 2**63 - 1)
-    frames = whole_number("--frames", args.frames, 2, 1_000)
+    if args.frames is not None and not args.clips:
+        raise InputError("--frames", expected="--clips beside it", got=args.frames)
+    frames = whole_number("--frames", args.frames or "16", 2, 2_000)
     if args.split not in SPLITS:
         raise InputError("--split", expected=" or ".join(SPLITS), got=args.split)
     out = check_folder("--out", args.out)

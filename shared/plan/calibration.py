@@ -105,7 +105,7 @@ def place(device: str) -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kinoform"
     name = torch.cuda.get_device_name(0) if device == "cuda" else platform.processor() or platform.machine()
     words = f"{device}-{name}-torch{torch.__version__}-threads{torch.get_num_threads()}"
-    return cache / ("calibration-" + "".join(c if c.isalnum() or c in "-." else "_" for c in words) + ".json")
+    return cache / ("calibration-2-" + "".join(c if c.isalnum() or c in "-." else "_" for c in words) + ".json")
 
 
 def save(calibration: Calibration, path: Path) -> None:

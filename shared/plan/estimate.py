@@ -9,10 +9,8 @@ On a GPU it is the most that torch allocates there (`peak_device_memory_bytes`),
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -21,6 +19,7 @@ from torch.nn import functional
 
 from shared.plan.hollow import Share, all_true, hollow
 from shared.plan.tracker import HEAP_WASTE, Op, Peak, Tracker
+from shared.process_memory import peak_bytes, resident_bytes
 
 LOADING = "loading"
 T = TypeVar("T")
@@ -61,7 +60,7 @@ class Trace:
 
     def estimate(self, device: str, times: Sequence[float]) -> Estimate:
         """times: how often the whole run does what led to each state; 1 where it says nothing."""
-        base = resident_bytes() if device == "cpu" else 0
+        base = base_bytes() if device == "cpu" else 0
         held = {LOADING: self.loading} if self.loading > self.peak.total else dict(self.peak.kinds)
         repeated = [(times[i] if i < len(times) else 1.0, ops) for i, ops in enumerate(self.ops)]
         return Estimate(device, self.weights, base + sum(held.values()), {"base": base, **held}, repeated)
@@ -109,18 +108,10 @@ def take(states: Iterator[T], count: int) -> Iterator[T]:
         yield state
 
 
-def resident_bytes() -> int:
+def base_bytes() -> int:
     """What this process holds now, torch's kernels included; the most it has held where the system does not tell."""
     _touch_kernels()
-    status = Path("/proc/self/status")
-    if status.is_file():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmRSS"))
-        return int(line.split()[1]) * 1024
-    if sys.platform == "win32":
-        return 0
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return resident_bytes() or peak_bytes() or 0
 
 
 @torch.no_grad()

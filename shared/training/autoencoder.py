@@ -101,5 +101,8 @@ def first_network(recipe: AutoencoderTrainRecipe) -> AutoencoderTiny:
 @torch.no_grad()
 def _deviation(model: AutoencoderTiny, folders: list[MediaFolder], recipe: AutoencoderTrainRecipe) -> float:
     """The standard deviation of latents; its inverse is the scaling factor (Rombach et al. 2022, appendix G)."""
-    pixels, _ = draw_pictures(folders, 256, recipe.clip_fraction, generator(recipe.seed))
-    return float(torch.cat([model.encode(part).latents for part in pixels.split(recipe.batch_size)]).std())
+    batches = (
+        draw_pictures(folders, recipe.batch_size, recipe.clip_fraction, generator(recipe.seed, i))[0]
+        for i in range(-(-256 // recipe.batch_size))
+    )
+    return float(torch.cat([model.encode(pixels).latents for pixels in batches]).std())

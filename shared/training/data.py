@@ -22,14 +22,16 @@ from shared.media import IMAGE_SUFFIXES, read_clip, read_image
 from shared.pixels import from_uint8
 from shared.training.rows import mapped_rows, write_rows
 
-PIXELS = "pixels.npy"  # the cache of decoded media
+PIXELS = "pixels.npy"  # the cache of decoded pictures; clips have one for each number of frames, pixels-16.npy
+CLIP_FRAMES = 16  # that a clip is read at where any number will do
 
 
 @dataclass(frozen=True)
 class MediaFolder:
-    """pixels: uint8 "n t h w 3" (t = 1 for pictures), perhaps mapped from the cache file; captions: n strings."""
+    """pixels: uint8 "n t h w 3" (t = 1 for pictures), mapped from the file `cache`; captions: n strings."""
 
     path: Path
+    cache: Path
     pixels: np.ndarray
     captions: list[str]
 
@@ -68,45 +70,63 @@ def read_captions(folder: Path) -> list[dict[str, object]]:
 
 @dataclass(frozen=True)
 class DataSize:
-    """samples: pictures and clips of a data folder. pictures: those, and the clips' frames."""
+    """pictures: of a data folder, the frames of its clips among them. captions: different ones, of its clips."""
 
-    samples: int = 0
     pictures: int = 0
+    clips: int = 0
+    captions: int = 0
 
 
-def data_size(data: Path, *, frames: int = 16) -> DataSize:
-    """How much there is below `data`; clips that are not cached yet are to be read at `frames`."""
-    samples = pictures = 0
+def data_size(data: Path, *, frames: int | None = None) -> DataSize:
+    """How much there is below `data`; frames: as in `load_media`."""
+    pictures = clips = 0
+    captions = set()
     for folder in find_folders(data):
         entries = read_captions(folder)
-        if (folder / PIXELS).is_file():
-            frames_here = mapped_rows(folder / PIXELS).shape[1]
-        else:
-            frames_here = 1 if Path(str(entries[0]["file"])).suffix.lower() in IMAGE_SUFFIXES else frames
-        samples += len(entries)
-        pictures += len(entries) * frames_here
-    return DataSize(samples, pictures)
+        _, length = _cache(folder, entries, frames)
+        pictures += len(entries) * length
+        if length > 1:
+            clips += len(entries)
+            captions |= {entry["caption"] for entry in entries}
+    return DataSize(pictures, clips, len(captions))
 
 
-def load_media(folder: Path, *, size: int = 64, frames: int = 16) -> MediaFolder:
-    """Decodes a folder once into `pixels.npy` beside the captions and maps that file from then on.
+def load_media(folder: Path, *, size: int = 64, frames: int | None = None, repeat: bool = True) -> MediaFolder:
+    """Decodes a folder once into a file beside the captions and maps that file from then on.
 
     Pictures are cropped to the middle square and resized to `size`; clips are resampled to `frames`, evenly in time.
+    None takes what is cached already, or CLIP_FRAMES. repeat: whether a clip with fewer frames may show some of them
+    again; InputError where not.
     """
     entries = read_captions(folder)
     captions = [str(entry["caption"]) for entry in entries]
-    cache = folder / PIXELS
+    cache, length = _cache(folder, entries, frames)
     if not cache.is_file() or cache.stat().st_mtime < (folder / "captions.jsonl").stat().st_mtime:
-        decoded = (_decode(folder / str(entry["file"]), size, frames) for entry in entries)
+        if len({_is_picture(entry) for entry in entries}) > 1:
+            raise InputError(f"{folder}", expected="only pictures or only clips", got="a mix", hint="Use two folders.")
+        decoded = (_decode(folder / str(entry["file"]), size, length, repeat) for entry in entries)
         with _little_garbage():
-            kinds = "only pictures or only clips"
-            write_rows(cache, len(entries), decoded, expected=kinds, hint="Use two folders.")
+            write_rows(cache, len(entries), decoded)
     pixels = mapped_rows(cache)
     if len(pixels) != len(captions) or pixels.shape[2:] != (size, size, 3):
         raise InputError(
             str(cache), expected=f"{len(captions)} samples of {size}x{size}", got=pixels.shape, hint="Delete the file."
         )
-    return MediaFolder(folder, pixels, captions)
+    return MediaFolder(folder, cache, pixels, captions)
+
+
+def _cache(folder: Path, entries: Sequence[dict[str, object]], frames: int | None) -> tuple[Path, int]:
+    """The file of a folder's pixels, and how many frames a sample of it has."""
+    if _is_picture(entries[0]):
+        return folder / PIXELS, 1
+    if frames is None:
+        there = sorted(int(file.stem.rpartition("-")[2]) for file in folder.glob("pixels-*.npy"))
+        frames = there[0] if there else CLIP_FRAMES
+    return folder / f"pixels-{frames}.npy", frames
+
+
+def _is_picture(entry: dict[str, object]) -> bool:
+    return Path(str(entry["file"])).suffix.lower() in IMAGE_SUFFIXES
 
 
 @contextmanager
@@ -121,11 +141,15 @@ def _little_garbage() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _decode(path: Path, size: int, frames: int) -> np.ndarray:
+def _decode(path: Path, size: int, frames: int, repeat: bool) -> np.ndarray:
     if path.suffix.lower() in IMAGE_SUFFIXES:
         pictures = read_image(path)[None]
     else:
         clip = read_clip(path).frames
+        if len(clip) < frames and not repeat:
+            raise InputError(
+                f"clip {path}", expected=f"{frames} frames", got=len(clip), hint="Use --fineness 1, or finer clips"
+            )
         pictures = clip[np.linspace(0, len(clip) - 1, frames).round().astype(int)]
     return np.stack([_fit(p, size) for p in pictures])
 
@@ -169,11 +193,11 @@ def draw_pictures(
 @torch.no_grad()
 def load_latents(folder: MediaFolder, codec: Codec, batch: int = 64) -> Float[Tensor, "n t c h w"]:
     """The folder's latents (float16), encoded once, cached beside it under the codec's fingerprint, and mapped."""
-    digest = hashlib.sha256(json.dumps(codec.vae.config["scaling_factor"]).encode())
+    digest = hashlib.sha256(json.dumps([folder.cache.name, codec.vae.config["scaling_factor"]]).encode())
     for tensor in codec.vae.state_dict().values():
         digest.update(tensor.detach().float().numpy().tobytes())
     cache = folder.path / f"latents-{digest.hexdigest()[:12]}.npy"
-    if not cache.is_file() or cache.stat().st_mtime < (folder.path / PIXELS).stat().st_mtime:
+    if not cache.is_file() or cache.stat().st_mtime < folder.cache.stat().st_mtime:
         write_rows(cache, len(folder.pixels), _encoded(folder, codec, batch))
     return torch.from_numpy(mapped_rows(cache))
 
@@ -183,6 +207,6 @@ def _encoded(folder: MediaFolder, codec: Codec, batch: int) -> Iterator[np.ndarr
     samples = max(1, batch // folder.frames)
     for start in range(0, len(folder.pixels), samples):
         # A mapping of its own, so that what was read does not stay in memory.
-        pixels = from_uint8(mapped_rows(folder.path / PIXELS)[start : start + samples])
+        pixels = from_uint8(mapped_rows(folder.cache)[start : start + samples])
         parts = [codec.encode(part).half() for part in pixels.flatten(0, 1).split(batch)]
         yield from torch.cat(parts).unflatten(0, (-1, folder.frames)).numpy()

@@ -11,14 +11,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from shared.codec import Codec
 from shared.errors import InputError
 from shared.model import load_image_model
 from shared.rng import generator
 from shared.schedule import NoiseSchedule
 from shared.text import TextConditioner
-from tests.tiny import build_image_folder, tiny_scheduler, tiny_text, tiny_unet
+from shared.training.data import load_media
+from tests.tiny import build_image_folder, tiny_scheduler, tiny_text, tiny_unet, tiny_vae
 from tests.video.tiny import build_video_folder, write_clips
-from video.folder import load_temporal
+from video.folder import add_temporal, load_temporal
 from video.network import TemporalLayers, VideoUNet
 from video.recipe import VideoTrainRecipe
 from video.training import (
@@ -183,7 +185,7 @@ def test_batches_pair_every_clip_with_its_caption_and_drop_some():
 
     latents = torch.arange(5.0).view(5, 1, 1, 1, 1).expand(5, 4, 2, 1, 1).half()
     recipe = small_recipe(batch_size=64, caption_dropout=0.25)
-    clips, tokens, moments = ClipBatches(latents, ["0", "1", "2", "3", "4"], Numbers(), recipe)(3)
+    clips, tokens, moments = ClipBatches([latents], ["0", "1", "2", "3", "4"], Numbers(), recipe)(3)
     assert clips.shape == (64, 2, 4, 1, 1)
     assert clips.dtype == tokens.dtype == torch.float32
     assert torch.equal(moments, even_moments(4))
@@ -209,23 +211,43 @@ def test_a_batch_of_parts_knows_which_moments_they_are():
     recipe = small_recipe(batch_size=3, frames=4, fineness=3, part_share=1.0)
     latents = torch.arange(10.0).view(1, 10, 1, 1, 1).expand(5, 10, 2, 1, 1)
     text = TextConditioner(*tiny_text())
-    batch = ClipBatches(latents, ["red"] * 5, text, recipe)(7)
+    batch = ClipBatches([latents], ["red"] * 5, text, recipe)(7)
     assert torch.equal(batch.latents[0, 0, :, 0, 0].double() / 9, batch.moments)
 
 
 def test_going_on_keeps_the_share_of_noise_unless_another_is_given(tmp_path):
     source = build_video_folder(tmp_path / "source")
     model = load_image_model(source)
-    for given, kept in ((None, 0.5), (0.8, 0.8)):
+    add_temporal(source, TemporalLayers.for_unet(model.unet, embed_dim=32, noise_share=0.3))
+    for given, old, new in ((None, 0.3, 0.5), (0.8, 0.8, 0.8)):
         recipe = small_recipe(start="continue", noise_share=given)
-        assert first_layers(recipe, model, source).noise_share == kept
-        assert first_layers(small_recipe(noise_share=given), model, source).noise_share == kept
+        assert first_layers(recipe, model, source).noise_share == old
+        assert first_layers(small_recipe(noise_share=given), model, source).noise_share == new
+
+
+def test_stages_in_turn_read_the_same_clips_at_other_numbers_of_frames(tmp_path):
+    data, codec = write_clips(tmp_path, frames=10), Codec(tiny_vae())
+    assert load_media(data).frames == 16  # as the stages of pictures do
+    for frames in (4, 10):
+        (latents,), captions = read_clips(data, codec, size=64, frames=frames, repeat=False)
+        assert latents.shape[:2] == (len(captions), frames)
+
+
+def test_clips_too_short_to_be_seen_finely_are_refused(tmp_path):
+    data, out = write_clips(tmp_path / "data", frames=10), build_image_folder(tmp_path / "model")
+    with pytest.raises(InputError, match=r"expected 13 frames, got 10\. Use --fineness 1"):
+        next(train(small_recipe(frames=5, fineness=3), data, out))
+
+
+def test_clips_of_several_folders_are_all_drawn():
+    latents = [torch.full((n, 4, 2, 1, 1), float(i)) for i, n in enumerate((2, 3))]
+    recipe = small_recipe(batch_size=64, caption_dropout=0.0)
+    batch = ClipBatches(latents, list("aaaaa"), TextConditioner(*tiny_text()), recipe)(0)
+    assert set(batch.latents[:, 0, 0, 0, 0].tolist()) == {0.0, 1.0}
 
 
 def test_a_folder_of_pictures_is_no_training_data_for_video(tmp_path):
-    from shared.codec import Codec
     from shared.media import write_image
-    from tests.tiny import tiny_vae
 
     write_image(tmp_path / "a.png", np.zeros((64, 64, 3), np.uint8))
     (tmp_path / "captions.jsonl").write_text('{"file": "a.png", "caption": "black"}\n')

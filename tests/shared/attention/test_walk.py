@@ -69,7 +69,8 @@ def watching(monkeypatch, network):
             attention.module.register_forward_hook(leave),
         ]
     with monkeypatch.context() as patch, watch, torch.no_grad():
-        patch.setattr(shared.attention.route, "attend", watch.entering(shared.attention.route.attend))
+        route = shared.attention.route
+        patch.setattr(route, "attend_and_tell", watch.entering(route.attend_and_tell))
         patch.setattr(video.temporal, "attend_frames", watch.entering(video.temporal.attend_frames))
         yield watch
     for hook in hooks:

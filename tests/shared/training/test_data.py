@@ -74,9 +74,9 @@ def test_clips_are_resampled_evenly_in_time(tmp_path):
 def test_the_size_of_data_counts_frames_as_they_will_be_read_or_are_cached(tmp_path):
     write_folder(tmp_path / "stills", [noise(8, 8)] * 3)
     write_folder(tmp_path / "clips", [noise(6, 64, 64)] * 2)
-    assert data_size(tmp_path, frames=5) == DataSize(samples=5, pictures=3 + 2 * 5)
+    assert data_size(tmp_path, frames=5) == DataSize(pictures=3 + 2 * 5, clips=2, captions=2)
     load_media(tmp_path / "clips", frames=4)
-    assert data_size(tmp_path, frames=5) == DataSize(samples=5, pictures=3 + 2 * 4)
+    assert data_size(tmp_path) == DataSize(pictures=3 + 2 * 4, clips=2, captions=2)
 
 
 def test_the_cache_is_used_until_captions_change(tmp_path):
