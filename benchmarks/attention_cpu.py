@@ -103,23 +103,20 @@ PEAK = """
 import torch
 from pathlib import Path
 from shared.attention import attend
-
-def status(key):
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(key)) / 1024
+from shared.process_memory import peak_bytes, resident_bytes
 
 b, heads, n, d = {batch}, {heads}, {tokens}, {dim}
 q, k, v = (torch.randn(b, heads, n, d) for _ in range(3))
 small = [x[:1, :1, :8] for x in (q, k, v)]
 attend(*small, backend="{backend}" if "{backend}" != "plain" else "eager")
 Path("/proc/self/clear_refs").write_text("5")  # the largest resident size counts from here
-before = status("VmRSS")
+before = resident_bytes()
 with torch.no_grad():
     if "{backend}" == "plain":
         out = (q @ k.transpose(-1, -2) * d**-0.5).softmax(-1) @ v
     else:
         out = attend(q, k, v, backend="{backend}")
-print(status("VmHWM") - before)
+print((peak_bytes() - before) / 2**20)
 """
 
 

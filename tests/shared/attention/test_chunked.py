@@ -1,13 +1,12 @@
 """Chunked attention: the same numbers over many chunks, gradients of the mask too, and the memory that it promises."""
 
-import resource
-
 import pytest
 import torch
 
 from shared.attention import attend
 from shared.attention import chunked as module
 from shared.attention.reference import attend_reference
+from shared.plan.tracker import Tracker
 from tests.near import near
 
 
@@ -41,7 +40,7 @@ def test_scores_of_any_size_do_not_overflow():
 def test_memory_does_not_grow_with_the_square_of_the_length():
     """8 heads of 8,192 tokens have 2 GiB of scores; forward and backward may hold a tenth of that at most."""
     q, k, v = (draw(1, 8, 8192, 8, seed=seed).requires_grad_() for seed in (1, 2, 3))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    attend(q, k, v, backend="chunked").sum().backward()
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-    assert grown < 0.1 * 8 * 8192**2 * 4
+    with Tracker() as tracker:
+        attend(q, k, v, backend="chunked").sum().backward()
+    scores = 8 * 8192**2 * 4
+    assert 4 * module.SCORES < tracker.peak().total < 0.1 * scores

@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from shared.plan.calibration import Calibration, load, save
-from shared.plan.estimate import follow, resident_bytes
+from shared.plan.estimate import follow
 from shared.plan.image import repeats
+from shared.process_memory import resident_bytes
 
 WIDTH = 1024
 WEIGHTS = 4 * WIDTH * WIDTH
