@@ -6,13 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from dreamfusion.files.formats import ASSET_SUFFIXES
 from dreamfusion.recipe import AssetRecipe
 from lab import device
 from lab.artifact import Run
 from lab.console import Console
 from lab.flags import add_command, add_device_flag, add_output_flag, add_recipe_flags, parse_recipe
-from lab.outputs import MESH_SUFFIXES, check_clip
-from shared.files import check_writable
+from lab.outputs import check_clip, check_mesh
 
 NAME = "asset"
 HELP = "Make a 3D asset from a prompt."
@@ -21,7 +21,7 @@ HELP = "Make a 3D asset from a prompt."
 def add_parser(commands: Any) -> None:
     parser = add_command(commands, NAME, run, HELP)
     add_recipe_flags(parser, AssetRecipe, kind="asset")
-    add_output_flag(parser, "asset.glb", ".glb, .obj or .ply")
+    add_output_flag(parser, "asset.glb", " ".join(ASSET_SUFFIXES))
     parser.add_argument("--turntable", metavar="FILE", help="also write a clip of it turning: .mp4, .webm or .gif")
     add_device_flag(parser)
 
@@ -35,12 +35,13 @@ def run(args: argparse.Namespace) -> None:
 def make(this: Run, recipe: AssetRecipe, output: str | None, turntable: str | None = None) -> None:
     """Write the asset that `recipe` describes to `output`, and its turntable clip to `turntable`, where given."""
     if output:
-        check_writable(output, MESH_SUFFIXES)
+        check_mesh(output, recipe.print_size)
     if turntable:
         check_clip(turntable, recipe.turntable_fps)
     this.check(recipe)
-    from dreamfusion.asset import export_asset, write_asset
+    from dreamfusion.asset import export_asset
     from dreamfusion.distill import distill
+    from dreamfusion.files.write import write_mesh
     from dreamfusion.turntable import turntable as turned
     from dreamfusion.views import view_prompts
     from shared.media import TAG, write_clip
@@ -54,7 +55,7 @@ def make(this: Run, recipe: AssetRecipe, output: str | None, turntable: str | No
     lines = []
     if output:
         with this.console.timed("write"):
-            write_asset(output, asset.mesh, record)
+            write_mesh(output, asset.mesh, record, print_size_mm=recipe.print_size)
         lines.append(f"wrote {output}: {asset.report.line()}")
     if turntable:
         with this.console.timed("turntable"):

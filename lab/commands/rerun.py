@@ -6,13 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from dreamfusion.files.formats import ASSET_SUFFIXES
 from dreamfusion.recipe import AssetRecipe
 from lab import device
 from lab.artifact import Run
 from lab.commands import asset, clip, image
 from lab.console import Console
 from lab.flags import add_command, add_device_flag, add_memory_flags
-from lab.outputs import MESH_SUFFIXES
 from shared.errors import InputError
 from shared.image_recipe import ImageRecipe
 from video.recipe import ClipRecipe
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
         clip.make(this, ClipRecipe.parse(values), output)
     elif record.command == "image":
         image.make(this, ImageRecipe.parse(values), output)
-    elif record.command == "asset" and Path(output).suffix.lower() in MESH_SUFFIXES:
+    elif record.command == "asset" and Path(output).suffix.lower() in ASSET_SUFFIXES:
         asset.make(this, AssetRecipe.parse(values), output)
     elif record.command == "asset":
         asset.make(this, AssetRecipe.parse(values), None, turntable=output)
