@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from dreamfusion.files.formats import PRINTED_SUFFIXES
 from shared.media import TAG, encode_clip, write_clip, write_image
 
 if TYPE_CHECKING:
@@ -115,11 +116,12 @@ class Asset:
 
     def save(self, path: str | os.PathLike[str], *, print_size: float | None = None) -> Path:
         """Write a mesh in the format of the ending, the record inside. print_size: millimetres along the longest side,
-        for .stl and .3mf. Raises as `Picture.save`.
+        for .stl and .3mf; as its recipe says where not given. Raises as `Picture.save`.
         """
-        from dreamfusion.asset import write_asset
+        from dreamfusion.files.write import write_mesh
 
-        write_asset(path, self.mesh, self.record, print_size_mm=print_size)
+        asked = self.record.recipe.get("print_size") if Path(path).suffix.lower() in PRINTED_SUFFIXES else None
+        write_mesh(path, self.mesh, self.record, print_size_mm=print_size or asked)
         return Path(path)
 
     def thumbnails(self, count: int = 4) -> list[UInt8[np.ndarray, "h w 3"]]:

@@ -70,7 +70,6 @@ def add_parser(commands: Any, kind: Kind) -> None:
     group.add_argument("--preview", metavar="FILE", help="a PNG that shows how far it is, made anew every second")
     if kind.name == "asset":
         group.add_argument("--turntable", metavar="FILE", help="also write a clip of it turning, such as turn.mp4")
-        group.add_argument("--print-size", metavar="80mm", help="longest side of an .stl or .3mf, in millimetres")
     add_device_flag(parser)
 
 
@@ -161,25 +160,10 @@ def _values(asked: Asked, base: dict[str, Any], count: int) -> list[dict[str, An
 
 
 def _output(args: argparse.Namespace, path: str, several: bool) -> Output:
-    turntable, size = getattr(args, "turntable", None), getattr(args, "print_size", None)
+    turntable = getattr(args, "turntable", None)
     if turntable is not None and several:
         raise InputError("--turntable", expected="one asset", got="many", hint="The contact sheet shows them all")
-    return Output(path, turntable, None if size is None else print_size(size))
-
-
-def print_size(text: str) -> float:
-    """Millimetres in text such as 80, 80mm or 8cm. Raises InputError for anything else, or nothing above 0."""
-    number, factor = text.strip().lower(), 1.0
-    for unit, millimetres in (("mm", 1.0), ("cm", 10.0)):
-        if number.endswith(unit):
-            number, factor = number[: -len(unit)], millimetres
-    try:
-        size = float(number) * factor
-    except ValueError:
-        size = 0.0
-    if not 0 < size < 1e5:
-        raise InputError("--print-size", expected="millimetres, such as 80mm", got=text)
-    return size
+    return Output(path, turntable)
 
 
 def _wanted(jobs: Sequence[Job], console: Console, *, overwrite: bool) -> list[Job]:

@@ -6,13 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from dreamfusion.files.formats import ASSET_SUFFIXES
 from lab import device
 from lab.commands.make import show_run
 from lab.console import Console
 from lab.flags import add_command, add_device_flag, add_memory_flags
 from lab.jobs.run import Context, Job, check
 from lab.kinds import KINDS, Output
-from lab.outputs import MESH_SUFFIXES
 from shared.errors import InputError
 
 NAME = "rerun"
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     # Where the model lies and what idle weights take may differ on another machine; what is computed may not.
     values = {**record.recipe, **{name: getattr(args, name) for name in ("model", "offload") if hasattr(args, name)}}
     output = getattr(args, "output", str(file.with_name(f"{file.stem}-rerun{file.suffix}")))
-    turning = kind.name == "asset" and Path(output).suffix.lower() not in MESH_SUFFIXES
+    turning = kind.name == "asset" and Path(output).suffix.lower() not in ASSET_SUFFIXES
     job = Job(kind.recipe.parse(values), Output(turntable=output) if turning else Output(output), earlier=record)
     context = Context(device.check(args.device))
     check([job], context)

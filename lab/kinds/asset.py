@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dreamfusion.recipe import AssetRecipe
 from lab.kinds.kind import Kind, Loader, Output
-from lab.outputs import MESH_SUFFIXES, check_clip, check_print_size
-from shared.files import check_writable
+from lab.outputs import check_clip, check_mesh
 from shared.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -29,8 +28,7 @@ class AssetKind:
 
     def check(self, recipe: AssetRecipe, output: Output) -> None:
         if output.path is not None:
-            check_writable(output.path, MESH_SUFFIXES)
-        check_print_size(output.path, output.print_size)
+            check_mesh(output.path, recipe.print_size)
         if output.turntable is not None:
             check_clip(output.turntable, recipe.turntable_fps)
 
@@ -81,7 +79,7 @@ class AssetKind:
         written = []
         if output.path is not None:
             with timed("write"):
-                written.append(result.save(output.path, print_size=output.print_size))
+                written.append(result.save(output.path))
         if output.turntable is not None:
             with timed("turntable"):
                 clip = result.turntable(recipe.turntable_frames, recipe.turntable_size, recipe.turntable_fps)

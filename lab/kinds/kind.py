@@ -24,11 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Output:
-    """Where a result goes: `path`, or nowhere. turntable, print_size (millimetres): of assets alone."""
+    """Where a result goes: `path`, or nowhere. turntable: of assets alone, a clip of it turning."""
 
     path: str | None = None
     turntable: str | None = None
-    print_size: float | None = None
 
 
 Loader = Callable[..., Any]
