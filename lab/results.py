@@ -18,7 +18,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from dreamfusion.files.formats import PRINTED_SUFFIXES
-from shared.media import TAG, encode_clip, write_clip, write_image
+from shared.media import TAG, write_clip, write_image
 
 if TYPE_CHECKING:
     import trimesh
@@ -137,6 +137,8 @@ Result = Picture | Clip | Asset
 
 def _moving_picture(clip: Clip, caption: str) -> str:
     """An animated WebP inside an HTML image: every notebook plays it, and no file has to lie beside the notebook."""
+    from shared.media import encode_clip
+
     data = base64.b64encode(encode_clip(clip.frames, clip.fps, ".webp")).decode("ascii")
     width = max(NOTEBOOK_SIDE, clip.frames.shape[2])
     style = "image-rendering: pixelated" if width > clip.frames.shape[2] else ""

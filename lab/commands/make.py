@@ -49,11 +49,9 @@ class MakeCommand:
 
 
 def add_parser(commands: Any, kind: Kind) -> None:
-    article = "an" if kind.name[0] in "aeiou" else "a"
-    what = {"image": "picture"}.get(kind.name, kind.name)
     parser: Parser = add_command(commands, kind.name, partial(make, kind), HELP[kind.name], EXAMPLES[kind.name])
     parser.usage = f"kinoform {kind.name} PROMPT... [-o FILE|FOLDER/] [--count N] [--seed N] [flags]"
-    parser.add_argument("prompts", metavar="PROMPT", nargs="*", help=f"what to show, in words: {article} {what} each")
+    parser.add_argument("prompts", metavar="PROMPT", nargs="*", default=[], help="what to show, in words and in quotes")
     parser.add_argument(
         "-o", "--output", metavar="PATH",
         help=f"a file ({kind.formats}; default {kind.default}); for many a folder, or a name with {{index}}, {{seed}}, "
