@@ -94,17 +94,4 @@ def _why_not(scheduler: Any, schedule: NoiseSchedule) -> str | None:
         return f"a step that wants {', '.join(more)}"
     if scheduler.config.get("timestep_type") == "continuous":
         return "continuous timesteps"
-    return None if schedule.is_flow or _same_numbers(scheduler, schedule) else "a noise schedule of its own"
-
-
-def _same_numbers(scheduler: Any, schedule: NoiseSchedule) -> bool:
-    """Whether the scheduler's alpha_bar is the model's; some shift what they read from the configuration.
-
-    Those that know no zero terminal SNR take its model's betas as they are, which diffusers allows: they are near.
-    """
-    own = getattr(scheduler, "alphas_cumprod", None)
-    if own is None or "rescale_betas_zero_snr" not in inspect.signature(type(scheduler).__init__).parameters:
-        return True
-    t = torch.arange(schedule.num_timesteps)
-    own, wanted = torch.as_tensor(own).cpu().double(), schedule.alpha_bar(t).cpu().double()
-    return len(own) == len(wanted) and torch.allclose(own, wanted, rtol=1e-4, atol=1e-5)
+    return "a noise schedule that it shifts" if "snr_shift_scale" in takes else None
