@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn import functional
 
 from dreamfusion.field import Field
 from dreamfusion.losses import orientation_terms
@@ -78,8 +79,10 @@ def sample_depths(
 
 
 def composite_weights(optical: Float[Tensor, "rays samples"]) -> Float[Tensor, "rays samples"]:
-    """w_i from the optical thickness tau_i delta: T_i is exp of minus the sum over the samples before i."""
-    before = torch.cumsum(optical, dim=-1) - optical
+    """w_i from the optical thickness tau_i delta >= 0, infinite ones too: T_i is exp of minus the sum over the samples
+    before i. (The sum up to i minus its last term would be wrong where that term is large, and not a number where it is
+    infinite.)"""
+    before = functional.pad(torch.cumsum(optical[..., :-1], dim=-1), (1, 0))
     return torch.exp(-before) * -torch.expm1(-optical)
 
 
@@ -101,7 +104,7 @@ def render_rays_reference(
     for i in range(samples):
         points = origins + t[:, i, None] * directions
         density, albedo = field(points)
-        alpha = 1 - torch.exp(-density * inside[:, i] * delta)
+        alpha = -torch.expm1(-torch.where(inside[:, i], density, 0.0) * delta)
         weight = transmittance * alpha
         if shading == "albedo":
             sample_colour = shade(shading, albedo)

@@ -14,6 +14,7 @@ from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionMode
 
 from shared.attention import install_attention
 from shared.errors import InputError, ModelError
+from shared.execution import execution_device
 from shared.model import load_text
 from shared.safe_weights import load_network, read_json
 from shared.text import TextConditioner
@@ -66,7 +67,7 @@ class ClipScorer:
         features = []
         for start in range(0, len(frames), BATCH):
             pixels = self.processor(list(frames[start : start + BATCH]), return_tensors="pt").pixel_values
-            features.append(self.image_encoder(pixels.to(self.image_encoder.device)).image_embeds.float().cpu())
+            features.append(self.image_encoder(pixels.to(execution_device(self.image_encoder))).image_embeds.float().cpu())
         return F.normalize(torch.cat(features), dim=-1)
 
     def score(self, frames: UInt8[np.ndarray, "t h w 3"], prompt: str) -> float:

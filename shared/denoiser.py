@@ -95,7 +95,13 @@ class Denoiser:
 
 
 def _dtype_of(network: Callable[..., Any], default: torch.dtype) -> torch.dtype:
+    """What the network computes in. Weights may be stored in fewer bits than that (diffusers' layerwise casting), which
+    its models' `dtype` knows; the first parameter's does not."""
     if isinstance(network, nn.Module):
+        for module in network.modules():
+            dtype = getattr(module, "dtype", None)
+            if isinstance(dtype, torch.dtype) and dtype.is_floating_point:
+                return dtype
         for parameter in network.parameters():
             if parameter.is_floating_point():
                 return parameter.dtype

@@ -98,9 +98,10 @@ def decode_images(
 def picture_size(model: ImageModel, width: int | None, height: int | None) -> tuple[int, int]:
     """Width and height in pixels, the model's own where None. Raises InputError where the factor does not divide."""
     factor = model.codec.factor
-    sizes = (width or model.default_size, height or model.default_size)
+    own = model.own_size
+    sizes = (own[0] if width is None else width, own[1] if height is None else height)
     for name, size in zip(("width", "height"), sizes, strict=True):
-        if size % factor:
+        if size < 1 or size % factor:
             below = size // factor * factor
             nearest = f"{below} or {below + factor}" if below else f"{factor}"
             raise InputError(name, expected=f"a multiple of {factor} pixels, such as {nearest}", got=size)

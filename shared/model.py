@@ -28,7 +28,7 @@ from shared.denoiser import Denoiser
 from shared.errors import ModelError
 from shared.model_source import read_index, resolve_model
 from shared.safe_weights import check_finite, load_network, read_header, read_json, sha256, weight_files
-from shared.schedule import NoiseSchedule
+from shared.schedule import NoiseSchedule, prediction_type_of
 from shared.text import TextConditioner
 
 UNETS = {"UNet2DConditionModel": UNet2DConditionModel}
@@ -62,13 +62,17 @@ class ImageModel:
     @property
     def prediction_type(self) -> str:
         """What the UNet predicts; one of `shared.denoiser.PREDICTION_TYPES`."""
-        return "flow" if self.schedule.is_flow else self.scheduler_config.get("prediction_type", "epsilon")
+        return prediction_type_of(self.make_scheduler())
+
+    @property
+    def own_size(self) -> tuple[int, int]:
+        """Width and height in pixels of the pictures that the model was trained on."""
+        return own_size(self.unet, self.codec)
 
     @property
     def default_size(self) -> int:
-        """Side in pixels of the pictures that the model was trained on."""
-        size = self.unet.config["sample_size"]
-        return (size if isinstance(size, int) else size[0]) * self.codec.factor
+        """Side in pixels of the squares that the model was trained on; the shorter where they are none."""
+        return min(self.own_size)
 
     def make_scheduler(self) -> SchedulerMixin:
         """A fresh scheduler of the model's own kind."""
@@ -81,6 +85,13 @@ class ImageModel:
             base = self.path.parent if self.path.is_file() else self.path
             self._hashes.update({file.relative_to(base).as_posix(): sha256(file) for file in files})
         return dict(self._hashes)
+
+
+def own_size(unet: UNet2DConditionModel, codec: Codec) -> tuple[int, int]:
+    """Width and height in pixels of the pictures that a network was trained on: `sample_size` is a side, or (h, w)."""
+    size = unet.config["sample_size"]
+    height, width = (size, size) if isinstance(size, int) else size
+    return width * codec.factor, height * codec.factor
 
 
 def load_image_model(

@@ -6,20 +6,21 @@ x_t latents, images "b c h w" or frames "b c t h w"; t timesteps of the schedule
 from __future__ import annotations
 
 import inspect
-import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 import torch
 from diffusers import SchedulerMixin
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from shared.denoiser import Denoiser, Prediction
-from shared.errors import InputError, ModelError
+from shared.errors import InputError
 from shared.exact_batches import ExactBatches
 from shared.guidance import guided
 from shared.rng import generator
+from shared.schedulers import check_sampler, form_of, set_steps
+from shared.step_noise import Draw, Noise, standard_normal
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,6 @@ class SampleState:
     latents: Float[Tensor, "b c ..."]
 
 
-def standard_normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    return torch.randn(shape, generator=generator, dtype=torch.float32)
-
-
-@torch.no_grad()
 def sample(
     denoiser: Denoiser,
     scheduler: SchedulerMixin,
@@ -48,16 +44,17 @@ def sample(
     rescale: float = 0.0,
     steps: int = 25,
     device: str | torch.device | None = None,
-    draw_noise: Callable[[tuple[int, ...], torch.Generator], Tensor] = standard_normal,
-) -> Iterator[SampleState]:
+    draw_noise: Draw = standard_normal,
+) -> Generator[SampleState, Tensor | None, None]:
     """Sample `len(seeds)` latents of `shape` (c h w, or c t h w), yielding after every step.
 
     Sample i draws all its noise from `generator(seeds[i])`, so it does not depend on its batch, up to rounding.
     scheduler: any diffusers scheduler with the model's own noise schedule; its timesteps are set here.
     guidance_scale: convention "cfg" of `shared.guidance`. device: where cond is, unless given.
-    draw_noise: (shape, generator) -> the noise that a sample starts from.
+    draw_noise: (shape, generator) -> noise: what a sample starts from, and what the scheduler adds as it steps.
 
-    Raises InputError when conditions and seeds differ in number, or the scheduler cannot take so many steps.
+    Raises InputError when conditions and seeds differ in number, or the scheduler cannot take so many steps, or cannot
+    sample from this model.
     """
     for what, condition in (("conditions", cond), ("negative conditions", uncond)):
         if condition is not None and len(condition) != len(seeds):
@@ -66,31 +63,44 @@ def sample(
         raise InputError("samples", expected="at least one seed", got="none")
     if device is None:
         device = cond.device if cond is not None else "cpu"
-    try:
-        scheduler.set_timesteps(steps, device=device)
-    except (ValueError, ZeroDivisionError) as error:
-        raise InputError("steps", expected=f"a number that {type(scheduler).__name__} can take", got=steps) from error
+    check_sampler(scheduler, denoiser.schedule)
+    timesteps = set_steps(scheduler, steps, device)
 
-    generators = [generator(seed) for seed in seeds]
-    noise = [draw_noise(shape, own) for own in generators]
-    x_t = torch.stack(noise).to(device) * getattr(scheduler, "init_noise_sigma", 1.0)
+    def predict(x_t: Tensor, t: Tensor) -> Prediction:
+        return guided(denoiser, x_t, t, cond, uncond, guidance_scale, rescale=rescale)
+
+    noise = Noise([generator(seed) for seed in seeds], shape, draw_noise)
+    return denoise(predict, scheduler, timesteps, noise, noise.start(device))
+
+
+@torch.no_grad()
+def denoise(
+    predict: Callable[[Tensor, Tensor], Prediction],
+    scheduler: SchedulerMixin,
+    timesteps: Shaped[Tensor, " n"],
+    noise: Noise,
+    start: Float[Tensor, "b c ..."],
+) -> Generator[SampleState, Tensor | None, None]:
+    """The loop of every sampler: from standard normal noise `start` to data, yielding after every step.
+
+    predict: (x_t scaled as the network knows it, a timestep for each sample) -> prediction. timesteps: from `set_steps`.
+    noise: what the scheduler's own noise is drawn from. Latents sent into the generator replace those of its last state.
+    Raises InputError where the scheduler cannot take a step.
+    """
+    x_t = start * getattr(scheduler, "init_noise_sigma", 1.0)
     # Only schedulers that add noise as they go have a use for the generators.
-    extra = {"generator": generators} if "generator" in inspect.signature(scheduler.step).parameters else {}
-    form = _form(scheduler)
-
-    timesteps = scheduler.timesteps
+    draws = "generator" in inspect.signature(scheduler.step).parameters
+    extra = {"generator": list(noise.generators)} if draws else {}
+    form = form_of(scheduler)
     for step, t in enumerate(timesteps, start=1):
         scaled = scheduler.scale_model_input(x_t, t) if hasattr(scheduler, "scale_model_input") else x_t
         with ExactBatches():
-            prediction = guided(denoiser, scaled, t.expand(len(seeds)), cond, uncond, guidance_scale, rescale=rescale)
-        x_t = scheduler.step(form(prediction), t, x_t, **extra).prev_sample
-        yield SampleState(step, len(timesteps), x_t)
-
-
-def _form(scheduler: SchedulerMixin) -> Callable[[Prediction], Tensor]:
-    """Which of a prediction's forms the scheduler wants."""
-    kind = "flow" if "FlowMatch" in type(scheduler).__name__ else scheduler.config.get("prediction_type", "epsilon")
-    names = {"epsilon": "eps", "sample": "x0", "v_prediction": "v", "flow": "v", "flow_prediction": "v"}
-    if kind not in names:
-        raise ModelError("scheduler prediction_type", expected=", ".join(names), got=kind)
-    return operator.attrgetter(names[kind])
+            prediction = predict(scaled, t.expand(len(x_t)))
+        try:
+            with noise.answering():
+                x_t = scheduler.step(form(prediction), t, x_t, **extra).prev_sample
+        except (ValueError, NotImplementedError) as error:  # what it cannot do, it says as it goes
+            name = type(scheduler).__name__
+            raise InputError(f"scheduler {name}", expected="one that can take the model's steps", got=error) from error
+        changed = yield SampleState(step, len(timesteps), x_t)
+        x_t = x_t if changed is None else changed

@@ -25,6 +25,20 @@ BETA_KEYS = (
     "trained_betas",
     "rescale_betas_zero_snr",
 )
+FLOW = "flow_prediction"  # diffusers' name for what rectified flow predicts, in schedulers that know both
+
+
+def is_flow(scheduler: SchedulerMixin) -> bool:
+    """Whether a scheduler is for rectified flow."""
+    return "FlowMatch" in type(scheduler).__name__ or scheduler.config.get("prediction_type") == FLOW
+
+
+def prediction_type_of(scheduler: SchedulerMixin) -> str:
+    """What the network of a scheduler's model predicts; one of `shared.denoiser.PREDICTION_TYPES` for known ones.
+
+    A configuration that does not say means epsilon, as for diffusers.
+    """
+    return "flow" if is_flow(scheduler) else scheduler.config.get("prediction_type") or "epsilon"
 
 
 class NoiseSchedule:
@@ -52,7 +66,13 @@ class NoiseSchedule:
         Raises ModelError for a scheduler that is neither a beta schedule nor rectified flow.
         """
         config = dict(scheduler.config)
-        if "FlowMatch" in type(scheduler).__name__ or config.get("prediction_type") == "flow_prediction":
+        if is_flow(scheduler):
+            if config.get("prediction_type", FLOW) not in (FLOW, "flow"):  # left over from another scheduler's
+                raise ModelError(
+                    f"scheduler {type(scheduler).__name__}",
+                    expected="a model of rectified flow",
+                    got=f"one that predicts {config['prediction_type']}",
+                )
             return cls(None, num_timesteps=config["num_train_timesteps"])
         if "beta_schedule" not in config:
             raise ModelError("scheduler", expected="a beta schedule or rectified flow", got=type(scheduler).__name__)

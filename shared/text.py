@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from shared.execution import execution_device
+
 PIECE = re.compile(r"[^\W\d_]+|\d|[^\w\s]|_")  # letters, a digit, a punctuation mark: CLIP's own splitting
 SMALL_VOCABULARY = 8192  # CLIP itself has 49,408 tokens
 
@@ -32,15 +34,16 @@ class TextConditioner:
         return min(self.tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings)
 
     def encode(self, prompts: list[str]) -> Float[Tensor, "b n d"]:
-        """One conditioning a prompt, in float32; n is `max_length`. The empty prompt is the unconditional one."""
+        """One conditioning a prompt, in float32, where the text encoder computes; n is `max_length`. The empty prompt
+        is the unconditional one."""
         ids = self._ids([self.known_part(prompt) for prompt in prompts])
-        return self.text_encoder(ids.to(self.text_encoder.device)).last_hidden_state.float()
+        return self.text_encoder(ids.to(execution_device(self.text_encoder))).last_hidden_state.float()
 
     @torch.no_grad()
     def features(self, prompts: list[str]) -> Float[Tensor, "b d"]:
         """CLIP's features of prompts: the encoder's state at the end token, unit length."""
         ids = self._ids([self.known_part(prompt) for prompt in prompts])
-        return normalize(self.text_encoder(ids.to(self.text_encoder.device)).pooler_output.float(), dim=-1)
+        return normalize(self.text_encoder(ids.to(execution_device(self.text_encoder))).pooler_output.float(), dim=-1)
 
     def vocabulary(self) -> list[str]:
         """The words of a small vocabulary, in the order given; [] for a full one."""

@@ -11,7 +11,7 @@ import torch
 # 3 to 4 in 16 bits, where sums are kept in 32.
 TOLERANCES: dict[torch.dtype, tuple[float, float]] = {
     torch.float64: (1e-10, 1e-12),
-    torch.float32: (1e-5, 1e-6),
+    torch.float32: (1e-5, 3e-6),  # 1.2e-6 seen, where products are summed in another order on another CPU
     torch.bfloat16: (2e-2, 2e-2),
     torch.float16: (4e-3, 4e-3),
 }

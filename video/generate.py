@@ -113,8 +113,8 @@ def sample_latents(
             uncond=image.text.encode([recipe.negative for recipe in recipes]),
             seeds=[recipe.seed for recipe in recipes],
             frames=first.frames,
-            height=first.height or image.default_size,
-            width=first.width or image.default_size,
+            height=image.own_size[1] if first.height is None else first.height,
+            width=image.own_size[0] if first.width is None else first.width,
             steps=first.steps,
             guidance_scale=first.guidance_scale,
             guidance_rescale=first.guidance_rescale,
@@ -142,13 +142,10 @@ def sample_clips(
 
     noise_share: that of the temporal layers.
     """
-    for name, size in (("height", height), ("width", width)):
-        if size < codec.factor or size % codec.factor:
-            raise InputError(name, expected=f"a multiple of {codec.factor} pixels", got=size)
     return sample(
         denoiser,
         scheduler,
-        shape=(codec.latent_channels, frames, height // codec.factor, width // codec.factor),
+        shape=latent_shape(codec, frames, height, width),
         seeds=list(seeds),
         cond=cond,
         uncond=uncond,
@@ -157,6 +154,14 @@ def sample_clips(
         steps=steps,
         draw_noise=partial(mixed_noise, share=noise_share),
     )
+
+
+def latent_shape(codec: Codec, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
+    """(c, t, h, w) of a clip in pixels. Raises InputError for sizes that are not a multiple of the codec's factor."""
+    for name, size in (("height", height), ("width", width)):
+        if size < codec.factor or size % codec.factor:
+            raise InputError(name, expected=f"a multiple of {codec.factor} pixels", got=size)
+    return codec.latent_channels, frames, height // codec.factor, width // codec.factor
 
 
 def decode_clips(

@@ -19,7 +19,7 @@ import torch
 from diffusers import ConfigMixin, ModelMixin, UNet2DConditionModel
 from diffusers.configuration_utils import register_to_config
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -103,7 +103,8 @@ class TemporalLayers(ModelMixin, ConfigMixin):
 class VideoUNet(nn.Module):
     """Image UNet + temporal layers: a network on clips, `(x_t, t, tokens) -> prediction`, for a `Denoiser`.
 
-    The UNet's weights are frozen here (`requires_grad` is False); gradients still flow through its activations.
+    The UNet's weights are as they were given: frozen by `load_image_model`, for training; gradients still flow through
+    its activations.
     checkpointing: for gradients keep what enters a spatial block and its temporal layers, and compute the rest again
     (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost").
     Raises InputError for a UNet that temporal layers do not know, ModelError where the two do not fit each other.
@@ -111,17 +112,8 @@ class VideoUNet(nn.Module):
 
     def __init__(self, unet: UNet2DConditionModel, temporal: TemporalLayers, *, checkpointing: bool = False) -> None:
         super().__init__()
-        check_supported(unet)
-        wanted = {
-            "channels": temporal_channels(unet),
-            "time_dim": unet.time_embedding.linear_2.out_features,
-            "text_dim": unet.config["cross_attention_dim"],
-        }
-        got = {key: temporal.config[key] for key in wanted}
-        got["channels"] = list(got["channels"])
-        if wanted != got:
-            raise ModelError("temporal layers do not fit the image network", expected=wanted, got=got)
-        self.unet = unet.requires_grad_(False)
+        check_fit(unet, temporal)
+        self.unet = unet
         self.temporal = temporal
         self.checkpointing = checkpointing
 
@@ -141,13 +133,13 @@ class VideoUNet(nn.Module):
     def forward(
         self,
         x_t: Float[Tensor, "b c t h w"],
-        t: Int[Tensor, " b"] | Int[Tensor, ""] | int,
+        t: Shaped[Tensor, " b"] | Shaped[Tensor, ""] | float,
         encoder_hidden_states: Float[Tensor, "b n d"],
         moments: Float[Tensor, " t"] | None = None,
     ) -> Float[Tensor, "b c t h w"]:
         """The UNet's prediction (of eps, v or x0, whichever it was trained for) for every frame.
 
-        x_t: noisy latents, scaled. t: training timesteps, one a clip. encoder_hidden_states: one prompt a clip.
+        x_t: noisy latents, scaled. t: training timesteps, one a clip; some schedulers have fractions. encoder_hidden_states: one prompt a clip.
         moments: when each frame is, from 0, where the clip begins, to 1, where it ends: for a part of a clip. Without
         them the frames are a whole clip, evenly spaced.
         """
@@ -228,6 +220,20 @@ def temporal_channels(unet: UNet2DConditionModel) -> list[int]:
     """Width after each resnet of `unet`, in running order: one temporal block stands at each."""
     blocks = [*unet.down_blocks, *([unet.mid_block] if unet.mid_block is not None else []), *unet.up_blocks]
     return [resnet.out_channels for block in blocks for resnet in block.resnets]
+
+
+def check_fit(unet: UNet2DConditionModel, temporal: TemporalLayers) -> None:
+    """Raises InputError for a UNet that temporal layers do not know, ModelError where the two do not fit each other."""
+    check_supported(unet)
+    wanted = {
+        "channels": temporal_channels(unet),
+        "time_dim": unet.time_embedding.linear_2.out_features,
+        "text_dim": unet.config["cross_attention_dim"],
+    }
+    got = {key: temporal.config[key] for key in wanted}
+    got["channels"] = list(got["channels"])
+    if wanted != got:
+        raise ModelError("temporal layers do not fit the image network", expected=wanted, got=got)
 
 
 def check_supported(unet: UNet2DConditionModel) -> None:

@@ -4,7 +4,7 @@ eps_i = sqrt(share) eps_shared + sqrt(1 - share) eps_own_i,     each "c h w", st
 
 so every frame's noise is standard normal, as the image network knows it, and any two frames' noise has correlation
 `share`. A frozen image network puts things where the noise says: with a shared part, frames agree about it from the
-first step on. Training and sampling must use the same share, so it is kept in the temporal layers' configuration. (In
+first step on; where a scheduler adds noise in later steps, that too has its share. Training and sampling must use the same share, so it is kept in the temporal layers' configuration. (In
 the paper's terms, section 4.1, "mixed noise" with a^2 = share / (1 - share).)
 """
 
@@ -17,11 +17,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from shared.step_noise import standard_normal
+
 
 def mixed_noise(shape: Sequence[int], generator: torch.Generator, *, share: float) -> Float[Tensor, "*batch c t h w"]:
-    """Standard normal noise of `shape` (..., c, t, h, w), float32 on the CPU; with share 0, what torch.randn draws."""
-    own = torch.randn(tuple(shape), generator=generator)
+    """Standard normal noise of `shape` (..., c, t, h, w), float32 where the generator is; with share 0, torch.randn's."""
+    own = standard_normal(tuple(shape), generator)
     if not share:
         return own
-    common = torch.randn((*shape[:-3], 1, *shape[-2:]), generator=generator)
+    common = standard_normal((*shape[:-3], 1, *shape[-2:]), generator)
     return math.sqrt(share) * common + math.sqrt(1 - share) * own

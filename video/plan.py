@@ -135,5 +135,5 @@ def forward_inputs(
 
 def build_video_network(unet_config: dict[str, Any]) -> VideoUNet:
     """A UNet of this configuration and temporal layers for it, with first weights."""
-    unet = UNet2DConditionModel(**unet_config)
+    unet = UNet2DConditionModel(**unet_config).requires_grad_(False)
     return VideoUNet(unet, TemporalLayers.for_unet(unet)).eval()

@@ -66,12 +66,13 @@ def train_video(
     checkpoint: Path | None = None,
     resume: bool = False,
 ) -> Iterator[TrainState]:
-    """Trains `network.temporal`, one yield a step; when exhausted, it holds the averaged weights.
+    """Trains `network.temporal`, one yield a step; when exhausted, it holds the averaged weights. Freezes the UNet.
 
     batch_at: step -> what to train on in it, latents scaled.
     checkpoint: file to save to every `recipe.checkpoint_minutes` and, with `resume`, to go on from.
     Raises InputError when there is nothing to resume from.
     """
+    network.unet.requires_grad_(False)
     temporal = network.temporal.requires_grad_(True).train()
     optimizer = build_optimizer(temporal, recipe)
     training = Training(recipe, {"temporal": temporal}, checkpoint, resume=resume, optimizer=optimizer)

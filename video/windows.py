@@ -39,10 +39,15 @@ def windowed(denoiser: Denoiser, window: int | None, overlap: int | None = None)
 
 
 class WindowedNetwork(nn.Module):
-    """A network on clips, window by window. Raises InputError for an overlap that is not from 1 to window - 1."""
+    """A network on clips, window by window.
+
+    Raises InputError for a window of fewer than 2 frames, or an overlap that is not from 1 to window - 1.
+    """
 
     def __init__(self, network: Callable[..., Tensor], window: int, overlap: int | None = None) -> None:
         super().__init__()
+        if window < 2:
+            raise InputError("window", expected="2 frames or more, or none for all at once", got=window)
         overlap = window // 2 if overlap is None else overlap
         if not 1 <= overlap < window:
             raise InputError("overlap of windows", expected=f"1 to {window - 1} frames", got=overlap)

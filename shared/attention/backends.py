@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from shared.attention import chunked, flash_kernel, temporal, xformers_kernel
-from shared.attention.kernels import attend_eager, attend_sdpa
+from shared.attention.kernels import attend_eager, attend_sdpa, scores_dtype
 from shared.attention.reference import attend_frames_reference, attend_reference
 from shared.attention.request import Request
 
@@ -66,7 +66,8 @@ def _reference_bytes(request: Request) -> int:
 def _eager_bytes(request: Request) -> int:
     part = min(request.rows, _eager_rows(request))
     at_once = part * request.queries * (2 * request.keys + request.dim)
-    return at_once * request.dtype.itemsize + request.output_bytes * (1 if part == request.rows else 2)
+    size = scores_dtype(request.dtype).itemsize
+    return at_once * size + request.output_bytes * (1 if part == request.rows else 2)
 
 
 def _fused_bytes(request: Request) -> int:
@@ -92,7 +93,8 @@ def _chunked_bytes(request: Request) -> int:
 def _temporal_bytes(request: Request) -> int:
     if request.device.type == "cuda":
         return request.output_bytes
-    return request.input_bytes + 2 * request.scores * request.dtype.itemsize + 2 * request.output_bytes
+    wider = scores_dtype(request.dtype).itemsize // request.dtype.itemsize
+    return wider * (request.input_bytes + 2 * request.scores * request.dtype.itemsize) + 2 * request.output_bytes
 
 
 def sdpa_is_fused(request: Request) -> bool:

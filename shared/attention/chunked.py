@@ -20,6 +20,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from shared.attention.masks import additive
+from shared.attention.reference import attend_reference, gradients_to_differentiate
 
 SCORES = 2**21  # scores held at once, over all of batch and heads
 KEYS = 512  # keys of one chunk
@@ -33,7 +34,7 @@ def attend_chunked(
     mask: Shaped[Tensor, "#b #heads #n #m"] | None = None,
     scale: float | None = None,
 ) -> Float[Tensor, "b heads n e"]:
-    """See `shared.attention.attend`. Sums are kept in single precision at least."""
+    """See `shared.attention.attend`. Sums are kept in single precision at least. Second derivatives hold all scores."""
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     bias = None if mask is None else additive(mask, torch.promote_types(q.dtype, torch.float32))
     with torch.autocast(q.device.type, enabled=False):  # which would round the products of forward, not of backward
@@ -71,6 +72,10 @@ class _Chunked(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, bias, out, lse = ctx.saved_tensors
         precise, scale = lse.dtype, ctx.scale
+        if torch.is_grad_enabled():  # these gradients will be differentiated again
+            needed = ctx.needs_input_grad[:4]
+            found = gradients_to_differentiate(attend_reference, (q, k, v, bias), scale, upstream[0], needed)
+            return *found, None
         d_q, d_k, d_v = (torch.zeros_like(x, dtype=precise) for x in (q, k, v))
         d_bias = torch.zeros_like(bias) if ctx.needs_input_grad[3] else None
         for rows in _chunks(q.shape[2], _queries_at_once(q, k)):
@@ -89,7 +94,7 @@ class _Chunked(torch.autograd.Function):
 
 
 def _queries_at_once(q: Tensor, k: Tensor) -> int:
-    return max(1, SCORES // (q.shape[0] * q.shape[1] * min(KEYS, max(1, k.shape[2]))))
+    return max(1, SCORES // max(1, q.shape[0] * q.shape[1] * min(KEYS, k.shape[2])))
 
 
 def _chunks(length: int, size: int) -> Iterator[slice]:

@@ -35,6 +35,7 @@ def attend(
     """softmax(scale q k^T + mask) v, as `attend_reference` defines it, in q's dtype.
 
     mask: boolean (True attends) or to be added; broadcast to "b heads n m". A query without any key gives 0.
+        An empty batch, or no keys at all, is no error.
     scale: 1/sqrt(d) unless given.
     backend: "auto" or one of BACKENDS; one that is asked for and cannot run is an error. `choose` tells what "auto"
         runs, `explain` why. Inputs beyond a kernel's limits are split along the batch, which changes no number.
@@ -52,6 +53,8 @@ def attend_and_tell(
     if request.positions is not None:
         raise InputError("attend", expected="q, k and v of shape b heads n d", got=[tuple(x.shape) for x in (q, k, v)])
     kernel = _backend(request, backend)
+    if request.is_empty:
+        return _nothing(q, k, v, mask), kernel.name
     assert kernel.attend is not None, "why_not says so"
     return _in_parts(kernel.attend, q, k, v, mask, scale, kernel.rows_at_once(request)), kernel.name
 
@@ -73,6 +76,8 @@ def attend_frames(
     if request.positions is None:
         raise InputError("attend_frames", expected="b t s heads d", got=[tuple(x.shape) for x in (q, k, v)])
     kernel = _backend(request, backend)
+    if request.is_empty:
+        return _nothing(q, k, v, mask)
     if kernel.attend_frames is not None:
         return kernel.attend_frames(q, k, v, mask=mask, scale=scale)
     assert kernel.attend is not None, "every backend has one of the two"
@@ -113,6 +118,14 @@ def _backend(request: Request, name: str) -> Backend:
             f"attention backend {name}", expected="one that can run here", got=why_not, hint="auto picks one"
         )
     return BY_NAME[name]
+
+
+def _nothing(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """The output where there is nothing to compute: 0, of which all inputs have the gradient 0. For any layout."""
+    zero = q[..., :0].sum(-1, keepdim=True)
+    for other in (k, v) if mask is None or mask.dtype == torch.bool else (k, v, mask):
+        zero = zero + other[..., :0].sum().to(q.dtype)
+    return zero.expand(*q.shape[:-1], v.shape[-1]).contiguous()
 
 
 def _in_parts(

@@ -42,6 +42,11 @@ class Request:
         return self.rows * self.queries * self.keys
 
     @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to compute: no output, or none that depends on anything."""
+        return 0 in (self.scores, self.dim_v)
+
+    @property
     def flops(self) -> int:
         """Of the two products of the forward pass, a multiplication and an addition counted as two."""
         return 2 * self.scores * (self.dim + self.dim_v)
@@ -75,6 +80,8 @@ def request_of(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Request:
         kinds = {getattr(x, what) for x in (q, k, v)}
         if len(kinds) > 1:
             raise InputError(f"attention: {what} of q, k and v", expected="one", got=sorted(map(str, kinds)))
+    if not q.shape[-1]:
+        raise InputError("attention", expected="q and k of one channel or more", got=shapes)
     if not q.dtype.is_floating_point:
         raise InputError("attention: dtype", expected="floating point", got=q.dtype)
     request = Request(

@@ -12,6 +12,7 @@ from einops import rearrange
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from shared.attention.kernels import scores_dtype
 from shared.attention.masks import safe_bias
 
 
@@ -27,6 +28,7 @@ def attend_frames_cpu(
     b, t, s, heads, _ = q.shape
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     q, k, v = (rearrange(x, "b t s heads d -> (b s heads) t d") for x in (q, k, v))
+    q, k = q.to(scores_dtype(v.dtype)), k.to(scores_dtype(v.dtype))
     if mask is None:
         nothing = q.new_zeros(()).expand(len(q), t, k.shape[1])
         weights = torch.baddbmm(nothing, q, k.transpose(1, 2), beta=0, alpha=scale).softmax(-1)
@@ -37,4 +39,4 @@ def attend_frames_cpu(
         )
         scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=scale)
         weights = scores.softmax(-1).masked_fill(empty, 0.0)
-    return rearrange(torch.bmm(weights, v), "(b s heads) t e -> b t s heads e", b=b, heads=heads)
+    return rearrange(torch.bmm(weights.to(v.dtype), v), "(b s heads) t e -> b t s heads e", b=b, s=s, heads=heads)

@@ -27,6 +27,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from shared.attention.masks import additive
+from shared.attention.reference import attend_frames_reference, gradients_to_differentiate
 
 _TILE = 2048  # numbers of q, or scores, that a program holds, about: problems are packed until then
 _LEAST = 16  # the smallest side of a product on the matrix units
@@ -198,8 +199,13 @@ class _Frames(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, mask = ctx.saved_tensors
+        if torch.is_grad_enabled():  # these gradients will be differentiated again
+            needed = ctx.needs_input_grad[:4]
+            found = gradients_to_differentiate(attend_frames_reference, (q, k, v, mask), ctx.scale, upstream[0], needed)
+            return *found, None
         d_out = _rows_in_memory(upstream[0])
-        d_q, d_k, d_v = (torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v))
+        make = torch.empty_like if d_out.numel() else torch.zeros_like  # where no kernel runs, nothing depends on them
+        d_q, d_k, d_v = (make(x, memory_format=torch.contiguous_format) for x in (q, k, v))
         d_bias = torch.zeros(mask.shape, device=q.device) if ctx.needs_input_grad[3] else None
         if d_out.numel():
             bias, strides = _expanded(mask, q, k)

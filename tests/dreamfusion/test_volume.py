@@ -59,6 +59,40 @@ def test_weights_are_products_of_what_is_left():
             left *= 1 - absorbed
 
 
+@pytest.mark.parametrize("wall", [1e3, 1e6, 3e9, 1e30, math.inf])
+@pytest.mark.parametrize("haze", [0.0, 1e-3, 0.7])
+def test_a_wall_of_any_density_takes_what_the_haze_before_it_leaves(wall, haze):
+    """Of samples haze, haze, wall, haze the weights are a, a (1 - a), (1 - a)^2, 0, with a = 1 - exp(-haze)."""
+    optical = torch.tensor([[haze, haze, wall, haze]], requires_grad=True)
+    weights = composite_weights(optical)
+    a = -math.expm1(-haze)
+    assert_close(weights, torch.tensor([[a, a * (1 - a), (1 - a) ** 2, 0.0]]), **close(torch.float32))
+    assert_close(weights.sum(), torch.tensor(1.0), **close(torch.float32))
+    (gradient,) = torch.autograd.grad((weights * torch.tensor([[1.0, 2.0, 4.0, 8.0]])).sum(), optical)
+    left = 1 - a  # d/d(first) = (1 - a) - 2 a (1 - a) - 4 (1 - a)^2, and so on
+    wanted = [left - 2 * a * left - 4 * left**2, 2 * left**2 - 4 * left**2, 0.0, 0.0]
+    assert_close(gradient, torch.tensor([wanted]), **close(torch.float32))
+
+
+@pytest.mark.parametrize("tau", [1e8, math.inf])
+def test_a_solid_of_any_density_is_rendered_as_opaque(tau):
+    class Wall:
+        radius = 1.0
+
+        def density(self, points):
+            return torch.where(points[:, 0] < 0, tau, 0.0)
+
+        def __call__(self, points):
+            return self.density(points), torch.full((len(points), 3), 0.25)
+
+    origins, directions = torch.tensor([[2.0, 0.0, 0.0]]), torch.tensor([[-1.0, 0.0, 0.0]])
+    for render in (render_rays, render_rays_reference):
+        seen = render(Wall(), origins, directions, samples=64)
+        assert_close(seen.opacity, torch.ones(1))
+        assert_close(seen.colour, torch.full((1, 3), 0.25))
+        assert 2 < float(seen.depth) < 2 + 2 / 64
+
+
 def test_even_fog_absorbs_exponentially():
     class Fog:
         radius = 1.0

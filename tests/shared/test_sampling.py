@@ -1,14 +1,22 @@
+import copy
+from functools import partial
+
 import pytest
 import torch
 from diffusers import (
     DDIMScheduler,
     DDPMScheduler,
     DPMSolverMultistepScheduler,
+    DPMSolverSinglestepScheduler,
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     HeunDiscreteScheduler,
+    KDPM2AncestralDiscreteScheduler,
+    LCMScheduler,
     PNDMScheduler,
+    SASolverScheduler,
+    TCDScheduler,
     UniPCMultistepScheduler,
 )
 
@@ -108,7 +116,7 @@ def test_every_kind_of_scheduler_ends_with_the_datas_mean_and_deviation(schedule
     assert abs(got.std() - STD) < 0.1 * STD
 
 
-@pytest.mark.parametrize("scheduler_class", [DDIMScheduler, DDPMScheduler])
+@pytest.mark.parametrize("scheduler_class", [DDIMScheduler, DDPMScheduler, EulerAncestralDiscreteScheduler, LCMScheduler])
 def test_a_sample_does_not_depend_on_its_batch(scheduler_class):
     scheduler = scheduler_class.from_config(tiny_scheduler().config)
     unet = tiny_unet()
@@ -127,6 +135,82 @@ def test_a_sample_does_not_depend_on_its_batch(scheduler_class):
     assert (together[0] - together[1]).abs().max() > 0.1
     again = last(sample(denoiser, scheduler, seeds=seeds, cond=cond, uncond=uncond, **options)).latents
     assert torch.equal(again, together)
+
+
+def pairs_correlation(latents):
+    """Of every two frames of "b c t h w", about the mean of all clips."""
+    frames = latents.transpose(1, 2).flatten(2)  # b t (c h w)
+    frames = frames - frames.mean()
+    products = (frames @ frames.transpose(1, 2)).mean(0)
+    t = len(products)
+    return float((products.sum() - products.trace()) / (t * (t - 1)) / (products.trace() / t))
+
+
+STOCHASTIC = [
+    EulerAncestralDiscreteScheduler(**BETAS, timestep_spacing="trailing"),
+    DDPMScheduler(**BETAS, clip_sample=False, timestep_spacing="trailing"),
+    DPMSolverMultistepScheduler(**BETAS, algorithm_type="sde-dpmsolver++", timestep_spacing="trailing"),
+    DPMSolverSinglestepScheduler(**BETAS, algorithm_type="sde-dpmsolver++"),
+    LCMScheduler(**BETAS, timestep_spacing="trailing"),
+    KDPM2AncestralDiscreteScheduler(**BETAS, timestep_spacing="trailing"),
+    SASolverScheduler(**BETAS, timestep_spacing="trailing"),
+    TCDScheduler(**BETAS),
+]
+STEADY = [tiny_scheduler(), EulerDiscreteScheduler(**BETAS, timestep_spacing="trailing")]
+
+
+@pytest.mark.parametrize("scheduler", STOCHASTIC + STEADY, ids=lambda scheduler: type(scheduler).__name__)
+@pytest.mark.parametrize("share", [0.0, 0.9])
+def test_noise_of_every_step_has_its_share(scheduler, share):
+    """The exact denoiser of a Gaussian works on each number by itself: frames agree as much as their noise does."""
+    states = sample(
+        gaussian(NoiseSchedule.from_scheduler(scheduler)),
+        copy.deepcopy(scheduler),
+        shape=(4, 5, 32, 32),
+        seeds=[0, 1],
+        cond=None,
+        uncond=None,
+        steps=10,
+        draw_noise=partial(mixed, share=share),
+    )
+    for state in states:
+        if state.latents.std() > 0.05:  # schedulers for few steps forget the noise as they end
+            assert abs(pairs_correlation(state.latents) - share) < 0.04, state.step
+
+
+def mixed(shape, generator, *, share):
+    own, common = (torch.randn(size, generator=generator) for size in (shape, (shape[0], 1, *shape[2:])))
+    return share**0.5 * common + (1 - share) ** 0.5 * own
+
+
+@pytest.mark.parametrize("scheduler", STOCHASTIC, ids=lambda scheduler: type(scheduler).__name__)
+def test_plain_noise_of_a_step_is_what_the_scheduler_itself_draws(scheduler):
+    """By hand, with the generator handed to the scheduler; the same bytes."""
+    schedule, ours, own = NoiseSchedule.from_scheduler(scheduler), copy.deepcopy(scheduler), copy.deepcopy(scheduler)
+    options = {"shape": (4, 8, 8), "seeds": [3], "cond": None, "uncond": None, "steps": 6}
+    got = last(sample(gaussian(schedule), ours, **options)).latents
+    draw = generator(3)
+    own.set_timesteps(6)
+    x_t = torch.randn((1, 4, 8, 8), generator=draw) * own.init_noise_sigma
+    for t in own.timesteps:
+        prediction = gaussian(schedule)(own.scale_model_input(x_t, t), t.expand(1))
+        x_t = own.step(prediction.eps, t, x_t, generator=draw).prev_sample
+    assert torch.equal(got, x_t)
+
+
+def test_latents_that_are_sent_in_take_the_place_of_the_last():
+    states = sample(
+        gaussian(NoiseSchedule.from_scheduler(tiny_scheduler())),
+        tiny_scheduler(), shape=(4, 8, 8), seeds=[0], cond=None, uncond=None, steps=3,
+    )  # fmt: skip
+    first = next(states)
+    same = states.send(first.latents)
+    again = sample(
+        gaussian(NoiseSchedule.from_scheduler(tiny_scheduler())),
+        tiny_scheduler(), shape=(4, 8, 8), seeds=[0], cond=None, uncond=None, steps=3,
+    )  # fmt: skip
+    next(again)
+    assert not torch.equal(again.send(first.latents + 1).latents, same.latents)
 
 
 def test_states_count_up_and_can_be_left_early():

@@ -46,7 +46,7 @@ def video(unet: UNet2DConditionModel, gate: float | None = None, **options) -> V
         for name, parameter in temporal.named_parameters():
             if name.endswith("gate"):
                 parameter.data.fill_(gate)
-    return VideoUNet(unet, temporal, **options).eval()
+    return VideoUNet(unet.requires_grad_(False), temporal, **options).eval()
 
 
 def inputs(size=(16, 16), frames=3, text=32):

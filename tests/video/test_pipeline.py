@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.configuration_utils import FrozenDict
 
+from shared.attention.route import Route
 from shared.errors import InputError, ModelError
+from shared.schedule import prediction_type_of
 from tests.tiny import build_image_folder, tiny_unet
 from tests.video.tiny import build_video_folder
 from video.generate import generate_clip, load_video_model
@@ -15,7 +18,7 @@ from video.network import TemporalLayers
 from video.pipeline import VideoLDMPipeline
 from video.recipe import ClipRecipe
 
-CALL = {"frames": 4, "height": 32, "width": 32, "num_inference_steps": 2}
+CALL = {"num_frames": 4, "height": 32, "width": 32, "num_inference_steps": 2}
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +32,15 @@ def load(folder, **parts) -> VideoLDMPipeline:
     return pipeline
 
 
+@pytest.fixture(scope="module")
+def pipeline(folder):
+    return load(folder)
+
+
 @pytest.mark.parametrize("window", [None, 3])
 def test_pipeline_and_generate_clip_give_the_same_clip(folder, window):
-    frames = load(folder)("a red cube", seeds=4, window=window, **CALL).frames
+    pictures = load(folder)("a red cube", seeds=4, window=window, output_type="pil", **CALL).frames
+    frames = np.stack([np.stack([np.asarray(picture) for picture in clip]) for clip in pictures])
     given = {"frames": 4, "window": window, "height": 32, "width": 32, "steps": 2, "seed": 4}
     recipe = ClipRecipe.parse({"prompt": "a red cube", **given})
     *_, last = generate_clip(load_video_model(folder), recipe)
@@ -64,12 +73,98 @@ def test_an_image_folder_becomes_a_video_pipeline_with_new_layers(tmp_path):
     assert latents.shape == (1, 4, 4, 8, 8)
 
 
-def test_wrong_calls_are_named(folder, tmp_path):
+def test_seeds_may_be_of_any_integer_kind_and_count_up_within_a_prompt(folder):
     pipeline = load(folder)
-    with pytest.raises(InputError, match="seeds"):
-        pipeline(["a red cube", "a blue cone"], seeds=[1], **CALL)
-    with pytest.raises(InputError, match="output_type"):
-        pipeline("a red cube", output_type="gif", **CALL)
+    one, two = (pipeline("a red cube", seeds=seed, **CALL).frames for seed in (7, 8))
+    assert np.array_equal(pipeline("a red cube", seeds=np.int64(7), **CALL).frames, one)
+    assert np.array_equal(pipeline("a red cube", seeds=np.array([7]), **CALL).frames, one)
+    many = pipeline("a red cube", seeds=7, num_videos_per_prompt=2, **CALL).frames
+    assert np.abs(many - np.concatenate([one, two])).max() < 1e-3
+    assert np.array_equal(pipeline("a red cube", **CALL).frames, pipeline("a red cube", seeds=0, **CALL).frames)
+
+
+def test_negative_prompts_may_be_one_or_one_each(folder):
+    pipeline, prompts = load(folder), ["a red cube", "a blue cone"]
+    one = pipeline(prompts, "a duck", **CALL).frames
+    assert np.array_equal(pipeline(prompts, ["a duck", "a duck"], **CALL).frames, one)
+    assert not np.array_equal(pipeline(prompts, ["a duck", ""], **CALL).frames, one)
+
+
+def test_embeddings_need_no_text_encoder(folder):
+    full = load(folder)
+    cond, uncond = full.encode_prompt("a red cube")
+    bare = load(folder, text_encoder=None, tokenizer=None)
+    given = {"prompt_embeds": cond, "negative_prompt_embeds": uncond}
+    assert np.array_equal(bare(**given, **CALL).frames, full("a red cube", **CALL).frames)
+    bare(prompt_embeds=cond, guidance_scale=1.0, **CALL)
+    for wrong in ({"prompt": "a red cube"}, {"prompt_embeds": cond}):
+        with pytest.raises(InputError, match="without a text encoder"):
+            bare(**wrong, **CALL)
+
+
+def test_a_model_of_oblong_pictures_makes_them(folder):
+    pipeline = load(folder)
+    pipeline.unet.register_to_config(sample_size=(8, 12))
+    assert pipeline("a red cube", num_frames=2, num_inference_steps=1).frames.shape == (1, 2, 32, 48, 3)
+
+
+def test_a_scheduler_without_a_prediction_type_is_one_of_noise(folder):
+    pipeline = load(folder)
+    config = {name: value for name, value in pipeline.scheduler.config.items() if name != "prediction_type"}
+    pipeline.scheduler = type(pipeline.scheduler).from_config({**config, "rescale_betas_zero_snr": False})
+    wanted = pipeline("a red cube", **CALL).frames
+    pipeline.scheduler._internal_dict = FrozenDict(
+        {name: value for name, value in pipeline.scheduler.config.items() if name != "prediction_type"}
+    )
+    assert prediction_type_of(pipeline.scheduler) == "epsilon"
+    with pytest.raises(AttributeError):
+        pipeline.scheduler.config.prediction_type  # noqa: B018 (it is not there)
+    assert np.isfinite(wanted).all()
+
+
+def test_all_attention_of_a_call_goes_through_attend(folder, monkeypatch):
+    calls = []
+    plain = Route.attend
+    monkeypatch.setattr(Route, "attend", lambda self, *args, **given: calls.append(1) or plain(self, *args, **given))
+    load(folder)("a red cube", **CALL)
+    assert len(calls) == 2 * 14 + 2  # in each step seven transformers of two, and one each for prompt and negative
+
+
+CUBE = {"prompt": "a red cube"}
+EMBEDS = torch.zeros(1, 16, 32)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"prompt": []}, "prompt"),
+        ({}, "prompt"),
+        ({**CUBE, "prompt_embeds": EMBEDS}, "prompt"),
+        ({**CUBE, "negative_prompt": ["a", "a"]}, "negative_prompt"),
+        ({**CUBE, "negative_prompt": "a", "negative_prompt_embeds": EMBEDS}, "negative_prompt"),
+        ({**CUBE, "negative_prompt_embeds": EMBEDS[:, :3]}, "negative_prompt_embeds"),
+        ({"prompt": ["a red cube", "a blue cone"], "seeds": [1]}, "seeds"),
+        ({**CUBE, "seeds": -1}, "seed"),
+        ({**CUBE, "seeds": 1, "generator": torch.Generator()}, "seeds"),
+        ({**CUBE, "generator": [torch.Generator()] * 2}, "generator"),
+        ({**CUBE, "latents": torch.zeros(1, 4, 3, 8, 8)}, "latents"),
+        ({**CUBE, "output_type": "gif"}, "output_type"),
+        ({**CUBE, "num_frames": 0}, "num_frames"),
+        ({**CUBE, "num_videos_per_prompt": 0}, "num_videos_per_prompt"),
+        ({**CUBE, "window": 1}, "window"),
+        ({**CUBE, "height": 0}, "height"),
+        ({**CUBE, "width": 33}, "width"),
+        ({**CUBE, "num_inference_steps": 0}, "steps"),
+        ({**CUBE, "num_inference_steps": 1001}, "steps"),
+    ],
+)
+def test_wrong_calls_are_named(pipeline, wrong, named):
+    with pytest.raises(InputError, match=f"^{named}") as error:
+        pipeline(**{**CALL, **wrong})
+    assert "\n" not in str(error.value)
+
+
+def test_parts_that_do_not_fit_are_refused(folder):
     other = TemporalLayers.for_unet(tiny_unet(block_out_channels=(16, 16), attention_head_dim=2))
     with pytest.raises(ModelError, match="do not fit"):
         load(folder, temporal=other)

@@ -44,3 +44,22 @@ def test_memory_does_not_grow_with_the_square_of_the_length():
         attend(q, k, v, backend="chunked").sum().backward()
     scores = 8 * 8192**2 * 4
     assert 4 * module.SCORES < tracker.peak().total < 0.1 * scores
+
+
+@pytest.mark.parametrize("needed", [(True, True, True, True), (True, False, False, False), (False, False, True, True)])
+def test_second_derivatives_are_the_references(monkeypatch, needed):
+    """A gradient penalty: of the squared gradients, the gradient again."""
+    monkeypatch.setattr(module, "KEYS", 4)
+    inputs = [draw(2, 3, 9, 8, seed=1), draw(2, 3, 11, 8, seed=2), draw(2, 3, 11, 6, seed=3), draw(1, 3, 9, 11, seed=4)]
+    upstream, results = draw(2, 3, 9, 6, seed=5), []
+    for call, dtype in ((module.attend_chunked, torch.float32), (attend_reference, torch.float64)):
+        leaves = [x.to(dtype).requires_grad_(need) for x, need in zip(inputs, needed, strict=True)]
+        up = upstream.to(dtype).requires_grad_()
+        learned = [x for x in leaves if x.requires_grad]
+        out = call(*leaves[:3], mask=leaves[3], scale=0.4)
+        first = torch.autograd.grad(out, learned, up, create_graph=True)
+        results.append(torch.autograd.grad(sum(g.square().sum() for g in first), [up, *learned], allow_unused=True))
+    for have, want in zip(*results, strict=True):
+        assert (have is None) == (want is None)
+        if have is not None:
+            near(have / 10, want.float() / 10)  # sums of squares of sums

@@ -179,6 +179,90 @@ def test_a_query_without_keys_gives_zero_and_no_gradient(backend, additive):
     assert all(x.grad.isfinite().all() for x in (q, k, v))
 
 
+SIZES = st.sampled_from([0, 1, 2, 3])
+
+
+@given(
+    shape=st.tuples(SIZES, SIZES, SIZES, SIZES, st.sampled_from([1, 8]), SIZES, SIZES),
+    mask_kind=st.sampled_from(["none", "boolean", "bias"]),
+    dtype=st.sampled_from([torch.float32, torch.float16]),
+    backend=st.sampled_from([*FRAMES_HERE, "auto"]),
+    frames=st.booleans(),
+)
+def test_any_length_may_be_zero(shape, mask_kind, dtype, backend, frames):
+    b, heads, n, m, d, e, s = shape
+    if not frames and backend == "temporal":
+        backend = "auto"
+
+    def make(length, channels, seed):
+        size = (b, length, s, heads, channels) if frames else (b, heads, length, channels)
+        return draw(*size, dtype=dtype, seed=seed, grad=True)
+
+    leaves = [make(n, d, 1), make(m, d, 2), make(m, e, 3)]
+    mask = None if mask_kind == "none" else draw(b, 1, n, m, seed=4)
+    mask = mask > 0 if mask_kind == "boolean" else mask
+    if mask_kind == "bias":
+        leaves.append(mask.requires_grad_())
+    call, reference = (attend_frames, attend_frames_reference) if frames else (attend, attend_reference)
+    out = call(*leaves[:3], mask=mask, backend=backend)
+    exact = [x.detach().double().requires_grad_() for x in leaves]
+    wanted = reference(*exact[:3], mask=exact[3] if mask_kind == "bias" else mask)
+    assert out.dtype == dtype
+    near(out, wanted.to(dtype), dtype)
+    if not m:
+        assert not out.any()
+    for have, want in zip(
+        torch.autograd.grad(out.sum(), leaves), torch.autograd.grad(wanted.sum(), exact, allow_unused=True), strict=True
+    ):
+        near(have, (torch.zeros_like(have) if want is None else want).to(have.dtype), dtype)
+
+
+ADDED = {"-1e4": -1e4, "the least of half": -65504.0, "the least of all": torch.finfo(torch.float32).min}
+
+
+@pytest.mark.parametrize("backend", [*FRAMES_HERE, "auto"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("added", ADDED)
+@pytest.mark.parametrize("rows", ["whole", "part", "mixed"])
+def test_a_finite_number_over_a_whole_row_of_a_mask_changes_nothing(backend, dtype, added, rows):
+    """diffusers masks with -10,000, transformers with the least number of a dtype: both in half precision."""
+    q, k, v = (draw(2, 6, 3, 2, 16, dtype=dtype, seed=seed) for seed in (1, 2, 3))
+    exact = [x.double() for x in (q, k, v)]
+    number = max(ADDED[added], torch.finfo(dtype).min)
+    keep = torch.ones(2, 1, 6, 6, dtype=torch.bool)
+    if rows != "whole":
+        keep = draw(2, 1, 6, 6, seed=4) > 0
+        keep[0, 0, 1], keep[1, 0, 2] = True, rows == "part"
+    mask = torch.zeros(2, 1, 6, 6, dtype=dtype).masked_fill(keep if rows == "whole" else ~keep, number)
+    # a softmax is the same with any one number added to its row
+    as_boolean = torch.ones_like(keep) if rows == "whole" else keep | ~keep.any(-1, keepdim=True)
+    wanted = attend_frames_reference(*exact, mask=as_boolean).to(dtype)
+    near(attend_frames_reference(q, k, v, mask=mask), wanted, dtype)
+    near(attend_frames(q, k, v, mask=mask, backend=backend), wanted, dtype)
+    if backend != "temporal":
+        got = attend(*(x[:, :, 0].transpose(1, 2) for x in (q, k, v)), mask=mask, backend=backend)
+        near(got, wanted[:, :, 0].transpose(1, 2), dtype)
+
+
+@pytest.mark.parametrize("backend", [*FRAMES_HERE, "auto"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_scores_beyond_half_precision_are_no_fault(backend, masked):
+    q, k, v = (draw(1, 5, 2, 2, 64, dtype=torch.float16, seed=seed) for seed in (1, 2, 3))
+    q, k = q * 300, k * 300
+    mask = draw(1, 1, 5, 5, seed=4) > -1 if masked else None
+    exact = [x.detach().double() for x in (q, k, v)]
+    assert (exact[0][0, :, 0, 0] @ exact[1][0, :, 0, 0].T).abs().max() / 8 > 65504
+    leaves = [x.detach().requires_grad_() for x in (q, k, v)]
+    got = attend_frames(*leaves, mask=mask, backend=backend)
+    near(got, attend_frames_reference(*exact, mask=mask).half())
+    assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(got.sum(), leaves))
+
+
+def test_heads_without_channels_are_refused():
+    with pytest.raises(InputError, match="one channel or more"):
+        attend(draw(1, 1, 2, 0), draw(1, 1, 2, 0), draw(1, 1, 2, 3))
+
+
 @pytest.mark.parametrize("backend", FRAMES_HERE)
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("where", ["q", "k", "v"])

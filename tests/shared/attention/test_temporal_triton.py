@@ -98,3 +98,30 @@ def test_no_kernel_spills_registers(capability):
     compiled = list(compile_all([capability]))
     assert len(compiled) == 2 * len(SHAPES) * len(DTYPES)
     assert [line for line in compiled if line.spills] == []
+
+
+@pytest.mark.parametrize("number", [-1e4, torch.finfo(torch.float32).min])
+def test_a_finite_number_over_a_whole_row_of_a_mask_changes_nothing(attend_frames_triton, number):
+    q, k, v = (draw(1, 4, 2, 2, 16, dtype=torch.float16, seed=seed) for seed in (1, 2, 3))
+    mask = torch.zeros(1, 1, 4, 4, device=DEVICE)
+    mask[0, 0, 1] = number
+    near(attend_frames_triton(q, k, v, mask=mask), attend_frames_reference(q, k, v))
+
+
+@pytest.mark.parametrize(("frames", "keys", "dim_v"), [(0, 3, 8), (3, 0, 8), (3, 3, 0)])
+def test_gradients_are_zero_where_nothing_is_computed(attend_frames_triton, frames, keys, dim_v):
+    shapes = [(1, frames, 2, 2, 8), (1, keys, 2, 2, 8), (1, keys, 2, 2, dim_v)]
+    leaves = [draw(*shape, seed=seed).requires_grad_() for seed, shape in enumerate(shapes)]
+    out = attend_frames_triton(*leaves)
+    assert not out.any()
+    assert not any(gradient.any() for gradient in torch.autograd.grad(out.sum(), leaves))
+
+
+def test_second_derivatives_are_the_references(attend_frames_triton):
+    results = []
+    for call in (attend_frames_triton, attend_frames_reference):
+        leaves = [draw(1, 3, 2, 2, 8, seed=seed).requires_grad_() for seed in (1, 2, 3)]
+        first = torch.autograd.grad(call(*leaves).square().sum(), leaves, create_graph=True)
+        results.append(torch.autograd.grad(sum(g.square().sum() for g in first), leaves))
+    for have, want in zip(*results, strict=True):
+        near(have / 10, want / 10)
