@@ -158,7 +158,10 @@ def sample_clips(
 
 
 def latent_shape(codec: Codec, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
-    """(c, t, h, w) of a clip in pixels. Raises InputError for sizes that are not a multiple of the codec's factor."""
+    """(c, t, h, w) of a clip in pixels. Raises InputError for sizes that are not a multiple of the codec's factor, and
+    for a clip of no frames."""
+    if frames < 1:
+        raise InputError("frames", expected="1 or more", got=frames)
     for name, size in (("height", height), ("width", width)):
         if size < codec.factor or size % codec.factor:
             raise InputError(name, expected=f"a multiple of {codec.factor} pixels", got=size)

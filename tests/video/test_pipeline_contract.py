@@ -85,13 +85,14 @@ def test_saved_and_loaded_it_is_the_same(subject, loaded, tmp_path):
 
 
 @both
-def test_diffusers_loads_a_saved_folder_as_the_image_pipeline(subject, loaded, tmp_path):
+def test_diffusers_loads_a_folder_as_the_image_pipeline(subject, folder, loaded, tmp_path):
     loaded[subject].save_pretrained(tmp_path)
-    image = DiffusionPipeline.from_pretrained(tmp_path)
-    image.set_progress_bar_config(disable=True)
-    assert type(image) is StableDiffusionPipeline
     stock = SUBJECTS[1]
-    assert np.array_equal(stock.call(image), stock.call(loaded[stock]))
+    for place in (folder, tmp_path):
+        image = DiffusionPipeline.from_pretrained(place)
+        image.set_progress_bar_config(disable=True)
+        assert type(image) is StableDiffusionPipeline
+        assert np.array_equal(stock.call(image), stock.call(loaded[stock]))
 
 
 @both
