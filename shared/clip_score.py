@@ -67,7 +67,9 @@ class ClipScorer:
         features = []
         for start in range(0, len(frames), BATCH):
             pixels = self.processor(list(frames[start : start + BATCH]), return_tensors="pt").pixel_values
-            features.append(self.image_encoder(pixels.to(execution_device(self.image_encoder))).image_embeds.float().cpu())
+            features.append(
+                self.image_encoder(pixels.to(execution_device(self.image_encoder))).image_embeds.float().cpu()
+            )
         return F.normalize(torch.cat(features), dim=-1)
 
     def score(self, frames: UInt8[np.ndarray, "t h w 3"], prompt: str) -> float:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from shared.decoding import decode
 from shared.errors import InputError
+from shared.execution import execution_device
 from shared.image_recipe import ImageRecipe
 from shared.memory_modes import applied, placed
 from shared.model import ImageModel
@@ -70,7 +71,7 @@ def sample_images(
         raise InputError("seeds", expected=f"one for each of {len(prompts)} prompts", got=len(seeds))
     width, height = picture_size(model, recipe.width, recipe.height)
     factor = model.codec.factor
-    device = model.unet.device if device is None else device
+    device = execution_device(model.unet) if device is None else device
     text = model.text.text_encoder
     with applied(recipe.memory, device, model.denoiser, before=[text]) as denoiser:
         yield from sample(
@@ -91,7 +92,7 @@ def decode_images(
 ) -> Float[Tensor, "b 3 height width"]:
     """The pixels of latents, in [-1, 1]. Raises KinoformError when memory does not suffice even for small tiles."""
     vae = model.codec.vae
-    with placed(recipe.memory, vae.device if device is None else device, [vae]) as place:
+    with placed(recipe.memory, execution_device(vae) if device is None else device, [vae]) as place:
         return decode(model.codec, latents.to(place), recipe.memory)
 
 

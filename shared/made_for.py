@@ -1,7 +1,7 @@
 """What a model was made for, read from its configuration alone, and what to say where a recipe is far from it.
 
-A diffusion model shows noise, or the same thing twice, at sizes that it never saw. That is no error: one may want to see
-it. So it is said, before the work, with the value that is right. Imports no torch.
+A diffusion model shows noise, or the same thing twice, at sizes that it never saw. That is no error: one may want to
+see it. So it is said, before the work, with the value that is right. Imports no torch.
 """
 
 from __future__ import annotations
@@ -47,8 +47,9 @@ def made_for(folder: str | Path) -> MadeFor | None:
 
 
 def size_advice(model: MadeFor, width: int | None, height: int | None) -> str | None:
-    """One line where a side is more than 1.5 or less than 0.5 of the model's own; None where all is well."""
-    width, height = width or model.width, height or model.height
+    """One line where a side is more than 1.5 or less than 0.5 of the model's own (None: just that); None otherwise."""
+    width = model.width if width is None else width
+    height = model.height if height is None else height
     if LEAST <= width / model.width <= MOST and LEAST <= height / model.height <= MOST:
         return None
     near = [
@@ -56,8 +57,8 @@ def size_advice(model: MadeFor, width: int | None, height: int | None) -> str | 
         for side, own in ((width, model.width), (height, model.height))
     ]
     return (
-        f"size {width}x{height}: this model was made for {model.width}x{model.height} and shows noise or repeats so far "
-        f"from it; {near[0]}x{near[1]} is the nearest that it may do well"
+        f"size {width}x{height}: this model was made for {model.width}x{model.height} and shows noise or repeats so "
+        f"far from it; {near[0]}x{near[1]} is the nearest that it may do well"
     )
 
 

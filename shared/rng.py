@@ -15,7 +15,7 @@ from torch import Tensor
 from shared.errors import InputError
 
 
-def generator(seed: int, *index: int, device: str | torch.device = "cpu") -> torch.Generator:
+def generator(seed: int | np.integer, *index: int, device: str | torch.device = "cpu") -> torch.Generator:
     """A torch generator for `(seed, *index)`; different pairs give independent streams.
 
     `seed` and every index are integers >= 0 of any size. Raises InputError for anything else.

@@ -83,8 +83,9 @@ def denoise(
 ) -> Generator[SampleState, Tensor | None, None]:
     """The loop of every sampler: from standard normal noise `start` to data, yielding after every step.
 
-    predict: (x_t scaled as the network knows it, a timestep for each sample) -> prediction. timesteps: from `set_steps`.
-    noise: what the scheduler's own noise is drawn from. Latents sent into the generator replace those of its last state.
+    predict: (x_t scaled as the network knows it, a timestep for each sample) -> prediction.
+    timesteps: from `set_steps`. noise: what the scheduler's own noise is drawn from.
+    Latents that are sent into the generator take the place of its last state's.
     Raises InputError where the scheduler cannot take a step.
     """
     x_t = start * getattr(scheduler, "init_noise_sigma", 1.0)

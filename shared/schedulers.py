@@ -89,7 +89,9 @@ def _why_not(scheduler: Any, schedule: NoiseSchedule) -> str | None:
     if "noise_sampler_seed" in takes:
         return "noise from no generator; DPMSolverMultistepScheduler with algorithm_type sde-dpmsolver++ is like it"
     step = list(inspect.signature(scheduler.step).parameters.values())
-    more = [p.name for p in step[GIVEN:] if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    more = [
+        p.name for p in step[GIVEN:] if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    ]
     if more or len(step) < GIVEN:
         return f"a step that wants {', '.join(more)}"
     if scheduler.config.get("timestep_type") == "continuous":

@@ -1,7 +1,7 @@
 """The noise of one batch of samples, at the start and in every step: one generator a sample, one way to draw.
 
-Ancestral and stochastic schedulers add noise as they step, which they draw with `torch.randn` from the generators that
-they are given. Where the noise of a sample has a structure of its own (the part that all frames of a clip share), theirs
+Ancestral and stochastic schedulers add noise as they step, drawn with `torch.randn` from the generators that they are
+given. Where the noise of a sample has a structure of its own (the part that all frames of a clip share), theirs
 must have it too. So within `answering()` torch.randn with one of the batch's generators is answered by `draw`:
 a `TorchFunctionMode`, torch's own means for that, as in `shared.attention.torch_call`.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, no_type_check
 
 import torch
 from jaxtyping import Float
@@ -36,7 +36,7 @@ class Noise:
     shape: tuple[int, ...]
     draw: Draw = standard_normal
 
-    def start(self, device: str | torch.device) -> Float[Tensor, "b *shape"]:
+    def start(self, device: str | torch.device) -> Float[Tensor, "b ..."]:
         """What the samples start from."""
         return torch.stack([self.draw(self.shape, own).to(device) for own in self.generators])
 
@@ -50,6 +50,7 @@ class _Answering(TorchFunctionMode):
         super().__init__()
         self.noise = noise
 
+    @no_type_check  # by the test run, which would check it at every call of torch
     def __torch_function__(
         self,
         func: Callable[..., Any],
@@ -60,7 +61,7 @@ class _Answering(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if func is torch.randn and args and tuple(args[0]) == (1, *self.noise.shape):
             own = kwargs.get("generator")
-            if any(own is known for known in self.noise.generators):
+            if own is not None and any(own is known for known in self.noise.generators):
                 drawn = self.noise.draw(self.noise.shape, own)[None]
                 return drawn.to(kwargs.get("device"), kwargs.get("dtype") or drawn.dtype)
         return func(*args, **kwargs)

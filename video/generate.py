@@ -22,6 +22,7 @@ from shared.codec import Codec
 from shared.decoding import decode_by_parts
 from shared.denoiser import Denoiser
 from shared.errors import InputError
+from shared.execution import execution_device
 from shared.memory import MemoryPolicy
 from shared.memory_modes import applied, placed
 from shared.model import ImageModel, load_image_model
@@ -103,7 +104,7 @@ def sample_latents(
         if len(values) > 1:
             raise InputError(f"{name} in one batch of clips", expected="one value", got=sorted(values, key=str))
     image = model.image
-    place = model.network.device if device is None else device
+    place = execution_device(model.network) if device is None else device
     with applied(first.memory, place, model.denoiser, before=[image.text.text_encoder]) as denoiser:
         yield from sample_clips(
             windowed(denoiser, first.window),
@@ -157,7 +158,10 @@ def sample_clips(
 
 
 def latent_shape(codec: Codec, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
-    """(c, t, h, w) of a clip in pixels. Raises InputError for sizes that are not a multiple of the codec's factor."""
+    """(c, t, h, w) of a clip in pixels. Raises InputError for sizes that are not a multiple of the codec's factor, and
+    for a clip of no frames."""
+    if frames < 1:
+        raise InputError("frames", expected="1 or more", got=frames)
     for name, size in (("height", height), ("width", width)):
         if size < codec.factor or size % codec.factor:
             raise InputError(name, expected=f"a multiple of {codec.factor} pixels", got=size)
@@ -176,7 +180,7 @@ def decode_clips(
     frames, of all of them.
     """
     vae = image.codec.vae
-    with placed(policy, vae.device if device is None else device, [vae]) as place:
+    with placed(policy, execution_device(vae) if device is None else device, [vae]) as place:
         return decode_frames(image.codec, latents.to(place), policy)
 
 

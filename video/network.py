@@ -139,7 +139,8 @@ class VideoUNet(nn.Module):
     ) -> Float[Tensor, "b c t h w"]:
         """The UNet's prediction (of eps, v or x0, whichever it was trained for) for every frame.
 
-        x_t: noisy latents, scaled. t: training timesteps, one a clip; some schedulers have fractions. encoder_hidden_states: one prompt a clip.
+        x_t: noisy latents, scaled. t: training timesteps, one a clip; some schedulers' are fractions.
+        encoder_hidden_states: one prompt a clip.
         moments: when each frame is, from 0, where the clip begins, to 1, where it ends: for a part of a clip. Without
         them the frames are a whole clip, evenly spaced.
         """

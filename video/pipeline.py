@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -69,7 +69,7 @@ class VideoLDMPipeline(DiffusionPipeline):
     """
 
     model_cpu_offload_seq = "text_encoder->unet->temporal->vae"
-    _callback_tensor_inputs = list(CALLBACK_TENSORS)
+    _callback_tensor_inputs: ClassVar[list[str]] = list(CALLBACK_TENSORS)
     _guidance_scale = 1.0
     _num_timesteps = 0
     _interrupt = False
@@ -126,7 +126,9 @@ class VideoLDMPipeline(DiffusionPipeline):
         place = self._execution_device
         embeds = self._encoded(prompts) if prompt_embeds is None else prompt_embeds
         if do_classifier_free_guidance:
-            negative_prompt_embeds = self._encoded(negatives) if negative_prompt_embeds is None else negative_prompt_embeds
+            negative_prompt_embeds = (
+                self._encoded(negatives) if negative_prompt_embeds is None else negative_prompt_embeds
+            )
             if negative_prompt_embeds.shape != embeds.shape:
                 raise InputError(
                     "negative_prompt_embeds", expected=tuple(embeds.shape), got=tuple(negative_prompt_embeds.shape)
@@ -144,7 +146,7 @@ class VideoLDMPipeline(DiffusionPipeline):
         if self.tokenizer is None or self.text_encoder is None:
             raise InputError(
                 "prompt",
-                expected="prompt_embeds, and with guidance negative_prompt_embeds, in a pipeline without a text encoder",
+                expected="prompt_embeds (with guidance negative ones too) in a pipeline without a text encoder",
                 got=prompts,
             )
         with ThroughAttend(Route()):

@@ -77,4 +77,4 @@ def generators_for(
     firsts = [0 if seeds is None else seeds] * prompts if single else list(seeds)
     if len(firsts) != prompts:
         raise InputError("seeds", expected=f"one, or one for each of {prompts} prompts", got=len(firsts))
-    return [seeded(int(first) + i) for first in firsts for i in range(videos_per_prompt)]
+    return [seeded(int(first) + i if i else first) for first in firsts for i in range(videos_per_prompt)]

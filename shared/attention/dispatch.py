@@ -93,7 +93,7 @@ def choose(request: Request) -> str:
     if request.positions is not None and BY_NAME["temporal"].why_not(request) is None:
         return "temporal"
     if request.device.type == "cpu":
-        half = request.dtype in (torch.bfloat16, torch.float16)
+        half = request.dtype == torch.bfloat16  # scores of float16 are held in single precision
         if request.queries * request.keys <= (CPU_EAGER_HALF if half else CPU_EAGER_SINGLE):
             return "eager"
     elif _has_flash_3(request):

@@ -2,8 +2,8 @@
 
     out_i = sum_j softmax_j(scale q_i . k_j + mask_ij) v_j          (Vaswani et al. 2017, equation 1)
 
-A query without keys, or whose keys are all masked out, attends to nothing: its output is 0. Numbers that are not finite are not looked
-for: they go through the formula as IEEE 754 has it, to the rows that they reach, and to no other.
+A query without keys, or whose keys are all masked out, attends to nothing: its output is 0. Numbers that are not finite
+are not looked for: they go through the formula as IEEE 754 has it, to the rows that they reach, and to no other.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ def gradients_to_differentiate(
     upstream: Tensor,
     needed: Sequence[bool],
 ) -> tuple[Tensor | None, ...]:
-    """The gradients of q, k, v and mask (`inputs`) by plain torch, for kernels whose own cannot be differentiated again.
+    """The gradients of q, k, v and mask (`inputs`) by plain torch, for kernels whose own cannot be differentiated.
 
-    It holds all scores, as any second derivative of them must.
+    It holds all scores, as second derivatives by plain torch do.
     """
     q, k, v, mask = inputs
     with torch.enable_grad():

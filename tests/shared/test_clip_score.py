@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from accelerate import cpu_offload
 from PIL import Image
 from torch.nn import functional as F
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
@@ -72,3 +73,12 @@ def test_missing_or_unfitting_encoders_are_model_errors(tmp_path):
     save_image_encoder(path / "image_encoder", build(RECIPE, image_size=32, embedding=16))
     with pytest.raises(ModelError, match="32 features"):
         ClipScorer.from_folder(path)
+
+
+def test_an_offloaded_scorer_scores_the_same(folder):
+    frames = np.random.default_rng(3).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    scorer = ClipScorer.from_folder(folder)
+    wanted = scorer.score(frames, "a red cube")
+    for network in (scorer.image_encoder, scorer.conditioner.text_encoder):
+        cpu_offload(network, execution_device=torch.device("cpu"))
+    assert scorer.score(frames, "a red cube") == pytest.approx(wanted, abs=1e-6)

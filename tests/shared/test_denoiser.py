@@ -6,6 +6,7 @@ from shared.denoiser import Denoiser
 from shared.errors import ModelError
 from shared.schedule import NoiseSchedule
 from tests.near import near
+from tests.tiny import tiny_scheduler, tiny_unet
 
 DIFFUSION = NoiseSchedule.from_scheduler(DDIMScheduler(rescale_betas_zero_snr=True))
 FLOW = NoiseSchedule.from_scheduler(FlowMatchEulerDiscreteScheduler())
@@ -84,3 +85,29 @@ def test_impossible_combinations_are_refused():
     for schedule, prediction_type in ((DIFFUSION, "flow"), (FLOW, "v_prediction"), (FLOW, "noise")):
         with pytest.raises(ModelError):
             Denoiser(lambda x, t, c: x, schedule, prediction_type)
+
+
+def test_weights_stored_in_eight_bits_are_computed_with_in_the_dtype_asked_for():
+    """diffusers' layerwise casting; the first parameter's dtype is not that of the computation."""
+    unet, x, t = tiny_unet(), torch.randn(2, 4, 8, 8), torch.tensor([10, 900])
+    text = torch.randn(2, 7, 32)
+    schedule = NoiseSchedule.from_scheduler(tiny_scheduler())
+    with torch.no_grad():
+        wanted = Denoiser(unet, schedule, "v_prediction").output(x, t, text)
+        unet.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.bfloat16)
+        assert any(weight.dtype == torch.float8_e4m3fn for weight in unet.parameters())
+        for network in (unet, Wrapped(unet)):
+            got = Denoiser(network, schedule, "v_prediction").output(x, t, text)
+            assert got.dtype == torch.float32
+            assert (got - wanted).std() < 0.15 * wanted.std()
+
+
+class Wrapped(torch.nn.Module):
+    """A module round a network, as windows are."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x_t, t, encoder_hidden_states):
+        return self.network(x_t, t, encoder_hidden_states=encoder_hidden_states).sample

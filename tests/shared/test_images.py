@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 import torch
+from accelerate import cpu_offload
 from diffusers import StableDiffusionPipeline
 
 from shared.errors import InputError
 from shared.image_recipe import ImageRecipe
-from shared.images import generate_image, generate_images
+from shared.images import generate_image, generate_images, picture_size
 from shared.model import load_image_model
 from shared.rng import normal
 from tests.tiny import build_image_folder
@@ -93,3 +94,26 @@ def test_sizes_that_do_not_fit_name_the_nearest(model):
         last(generate_image(model, recipe(height=9)))
     with pytest.raises(InputError, match="seeds"):
         last(generate_images(model, ["a cube"], [1, 2], recipe()))
+
+
+def test_a_model_of_oblong_pictures_makes_them(folder):
+    model = load_image_model(folder)
+    model.unet.register_to_config(sample_size=(8, 12))
+    assert (model.own_size, model.default_size) == ((48, 32), 32)
+    assert last(generate_image(model, recipe(steps=1))).images.shape == (1, 32, 48, 3)
+    assert last(generate_image(model, recipe(steps=1, width=40))).images.shape == (1, 32, 40, 3)
+
+
+def test_no_pixels_are_not_the_models_own_size(model):
+    with pytest.raises(InputError, match=r"width.*such as 4, got 0"):
+        picture_size(model, 0, None)
+
+
+def test_a_model_that_is_offloaded_by_its_layers_makes_the_same_picture(folder, model):
+    """Its weights are on "meta" between calls; inputs go to where they are computed with."""
+    wanted = last(generate_image(model, recipe())).images
+    offloaded = load_image_model(folder)
+    for network in (offloaded.text.text_encoder, offloaded.unet, offloaded.codec.vae):
+        cpu_offload(network, execution_device=torch.device("cpu"))
+        assert {weight.device.type for weight in network.parameters()} == {"meta"}
+    assert np.array_equal(last(generate_image(offloaded, recipe())).images, wanted)

@@ -116,7 +116,9 @@ def test_every_kind_of_scheduler_ends_with_the_datas_mean_and_deviation(schedule
     assert abs(got.std() - STD) < 0.1 * STD
 
 
-@pytest.mark.parametrize("scheduler_class", [DDIMScheduler, DDPMScheduler, EulerAncestralDiscreteScheduler, LCMScheduler])
+@pytest.mark.parametrize(
+    "scheduler_class", [DDIMScheduler, DDPMScheduler, EulerAncestralDiscreteScheduler, LCMScheduler]
+)
 def test_a_sample_does_not_depend_on_its_batch(scheduler_class):
     scheduler = scheduler_class.from_config(tiny_scheduler().config)
     unet = tiny_unet()

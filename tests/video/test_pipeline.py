@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
-from diffusers.configuration_utils import FrozenDict
+from diffusers import DDIMScheduler, IPNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 
 from shared.attention.route import Route
 from shared.errors import InputError, ModelError
@@ -108,18 +107,16 @@ def test_a_model_of_oblong_pictures_makes_them(folder):
     assert pipeline("a red cube", num_frames=2, num_inference_steps=1).frames.shape == (1, 2, 32, 48, 3)
 
 
-def test_a_scheduler_without_a_prediction_type_is_one_of_noise(folder):
+def test_a_scheduler_that_cannot_sample_is_refused_and_one_of_noise_can(folder):
     pipeline = load(folder)
-    config = {name: value for name, value in pipeline.scheduler.config.items() if name != "prediction_type"}
-    pipeline.scheduler = type(pipeline.scheduler).from_config({**config, "rescale_betas_zero_snr": False})
-    wanted = pipeline("a red cube", **CALL).frames
-    pipeline.scheduler._internal_dict = FrozenDict(
-        {name: value for name, value in pipeline.scheduler.config.items() if name != "prediction_type"}
-    )
+    config = pipeline.scheduler.config
+    pipeline.scheduler = IPNDMScheduler()  # has no prediction_type, and a noise schedule of its own
+    with pytest.raises(InputError, match="IPNDMScheduler"):
+        pipeline("a red cube", **CALL)
+    given = {name: value for name, value in config.items() if name != "prediction_type"}
+    pipeline.scheduler = DDIMScheduler.from_config({**given, "rescale_betas_zero_snr": False})
     assert prediction_type_of(pipeline.scheduler) == "epsilon"
-    with pytest.raises(AttributeError):
-        pipeline.scheduler.config.prediction_type  # noqa: B018 (it is not there)
-    assert np.isfinite(wanted).all()
+    assert np.isfinite(pipeline("a red cube", **CALL).frames).all()
 
 
 def test_all_attention_of_a_call_goes_through_attend(folder, monkeypatch):
@@ -145,6 +142,7 @@ EMBEDS = torch.zeros(1, 16, 32)
         ({**CUBE, "negative_prompt_embeds": EMBEDS[:, :3]}, "negative_prompt_embeds"),
         ({"prompt": ["a red cube", "a blue cone"], "seeds": [1]}, "seeds"),
         ({**CUBE, "seeds": -1}, "seed"),
+        ({**CUBE, "seeds": [True]}, "seed"),
         ({**CUBE, "seeds": 1, "generator": torch.Generator()}, "seeds"),
         ({**CUBE, "generator": [torch.Generator()] * 2}, "generator"),
         ({**CUBE, "latents": torch.zeros(1, 4, 3, 8, 8)}, "latents"),

@@ -129,3 +129,9 @@ def test_an_overlap_that_is_none_is_refused():
     for overlap in (0, 8):
         with pytest.raises(InputError, match="overlap of windows: expected 1 to 7 frames"):
             WindowedNetwork(Counting(), 8, overlap)
+
+
+@pytest.mark.parametrize("window", [0, 1, -3])
+def test_a_window_of_fewer_than_two_frames_is_refused(window):
+    with pytest.raises(InputError, match=f"^window: expected 2 frames or more.* got {window}$"):
+        WindowedNetwork(lambda *_: None, window)
