@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from shared.errors import KinoformError
+from shared.errors import KinoformError, printable
 from shared.process_memory import peak_bytes
 
 PLAIN_SECONDS = 2.0  # between two plain progress lines
@@ -40,7 +40,7 @@ class Console:
         self._started = time.perf_counter()
 
     def say(self, text: str) -> None:
-        print(f"kinoform: {text}", file=sys.stderr, flush=True)
+        print(f"kinoform: {printable(text)}", file=sys.stderr, flush=True)
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)
@@ -94,7 +94,7 @@ class Console:
             fields = {**fields, "seconds": seconds, **peak_memory(), "warnings": self.warnings}
             lines = [json.dumps(fields, default=_plain, allow_nan=False)]
         for line in lines:
-            print(line)
+            print(printable(line))  # it may hold what a file or the user said
 
 
 def _numbers(state: Step) -> str:

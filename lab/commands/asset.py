@@ -22,7 +22,9 @@ def add_parser(commands: Any) -> None:
     parser = add_command(commands, NAME, run, HELP)
     add_recipe_flags(parser, AssetRecipe, kind="asset")
     add_output_flag(parser, "asset.glb", ".glb, .obj or .ply")
-    parser.add_argument("--turntable", metavar="FILE", help="also write a clip of it turning: .mp4, .webm or .gif")
+    parser.add_argument(
+        "--turntable", metavar="FILE", help="also write a clip of it turning: .mp4, .webm, .mov, .gif, .webp, .apng"
+    )
     add_device_flag(parser)
 
 

@@ -26,7 +26,7 @@ HELP = "Make a clip from a prompt."
 def add_parser(commands: Any) -> None:
     parser = add_command(commands, NAME, run, HELP)
     add_recipe_flags(parser, ClipRecipe, kind="clip")
-    add_output_flag(parser, "out.mp4", ".mp4, .webm, .gif, or a folder for PNGs")
+    add_output_flag(parser, "out.mp4", ".mp4, .webm, .mov, .gif, .webp, .apng, or a folder for PNGs")
     add_device_flag(parser)
 
 
