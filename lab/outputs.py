@@ -9,18 +9,17 @@ from dreamfusion.files.formats import ASSET_SUFFIXES, check_mesh_file
 from shared.errors import InputError
 from shared.files import check_writable, is_replaceable
 
-MAX_GIF_FPS = 50  # a GIF counts hundredths of a second, and viewers slow down one
-
 
 def check_clip(path: str, fps: float) -> None:
     """Refuse a clip file that could not be written at `fps`, or a folder that holds something else."""
-    from shared.media import CLIP_SUFFIXES, SEQUENCE
+    from shared.media import CLIP_SUFFIXES, MAX_FPS_OF, SEQUENCE
 
     target = check_writable(path, CLIP_SUFFIXES)
     if target.is_dir() and not is_replaceable(target, SEQUENCE):
         raise InputError("output", expected="a new or empty folder", got=path)
-    if target.suffix.lower() == ".gif" and fps > MAX_GIF_FPS:
-        raise InputError("fps for .gif", expected=f"at most {MAX_GIF_FPS}", got=fps)
+    suffix = target.suffix.lower()
+    if fps > MAX_FPS_OF.get(suffix, fps):
+        raise InputError(f"fps for {suffix}", expected=f"at most {MAX_FPS_OF[suffix]}", got=fps)
 
 
 def check_mesh(path: str, print_size: float | None = None) -> None:
@@ -41,16 +40,16 @@ def whole_number(flag: str, text: str, low: int, high: int) -> int:
 
 
 def check_folder(flag: str, text: str) -> Path:
-    """A folder that can be made and written to. It need not exist; an existing one keeps its files."""
+    """A folder that files can be put into. It need not exist, and is not made here; one that does keeps its files."""
     path = Path(text)
-    if path.exists() and not path.is_dir():
+    if not text.strip():
+        raise InputError(flag, expected="a folder", got=text)
+    if os.path.lexists(text) and not path.is_dir():
         raise InputError(flag, expected="a folder", got=text, hint="A file of that name is there")
     try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(flag, expected="a folder that can be made", got=text, hint=error.strerror or "") from error
-    if not os.access(path, os.W_OK | os.X_OK):
-        raise InputError(flag, expected="a folder that can be written to", got=text)
+        check_writable(path / ".kinoform", ("",))
+    except InputError as error:
+        raise InputError(flag, expected=error.expected, got=text) from error
     return path
 
 

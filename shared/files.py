@@ -23,6 +23,7 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 WRONG_PLACE = {
     errno.ENOENT: "a place that may be written to",
     errno.ENOTDIR: "folders all the way, not a file among them",
+    errno.EEXIST: "folders all the way, not a file among them",  # mkdir's word for it
     errno.EISDIR: "a file name, not a folder",
     errno.EACCES: "a place that may be written to",
     errno.EPERM: "a place that may be written to",

@@ -41,7 +41,7 @@ def load_latents(path: str | os.PathLike[str]) -> Float[Tensor, "1 c *rest"]:
     try:
         with safe_open(path, framework="pt") as opened:
             latents = opened.get_tensor(NAME)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"file {path}", expected=f"latents (*{SUFFIX})", got=str(error)) from error
     if latents.ndim not in (4, 5) or len(latents) != 1:
         raise InputError(f"file {path}", expected="latents of one clip or picture", got=list(latents.shape))

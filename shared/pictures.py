@@ -1,6 +1,7 @@
 """Images to files and back (PNG, JPEG, WebP), and what they share with clips: arrays, texts, file names.
 
 An image is a uint8 array `h w 3`, RGB, nothing else. The same image gives the same file bytes. No torch here.
+Texts: PNG holds any; JPEG and WebP one, in the user comment of EXIF, where cameras and other programs look for it.
 """
 
 from __future__ import annotations
@@ -17,32 +18,40 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps, PngImagePlugin
 
 from shared.errors import InputError, KinoformError
-from shared.files import atomic_path, write_bytes
+from shared.files import write_bytes
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
-# The key of the run record. Containers with no free keys (MP4, WebM, GIF) keep it in their one comment.
+# The key of the run record. Formats with no free keys (MP4, WebM, MOV, GIF, JPEG, WebP) keep it in their one comment.
 TAG = "kinoform"
+EXIF_IFD, USER_COMMENT = 0x8769, 0x9286
+ASCII, UNICODE = b"ASCII\0\0\0", b"UNICODE\0"  # before a user comment: how it is written
+MAX_EXIF = 65_000  # bytes: what fits into a segment of a JPEG
 
 MAX_PIXELS = 64 * 1024**2  # of one image
 DECOMPRESSION_BOMBS = (Image.DecompressionBombWarning, Image.DecompressionBombError)
 
 
 def write_image(path: str | os.PathLike[str], image: np.ndarray, text: Mapping[str, str] | None = None) -> None:
-    """Write an image `h w 3` uint8 to .png, .jpg or .webp. PNG holds `text`; beside others it goes to `<file>.json`."""
+    """Write an image `h w 3` uint8 to .png, .jpg or .webp, with `text` inside it.
+
+    JPEG and WebP hold the text TAG alone, or else all of `text` as JSON; KinoformError above MAX_EXIF bytes of it.
+    """
     suffix = checked_suffix(path, IMAGE_SUFFIXES)
     picture = Image.fromarray(checked_frames(np.asarray(image)[None])[0])
     data = io.BytesIO()
     if suffix == ".png":
-        picture.save(data, "PNG", pnginfo=_png_text(text or {}))
-    elif suffix == ".webp":
-        picture.save(data, "WEBP", lossless=True)
+        picture.save(data, "PNG", pnginfo=png_text(text or {}))
     else:
-        picture.save(data, "JPEG", quality=95, subsampling=0)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data.getvalue())
-        if text and suffix != ".png":
-            write_bytes(sidecar(path), (text.get(TAG) or json.dumps(dict(text), sort_keys=True)).encode())
+        comment = (text.get(TAG) or json.dumps(dict(text), sort_keys=True)) if text else ""
+        exif = exif_of(comment) if comment else b""
+        if len(exif) > MAX_EXIF:
+            raise KinoformError(f"texts for {suffix}", expected=f"at most {MAX_EXIF} bytes", got=f"{len(exif)} bytes")
+        if suffix == ".webp":
+            picture.save(data, "WEBP", lossless=True, exif=exif)
+        else:
+            picture.save(data, "JPEG", quality=95, subsampling=0, exif=exif)
+    write_bytes(path, data.getvalue())
 
 
 def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3"]:
@@ -58,9 +67,39 @@ def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def read_image_text(path: str | os.PathLike[str]) -> dict[str, str]:
-    """The texts that a PNG carries; of other formats, none. InputError when it is no image."""
+    """The texts that an image carries; the user comment of EXIF as TAG. InputError when it is no image."""
     with _opened_image(path) as picture:
-        return dict(picture.text) if isinstance(picture, PngImagePlugin.PngImageFile) else {}
+        return text_of_picture(picture)
+
+
+def text_of_picture(picture: Image.Image) -> dict[str, str]:
+    """The texts in an open PNG, JPEG or WebP: PNG's own, and the user comment of EXIF as TAG."""
+    texts = dict(picture.text) if isinstance(picture, PngImagePlugin.PngImageFile) else {}
+    comment = picture.getexif().get_ifd(EXIF_IFD).get(USER_COMMENT, b"")
+    if TAG not in texts and isinstance(comment, bytes) and len(comment) > len(UNICODE):
+        code, content = comment[: len(UNICODE)], comment[len(UNICODE) :]
+        # Programs differ in the order of UTF-16's bytes; JSON, in which every second byte is zero, tells.
+        utf_16 = "utf-16-le" if content[1:2] == b"\0" else "utf-16-be"
+        encoding = {ASCII: "ascii", UNICODE: utf_16}.get(code)
+        if encoding:
+            texts[TAG] = content.decode(encoding, "replace").rstrip("\0")
+    return texts
+
+
+def exif_of(comment: str) -> bytes:
+    """EXIF data with a user comment (EXIF 2.32, 4.6.5) and nothing else: in ASCII if it can be, else in UTF-16."""
+    exif = Image.Exif()
+    content = ASCII + comment.encode() if comment.isascii() else UNICODE + comment.encode("utf-16-be", "replace")
+    exif.get_ifd(EXIF_IFD)[USER_COMMENT] = content
+    return exif.tobytes()
+
+
+def png_text(text: Mapping[str, str]) -> PngImagePlugin.PngInfo:
+    """The text chunks of a PNG."""
+    info = PngImagePlugin.PngInfo()
+    for key, value in text.items():
+        info.add_text(key, value)
+    return info
 
 
 def sidecar(path: str | os.PathLike[str]) -> Path:
@@ -86,13 +125,6 @@ def checked_frames(frames: np.ndarray) -> UInt8[np.ndarray, "t h w 3"]:
     if 0 in frames.shape:
         raise KinoformError("frames", expected="at least one frame and pixel", got=got)
     return np.ascontiguousarray(frames)
-
-
-def _png_text(text: Mapping[str, str]) -> PngImagePlugin.PngInfo:
-    info = PngImagePlugin.PngInfo()
-    for key, value in text.items():
-        info.add_text(key, value)
-    return info
 
 
 def _opened_image(path: str | os.PathLike[str]) -> Image.Image:

@@ -2,8 +2,9 @@
 
 It holds no time, no host and no path but a model's that was asked for by one, so that the same run gives the same
 bytes. Where it lies:
-MP4, WebM and GIF: the `comment`; PNG: the text `kinoform`; meshes: see `shared.mesh_record`; a folder of PNGs:
-`clip.json`; latents (safetensors): the metadata `kinoform`; any other file: `<file>.json` beside it.
+MP4, WebM, MOV and GIF: the `comment`; PNG and APNG: the text `kinoform`; JPEG and WebP: the user comment of EXIF;
+meshes: see `shared.mesh_record`; a folder of PNGs: `clip.json`; latents (safetensors): the metadata `kinoform`; any
+other file: `<file>.json` beside it, which names the sha256 of the file that it is about.
 """
 
 from __future__ import annotations
@@ -17,16 +18,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, model_validator
+from safetensors import SafetensorError, safe_open
 
 from shared.errors import InputError
 from shared.files import write_bytes
-from shared.media import CLIP_SUFFIXES, TAG, read_clip_tags, read_image_text, sidecar
-from shared.mesh_record import MAX_RECORD_BYTES, MESH_RECORD_READERS, mesh_record_text
+from shared.json_text import parse_object, read_json_file
+from shared.media import CLIP_SUFFIXES, IMAGE_SUFFIXES, TAG, is_clip, read_clip_tags, read_image_text, sidecar
+from shared.mesh_record import MESH_RECORD_READERS, mesh_record_text
 from shared.version import VERSION
+from shared.weight_files import sha256
 
 RECORDED_VERSIONS = ("torch", "diffusers", "transformers", "numpy", "av", "pillow", "trimesh")
 LATENTS_SUFFIX = ".latents.safetensors"  # after the name of the output that they become
+COMMANDS = ("clip", "image", "asset")  # that make what carries a record
+SHA256 = "file_sha256"  # in a record beside a file: of which file it is
 
 
 class ModelRecord(BaseModel):
@@ -46,10 +52,21 @@ class RunRecord(BaseModel):
     kinoform_version: str
     command: str
     recipe: dict[str, Any]
-    seed: int
+    seed: StrictInt
     model: ModelRecord
     versions: dict[str, str]
     platform: str
+
+    @model_validator(mode="after")
+    def _is_of_one_run(self) -> RunRecord:
+        """What makes the artifact again is there, and says one thing only."""
+        if self.command not in COMMANDS:
+            raise ValueError(f"command {self.command!r} is none of {', '.join(COMMANDS)}")
+        if not isinstance(self.recipe.get("model"), str):
+            raise ValueError("the recipe names no model")
+        if self.recipe.get("seed") != self.seed or isinstance(self.recipe["seed"], bool):
+            raise ValueError(f"the recipe's seed is {self.recipe.get('seed')!r}, the record's {self.seed}")
+        return self
 
     @classmethod
     def of_run(
@@ -72,13 +89,22 @@ class RunRecord(BaseModel):
 
     @classmethod
     def from_json(cls, text: str, *, source: str = "run record") -> RunRecord:
-        """Parse `to_json`'s text. InputError when it is not a run record, or one of another version's shape."""
+        """Parse `to_json`'s text.
+
+        InputError when it is no run record, one of another version's shape, or one that no run can have left: with NaN,
+        an unknown command, no model in its recipe, or two seeds.
+        """
+        return cls.from_values(parse_object(text, source, expected="a kinoform run record"), source=source)
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any], *, source: str = "run record") -> RunRecord:
+        """The record of the values that JSON text held. Raises InputError as `from_json` does."""
         try:
-            return cls.model_validate_json(text)
+            return cls.model_validate(dict(values))
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"])
-            reason = f"{first['msg']} {f'({where})' if where else ''}".strip()
+            reason = f"{first['msg']} {f'({where})' if where else ''}".strip().removeprefix("Value error, ")
             raise InputError(source, expected="a kinoform run record", got=reason) from error
 
 
@@ -94,59 +120,71 @@ def installed_versions() -> dict[str, str]:
 
 
 def read_record(path: str | os.PathLike[str]) -> RunRecord:
-    """The run record of an artifact. InputError when the file is missing, unreadable or carries none."""
+    """The run record of an artifact. InputError when the file is missing, unreadable, or carries none that is whole.
+
+    A record beside a file must be of that file: InputError when it names another's sha256.
+    """
     source = Path(path)
+    name = f"file {path}"
     if not source.exists():
         raise InputError("file", expected="a file that exists", got=os.fspath(path))
     suffix = source.suffix.lower()
     text = None
-    if source.is_dir() or suffix in CLIP_SUFFIXES:
+    if source.is_dir() or (suffix in CLIP_SUFFIXES and suffix not in IMAGE_SUFFIXES):
         tags = read_clip_tags(source)
         text = tags.get(TAG) or tags.get("comment")
-    elif suffix == ".png":
-        text = read_image_text(source).get(TAG)
+    elif suffix in IMAGE_SUFFIXES:
+        text = (read_clip_tags(source) if is_clip(source) else read_image_text(source)).get(TAG)
     elif suffix in MESH_RECORD_READERS:
         text = mesh_record_text(source)
     elif suffix == ".safetensors":
         text = _safetensors_metadata(source).get(TAG)
     elif suffix == ".json":
-        text = _read_text(source)
-    if not text and sidecar(source).is_file():
-        text = _read_text(sidecar(source))
-    if not text:
-        raise InputError(f"file {path}", expected="a file made by kinoform, with its run record", got="none in it")
-    return RunRecord.from_json(text, source=f"file {path}")
+        return _read_json(source)[0]
+    if text:
+        return RunRecord.from_json(text, source=name)
+    if not sidecar(source).is_file():
+        raise InputError(name, expected="a file made by kinoform, with its run record", got="none in it")
+    record, about = _read_json(sidecar(source))
+    if about is not None and about != _sha256(source):
+        raise InputError(name, expected=f"the file that {sidecar(source).name} is about", got="another (its sha256)")
+    return record
 
 
-def write_sidecar(path: str | os.PathLike[str], record: RunRecord | None) -> None:
-    """Write `<file>.json` beside a file whose format has no room for the record (STL).
+def write_sidecar(path: str | os.PathLike[str], record: RunRecord | None, file_sha256: str | None = None) -> None:
+    """Write `<file>.json` beside a file whose format has no room for the record (STL), after the file itself.
 
-    None takes away the record of an earlier file of that name; any other JSON file stays.
+    file_sha256: of the file's bytes, in hexadecimal; None reads it. Where a kill leaves a new file and an old record,
+    readers notice. record: None takes away that of an earlier file of that name; any other JSON file stays.
     """
     place = sidecar(path)
     if record is not None:
-        write_bytes(place, record.to_json().encode() + b"\n")
+        about = {**record.model_dump(mode="json"), SHA256: file_sha256 or _sha256(Path(path))}
+        write_bytes(place, json.dumps(about, sort_keys=True, allow_nan=False).encode() + b"\n")
     elif place.is_file():
-        with suppress(InputError, UnicodeDecodeError):
-            RunRecord.from_json(place.read_text(encoding="utf-8"))
+        with suppress(InputError):
+            _read_json(place)
             place.unlink()
 
 
-def _safetensors_metadata(source: Path) -> dict[str, Any]:
-    """The header of a safetensors file: its length in 8 bytes, little-endian, then JSON."""
+def _safetensors_metadata(source: Path) -> dict[str, str]:
+    """What a safetensors file says beside its tensors."""
     try:
-        with source.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(min(length, MAX_RECORD_BYTES)))
-        return dict(header.get("__metadata__", {}))
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+        with safe_open(source, framework="numpy") as opened:
+            return dict(opened.metadata() or {})
+    except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"file {source}", expected="a whole safetensors file", got=str(error)) from error
 
 
-def _read_text(source: Path) -> str:
+def _read_json(file: Path) -> tuple[RunRecord, str | None]:
+    """The record in a JSON file, and the sha256 of the file that it says it is about."""
+    values = read_json_file(file, expected="a kinoform run record")
+    about = values.pop(SHA256, None)
+    return RunRecord.from_values(values, source=f"file {file}"), about
+
+
+def _sha256(file: Path) -> str:
     try:
-        if source.stat().st_size > MAX_RECORD_BYTES:
-            raise InputError(f"file {source}", expected="a run record", got=f"{source.stat().st_size} bytes")
-        return source.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise InputError(f"file {source}", expected="a run record", got=str(error)) from error
+        return sha256(file)
+    except OSError as error:
+        raise InputError(f"file {file}", expected="a readable file", got=error.strerror) from error

@@ -6,8 +6,6 @@ Pickled weights can run code when opened; they are never opened here.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,13 +13,15 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate import init_empty_weights
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
 from shared.errors import ModelError
-
-PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+from shared.weight_files import PICKLES as PICKLES
+from shared.weight_files import read_header, weight_files
+from shared.weight_files import read_json as read_json
+from shared.weight_files import sha256 as sha256
 
 # Names that older releases of diffusers wrote in the attention of autoencoders.
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
@@ -60,54 +60,6 @@ def load_network(build: Callable[[], N], folder: Path, *, device: str | torch.de
     return network.to(device).requires_grad_(False).eval()
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of one component: one, or the shards that an index names. Raises ModelError for none."""
-    if not folder.is_dir():
-        raise ModelError("model folder", expected=f"a subfolder {folder.name}", got=f"none in {folder.parent}")
-    indices = sorted(folder.glob("*.safetensors.index.json"))
-    for index in indices:
-        if index.name.count(".") == 3:  # no variant such as ".fp16."
-            shards = sorted(set(read_json(index).get("weight_map", {}).values()))
-            missing = [name for name in shards if not (folder / name).is_file()]
-            if missing or not shards:
-                raise ModelError(f"weights in {folder}", expected="every shard of its index", got=f"no {missing[:1]}")
-            return [folder / name for name in shards]
-    for name in ("diffusion_pytorch_model.safetensors", "model.safetensors"):
-        if (folder / name).is_file():
-            return [folder / name]
-    found = sorted(file.name for file in folder.iterdir() if file.suffix in (*PICKLES, ".safetensors"))
-    if any(name.endswith(PICKLES) for name in found):
-        raise ModelError(
-            f"weights in {folder}",
-            expected="safetensors",
-            got=f"{found[0]}, a pickle, which can run code when it is opened",
-            hint="Save the model again with safe_serialization=True",
-        )
-    raise ModelError(f"weights in {folder}", expected="a .safetensors file", got=", ".join(found) or "none")
-
-
-def read_header(file: Path) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the tensors in a safetensors file. Raises ModelError when it is cut short or no such file."""
-    try:
-        with safe_open(file, framework="pt") as opened:
-            return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(
-            f"weights {file}", expected="a whole safetensors file", got=_reason(error), hint="Fetch it again"
-        ) from error
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """A JSON object. Raises ModelError when the file is missing or holds none."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"model file {file}", expected="a JSON object", got=_reason(error)) from error
-    if not isinstance(content, dict):
-        raise ModelError(f"model file {file}", expected="a JSON object", got=type(content).__name__)
-    return content
-
-
 def compare(wanted: dict[str, tuple[int, ...]], got: dict[str, tuple[int, ...]], where: Path) -> None:
     """Raises ModelError at the first difference between the tensors a network wants and those that are there."""
     matching = wanted.keys() & got.keys()
@@ -130,15 +82,6 @@ def check_finite(tensors: dict[str, Tensor], where: Path) -> None:
             raise ModelError(f"weights in {where}: {name}", expected="finite numbers", got="NaN or infinity")
 
 
-def sha256(file: Path) -> str:
-    """Of a file's bytes, in hexadecimal."""
-    digest = hashlib.sha256()
-    with file.open("rb") as opened:
-        while block := opened.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _name_in(stored: str, wanted: Iterable[str]) -> str:
     """The network's name of a stored tensor: its own, or what a release of before or after called it."""
     prefix, _, rest = stored.rpartition(".")
@@ -157,7 +100,3 @@ def _stored(opened: Any, name: str) -> Tensor:
 
 def _kept_dtype(tensor: Tensor, dtype: torch.dtype) -> torch.dtype:
     return dtype if tensor.is_floating_point() else tensor.dtype
-
-
-def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__

@@ -37,11 +37,11 @@ class MakeCommand:
     kind: Kind
 
     @property
-    def NAME(self) -> str:  # noqa: N802  as the modules of other commands have it
+    def NAME(self) -> str:
         return self.kind.name
 
     @property
-    def HELP(self) -> str:  # noqa: N802
+    def HELP(self) -> str:
         return HELP[self.kind.name]
 
     def add_parser(self, commands: Any) -> None:

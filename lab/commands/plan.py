@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from lab import device
 from lab.commands.train import STAGES
 from lab.console import Console
-from lab.kinds import KINDS
 from lab.flags import Parser, add_command, add_device_flag, add_recipe_flags, parse_recipe
+from lab.kinds import KINDS
 from lab.outputs import existing_folder
 from shared.errors import InputError
 from shared.recipe import Recipe

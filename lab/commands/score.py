@@ -31,14 +31,13 @@ def run(args: argparse.Namespace) -> None:
     if not file.exists():
         raise InputError("file", expected="a file that exists", got=args.file)
     console = Console(as_json=args.json)
-    from shared.media import CLIP_SUFFIXES, IMAGE_SUFFIXES, read_clip, read_image
+    from shared.media import CLIP_SUFFIXES, IMAGE_SUFFIXES, is_clip, read_clip, read_image
 
     known = sorted({*CLIP_SUFFIXES, *IMAGE_SUFFIXES} - {""})
     if not file.is_dir() and file.suffix.lower() not in known:
         raise InputError("file", expected=f"a folder of PNGs or one of {' '.join(known)}", got=args.file)
     with console.timed("read"):
-        picture = file.suffix.lower() in IMAGE_SUFFIXES
-        frames = read_image(file)[None] if picture else read_clip(file).frames
+        frames = read_clip(file).frames if is_clip(file) else read_image(file)[None]
     with console.timed("load"):
         from shared.clip_score import ClipScorer
         from shared.model_source import resolve_model

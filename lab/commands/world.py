@@ -56,7 +56,7 @@ def run_render(args: argparse.Namespace) -> None:
     if args.split not in SPLITS:
         raise InputError("--split", expected=" or ".join(SPLITS), got=args.split)
     out = check_folder("--out", args.out)
-    if any(out.iterdir()):
+    if out.exists() and any(out.iterdir()):
         raise InputError("--out", expected="a new or empty folder", got=args.out)
     console = Console(as_json=args.json)
     from shared.world.dataset import write_dataset

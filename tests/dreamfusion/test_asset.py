@@ -61,6 +61,7 @@ def test_glb_colours_are_linear_for_other_readers(mesh, tmp_path):
 def test_wrong_places_are_refused(mesh, tmp_path):
     with pytest.raises(InputError, match=r"expected \.glb \.obj \.ply, got \.stl"):
         asset_bytes(mesh, ".stl")
+    (tmp_path / "file").touch()
     with pytest.raises(InputError):
-        write_asset(tmp_path / "no" / "ring.glb", mesh)
-    assert list(tmp_path.iterdir()) == []
+        write_asset(tmp_path / "file" / "ring.glb", mesh)
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]

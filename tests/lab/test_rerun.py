@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from lab.main import main
+from shared.media import TAG, read_image, write_image
 from shared.run_record import RunRecord, read_record
 from tests.lab.command import is_refusal, kinoform
 from tests.lab.test_asset import SHORT as SHORT_ASSET
@@ -15,7 +16,11 @@ from tests.video.tiny import build_video_folder
 RUNS = {
     "clip.mp4": ["clip", *SHORT_CLIP],
     "clip.gif": ["clip", *SHORT_CLIP],
+    "clip.mov": ["clip", *SHORT_CLIP],
+    "clip.webp": ["clip", *SHORT_CLIP],
+    "clip.apng": ["clip", *SHORT_CLIP],
     "image.png": ["image", "--steps", "2"],
+    "image.jpg": ["image", "--steps", "2"],
     "image.webp": ["image", "--steps", "2"],
     "asset.glb": ["asset", *SHORT_ASSET],
 }
@@ -26,7 +31,7 @@ def make(model, path, *arguments):
     assert main([name, "a red cube moving left", "--model", str(model), *flags, "--seed", "5", *arguments]) == 0
 
 
-@pytest.mark.parametrize("name", ["clip.mp4", "clip.gif", "image.png", "image.webp"])
+@pytest.mark.parametrize("name", [name for name in RUNS if not name.startswith("asset")])
 def test_rerun_gives_the_same_bytes(model, tmp_path, name):
     path = tmp_path / name
     make(model, path, "-o", str(path))
@@ -79,7 +84,7 @@ def test_another_version_is_said(model, tmp_path, capsys):
     make(model, path, "-o", str(path))
     record = read_record(path)
     older = record.model_copy(update={"versions": {**record.versions, "torch": "1.0"}})
-    (tmp_path / "image.webp.json").write_text(older.to_json())
+    write_image(path, read_image(path), {TAG: older.to_json()})
     capsys.readouterr()
     assert main(["rerun", str(path)]) == 0
     assert "made with torch 1.0" in capsys.readouterr().err
@@ -90,9 +95,11 @@ def test_a_record_of_something_else_is_refused(model, tmp_path, capsys):
     make(model, path, "-o", str(path))
     record = read_record(path)
     for update, part in (
-        ({"command": "song"}, "clip, image or asset"),
+        ({"command": "song"}, "clip, image, asset"),
         ({"recipe": {**record.recipe, "stesp": 3}}, "Did you mean steps?"),
-        ({"recipe": {"prompt": "x", "steps": -1}}, "steps"),
+        ({"recipe": {**record.recipe, "steps": -1}}, "steps"),
+        ({"recipe": {"prompt": "x", "seed": 5}}, "names no model"),
+        ({"seed": 6}, "the recipe's seed is 5"),
     ):
         file = tmp_path / "other.json"
         file.write_text(record.model_copy(update=update).to_json())
@@ -127,3 +134,67 @@ def test_a_run_that_was_offloaded_to_spare_a_gpu_is_made_again_without_one(model
     assert is_refusal(main(arguments), capsys.readouterr().err, "offload", "none without a GPU")
     assert main([*arguments, "--offload", "none"]) == 0
     assert (tmp_path / "again.png").read_bytes() == path.read_bytes()
+
+
+HOSTILE = "x\x1b]0;mine\x07\x1b[2J\u202egpj\x9b31m\r\nkinoform: done"
+SHOWN = r"x\x1b]0;mine\x07\x1b[2J\u202egpj\x9b31m\r\nkinoform: done"
+
+
+def is_harmless(text):
+    """Whether a terminal shows `text` and does nothing: line breaks apart, no control and no invisible character."""
+    return all(line.isprintable() for line in text.split("\n"))
+
+
+def test_what_a_file_says_does_not_steer_the_terminal(model, tmp_path, capsys):
+    """A record of somebody else's may hold anything; `describe` and `rerun` show it and do not send it."""
+    path = tmp_path / "image.png"
+    make(model, path, "-o", str(path))
+    record = read_record(path)
+    change = {
+        "platform": HOSTILE,
+        "kinoform_version": HOSTILE,
+        "versions": {**record.versions, "torch": HOSTILE, HOSTILE: HOSTILE},
+        "recipe": {**record.recipe, "prompt": HOSTILE, "negative": HOSTILE},
+    }
+    write_image(path, read_image(path), {TAG: record.model_copy(update=change).to_json()})
+    capsys.readouterr()
+    assert main(["describe", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert is_harmless(shown)
+    assert {f"platform: {SHOWN}", f"  prompt: {SHOWN}", f"  {SHOWN}: {SHOWN}"} <= set(shown.splitlines())
+    assert main(["describe", str(path), "--json"]) == 0
+    shown = capsys.readouterr().out
+    assert is_harmless(shown)
+    assert json.loads(shown)["record"]["platform"] == HOSTILE
+    for more in ([], ["--json"]):
+        assert main(["rerun", str(path), "-o", str(tmp_path / "again.png"), *more]) == 0
+        said = capsys.readouterr()
+        assert is_harmless(said.out)
+        assert is_harmless(said.err)
+        assert f"made with platform {SHOWN}" in said.err
+    other = tmp_path / "other.json"
+    for update in ({"command": HOSTILE}, {HOSTILE: 1}, {"recipe": {**record.recipe, HOSTILE: 1}}):
+        other.write_text(json.dumps({**record.model_dump(mode="json"), **update}))
+        assert main(["rerun", str(other), "-o", str(tmp_path / "o.png")]) == 2
+        assert is_harmless(capsys.readouterr().err)
+
+
+def test_what_the_user_names_does_not_steer_it_either(model, tmp_path, capsys):
+    path = tmp_path / "a\x1b[2J\u202e.png"
+    words = ["a red cube \x1b]0;x\x07", "--negative", "\x1b[31mblue"]
+    assert main(["image", *words, "--model", str(model), "--steps", "1", "-o", str(path)]) == 0
+    said = capsys.readouterr()
+    assert path.exists()
+    assert is_harmless(said.out)
+    assert is_harmless(said.err)
+    assert r"a\x1b[2J\u202e.png" in said.out
+
+
+def test_nan_in_a_record_is_refused_by_describe(model, tmp_path, capsys):
+    path = tmp_path / "image.png"
+    make(model, path, "-o", str(path))
+    text = read_record(path).to_json().replace('"guidance_scale": 5.0', '"guidance_scale": NaN')
+    (tmp_path / "a.json").write_text(text)
+    capsys.readouterr()
+    for arguments in (["describe"], ["describe", "--json"], ["rerun"]):
+        assert is_refusal(main([*arguments, str(tmp_path / "a.json")]), capsys.readouterr().err, "NaN")

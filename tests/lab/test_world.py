@@ -63,7 +63,7 @@ def test_mesh_is_closed_and_has_its_colour(tmp_path, suffix):
         (["render", "--out", "d", "--count", "1", "--clips", "--frames", "1"], ("--frames", "from 2", "got 1")),
         (["render", "--out", "d", "--count", "1", "--frames", "9"], ("--frames", "--clips", "got 9")),
         (["render", "--out", "d", "--count", "1", "--split", "test"], ("--split", "held-out", "got test")),
-        (["render", "--out", "taken/d", "--count", "1"], ("--out", "a folder that can be made")),
+        (["render", "--out", "taken/d", "--count", "1"], ("--out", "not a file among them")),
         (["render", "--out", "taken", "--count", "1"], ("--out", "a folder", "got taken")),
         (["render", "--out", ".", "--count", "1"], ("--out", "a new or empty folder", "got .")),
         (["render", "--count", "1"], ("world render", "--out")),

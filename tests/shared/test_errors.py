@@ -1,10 +1,11 @@
 import pickle
+import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.errors import InputError, KinoformError, ModelError, OutputError
+from shared.errors import InputError, KinoformError, ModelError, OutputError, printable
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ def test_exit_codes() -> None:
 def test_any_text_becomes_one_short_line(what: str, got: str) -> None:
     line = str(InputError(what, got=got))
     assert len(line.splitlines()) <= 1
-    assert line.isprintable()
+    assert not {unicodedata.category(c) for c in line} & {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
     line.encode("utf-8")  # a terminal can show it
 
 
@@ -48,3 +49,10 @@ def test_an_error_survives_the_way_between_processes() -> None:
     error = pickle.loads(pickle.dumps(ModelError("unet", expected="a tensor", got=3, hint="Look.")))
     assert type(error) is ModelError
     assert str(error) == "unet: expected a tensor, got 3. Look."
+
+
+def test_what_would_steer_a_terminal_is_shown_and_not_done() -> None:
+    assert printable("a\x1b]0;title\x07b\x1b[2J") == r"a\x1b]0;title\x07b\x1b[2J"
+    assert printable("\u202egpj.exe\u2066\x9b31m\r\n\u2028\ud800") == r"\u202egpj.exe\u2066\x9b31m\r\n\u2028\ud800"
+    plain = "a b\xa0c\u3000\u65e5\u672c caf\u00e9 \U0001f986 \u2764\ufe0f \\x1b"
+    assert printable(plain) == plain

@@ -220,6 +220,18 @@ def test_folders_above_an_output_are_made_when_it_is_written_and_not_before(tmp_
     assert names(tmp_path / "c" / "frames") == names(tmp_path / "d" / "unet") == ["about.json"]
 
 
+def test_a_file_among_the_folders_is_the_users_mistake(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for target in (tmp_path / "file" / "a", tmp_path / "file" / "b" / "a"):
+        with pytest.raises(InputError, match="not a file among them"):
+            write_bytes(target, b"x")
+        with pytest.raises(InputError, match="not a file among them"), replaced_folder(target):
+            pass
+    with pytest.raises(InputError, match="a file name that this disk allows"):
+        write_bytes(f"{tmp_path}/a\0b", b"x")
+    assert names(tmp_path) == ["file"]
+
+
 def test_a_device_is_never_replaced(tmp_path: Path) -> None:
     """As root, a rename onto /dev/null would succeed, and break the machine."""
     link = tmp_path / "a.mp4"

@@ -19,12 +19,36 @@ def test_an_image_comes_back_with_its_record(tmp_path: Path, suffix: str) -> Non
     write_image(file, picture(), {TAG: '{"é": "日本"}'})
     error = np.abs(read_image(file).astype(int) - picture()).max()
     assert error == 0 if suffix in (".png", ".webp") else error < 8
-    kept = read_image_text(file).get(TAG) or sidecar(file).read_text("utf-8")
-    assert kept == '{"é": "日本"}'
-    assert sidecar(file).exists() == (suffix != ".png")
+    assert read_image_text(file) == {TAG: '{"é": "日本"}'}
+    assert not sidecar(file).exists()
     before = file.read_bytes()
     write_image(file, picture(), {TAG: '{"é": "日本"}'})
     assert file.read_bytes() == before
+    write_image(file, picture(), {TAG: "plain " * 9000})
+    assert read_image_text(file) == {TAG: "plain " * 9000}
+    write_image(file, picture())
+    assert read_image_text(file) == {}
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp"])
+def test_the_comment_of_a_photo_is_read_however_its_program_wrote_it(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"a{suffix}"
+    for code, encoding in ((b"ASCII\0\0\0", "ascii"), (b"UNICODE\0", "utf-16-le"), (b"UNICODE\0", "utf-16-be")):
+        exif = Image.Exif()
+        exif.get_ifd(0x8769)[0x9286] = code + '{"a": 1}'.encode(encoding)
+        Image.fromarray(picture()).save(file, exif=exif)
+        assert read_image_text(file) == {TAG: '{"a": 1}'}
+    for comment in (b"JIS\0\0\0\0\0x", b"", b"ASCII\0\0\0", b"short"):
+        exif = Image.Exif()
+        exif.get_ifd(0x8769)[0x9286] = comment
+        Image.fromarray(picture()).save(file, exif=exif)
+        assert read_image_text(file) == {}
+
+
+def test_a_text_that_no_jpeg_can_hold_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(KinoformError, match="at most 65000 bytes, got 70"):
+        write_image(tmp_path / "a.jpg", picture(), {TAG: "x" * 70_000})
+    assert not list(tmp_path.iterdir())
 
 
 def test_images_of_users_become_upright_rgb(tmp_path: Path) -> None:

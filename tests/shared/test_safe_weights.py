@@ -1,4 +1,3 @@
-import hashlib
 from pathlib import Path
 
 import pytest
@@ -7,27 +6,9 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 
 from shared.errors import ModelError
-from shared.safe_weights import check_finite, compare, load_network, read_header, read_json, sha256, weight_files
+from shared.safe_weights import check_finite, compare, load_network
+from shared.weight_files import read_header
 from tests.near import near
-
-
-def test_headers_tell_names_and_shapes(tmp_path):
-    file = tmp_path / "a.safetensors"
-    save_file({"one": torch.zeros(2, 3), "two": torch.zeros(()), "three": torch.zeros(4).half()}, file)
-    assert read_header(file) == {"one": (2, 3), "two": (), "three": (4,)}
-    whole = file.read_bytes()
-    for length in (0, 4, 20, len(whole) - 1):
-        file.write_bytes(whole[:length])
-        with pytest.raises(ModelError, match="whole safetensors file"):
-            read_header(file)
-    with pytest.raises(ModelError):
-        read_header(tmp_path / "none.safetensors")
-
-
-def test_sha256_is_of_the_bytes(tmp_path):
-    file = tmp_path / "a"
-    file.write_bytes(bytes(range(256)) * 9000)  # more than one block
-    assert sha256(file) == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def test_the_first_difference_is_named():
@@ -50,27 +31,6 @@ def test_weights_must_be_finite():
     for value in (torch.nan, torch.inf, -torch.inf):
         with pytest.raises(ModelError, match="unet: b"):
             check_finite({"a": torch.ones(3), "b": torch.tensor([0.0, value]).half()}, Path("unet"))
-
-
-def test_the_file_without_a_variant_is_the_one(tmp_path):
-    for name in ("model.fp16.safetensors", "pytorch_model.bin"):
-        (tmp_path / name).touch()
-    with pytest.raises(ModelError, match="pickle"):
-        weight_files(tmp_path)
-    (tmp_path / "model.safetensors").touch()
-    assert weight_files(tmp_path) == [tmp_path / "model.safetensors"]
-    with pytest.raises(ModelError, match="subfolder none"):
-        weight_files(tmp_path / "none")
-
-
-def test_json_must_be_an_object(tmp_path):
-    file = tmp_path / "config.json"
-    for content in (b"", b"{", b"[]", b"\xff\xfe"):
-        file.write_bytes(content)
-        with pytest.raises(ModelError, match=r"config\.json: expected a JSON object"):
-            read_json(file)
-    file.write_text('{"a": 1}')
-    assert read_json(file) == {"a": 1}
 
 
 def test_names_and_shapes_of_older_releases(tmp_path):
