@@ -23,7 +23,7 @@ def test_sixteen_bits_of_grey_become_eight(tmp_path):
 
 @pytest.mark.parametrize("levels", [RAMP.astype(np.float32), RAMP.astype(np.int32) * 9, -RAMP.astype(np.int32)])
 def test_what_has_no_known_white_is_refused(levels):
-    with pytest.raises(ValueError, match="floating-point pixels|pixels of 32 bits"):
+    with pytest.raises(ValueError, match=r"floating-point pixels|pixels of 32 bits"):
         as_rgb(Image.fromarray(levels))
 
 

@@ -124,7 +124,7 @@ def test_without_captions_it_says_what_to_do(tmp_path):
     with pytest.raises(InputError, match=r"captions\.jsonl, metadata\.jsonl, captions\.csv or a \.txt.*got none"):
         find_sources(tmp_path)
     media(tmp_path, "roller_coaster-2.mp4", "deep/b.png")
-    with pytest.raises(InputError, match="got 2 files without a caption. .*kinoform data captions"):
+    with pytest.raises(InputError, match=r"got 2 files without a caption\. .*kinoform data captions"):
         find_sources(tmp_path)
     assert media_below(tmp_path) == ["roller_coaster-2.mp4", "deep/b.png"]
     assert caption_from_name("clips/roller_coaster-2.mp4") == "roller coaster 2"
