@@ -52,7 +52,7 @@ def _asked(where: str, line: str) -> Asked:
     parts = [part.strip() for part in line.split("|")]
     if len(parts) > 3:
         raise InputError(where, expected="prompt | negative | seed", got=line)
-    prompt, negative, seed = (parts + ["", ""])[:3]
+    prompt, negative, seed = [*parts, "", ""][:3]
     if not prompt:
         raise InputError(where, expected="a prompt", got=line)
     if seed and not (seed.isascii() and seed.isdigit()):

@@ -35,7 +35,7 @@ class Job:
     """
 
     recipe: Any
-    output: Output = Output()
+    output: Output = field(default_factory=Output)
     earlier: RunRecord | None = None
     latents: str | None = None
 
