@@ -52,7 +52,10 @@ class ImageTrainRecipe(PictureStageRecipe):
     head_dim: int = Field(32, ge=8)
     text_width: int = Field(192, ge=48, multiple_of=48)
     text_layers: int = Field(2, ge=1)
-    text_tokens: int = Field(24, ge=8, le=77)
+    text_tokens: int | None = Field(
+        None, ge=8, le=77, description="tokens of a prompt; unless given, those of the longest caption and 8 more"
+    )
+    vocabulary_size: int = Field(8192, ge=600, le=65_536, description="most tokens; rare words beyond are spelled")
     caption_dropout: float = Field(0.1, ge=0, lt=1)
     min_snr_gamma: float = Field(5.0, gt=0)
     text_learning_rate: float = Field(1e-4, gt=0, le=1, description="learning rate of the text transformer")
