@@ -1,4 +1,4 @@
-"""`kinoform train autoencoder | text | image | video`: one training stage over a data folder."""
+"""`kinoform train autoencoder | text | image | video | all`: one training stage over a data folder, or all of them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from lab.commands import train_all
 from lab.console import Console
 from lab.flags import Parser, add_command, add_recipe_flags, parse_recipe
 from lab.outputs import check_folder, existing_folder
@@ -43,6 +44,7 @@ def add_parser(commands: Any) -> None:
             "--resume", action="store_true", default=False, help="go on from the last checkpoint in OUT"
         )
         add_recipe_flags(parser, recipe, kind="train", preset=stage)
+    train_all.add_parser(stages)
 
 
 def run(stage: str, args: argparse.Namespace) -> None:

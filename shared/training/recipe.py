@@ -33,6 +33,8 @@ class PictureStageRecipe(StageRecipe):
 class AutoencoderTrainRecipe(PictureStageRecipe):
     """A deterministic convolutional autoencoder (diffusers' AutoencoderTiny) at a quarter of the picture's size."""
 
+    start: Literal["new", "continue"] = Field("new", description="a new network, or that of a model trained on")
+    model: str = Field("world", min_length=1, description="model to continue from, where OUT holds none yet")
     size: int = Field(64, ge=8, le=4096, multiple_of=8, description="side of the training pictures in pixels")
     channels: int = Field(64, ge=8, le=512)
     latent_channels: int = Field(8, ge=1, le=32)
@@ -71,3 +73,9 @@ class TextTrainRecipe(PictureStageRecipe):
     image_layers: int = Field(4, ge=1)
     patch_size: int = Field(8, ge=2)
     head_dim: int = Field(32, ge=8)
+    augment: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="how far pictures are moved, scaled and made noisy, so that few are not learned by heart",
+    )
