@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, PngImagePlugin
 
 from shared.errors import InputError, KinoformError
 from shared.files import atomic_path, write_bytes
+from shared.rgb import as_rgb
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -46,15 +47,12 @@ def write_image(path: str | os.PathLike[str], image: np.ndarray, text: Mapping[s
 
 
 def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3"]:
-    """An image file as `h w 3` uint8 RGB; transparency lies on white. InputError when it is none."""
+    """An image file as `h w 3` uint8 sRGB, upright; transparency lies on white. InputError when it is none."""
     with _opened_image(path) as opened:
-        if opened.mode.startswith(("I", "F")):
-            raise InputError(f"image {path}", expected="8 bits a channel", got=f"mode {opened.mode}")
-        picture = ImageOps.exif_transpose(opened)  # cameras note which way is up
-        if picture.has_transparency_data:
-            layer = picture.convert("RGBA")
-            picture = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-        return np.array(picture.convert("RGB"))
+        try:
+            return np.array(as_rgb(opened))
+        except ValueError as error:
+            raise InputError(f"image {path}", expected="8 or 16 bits a channel", got=str(error)) from error
 
 
 def read_image_text(path: str | os.PathLike[str]) -> dict[str, str]:

@@ -175,10 +175,10 @@ def read_clips(
     Raises InputError when there is no clip, and without `repeat` for one that has fewer frames.
     """
     latents, captions = [], []
-    for folder in find_folders(data):
-        media = load_media(folder, size=size, frames=frames, repeat=repeat)
-        if media.frames == 1:
+    for group in find_folders(data):
+        if group.kind == "picture":
             continue
+        media = load_media(group, size=size, frames=frames, repeat=repeat)
         latents.append(load_latents(media, codec))
         captions += media.captions
     if not latents:

@@ -1,12 +1,11 @@
-"""Reads data folders (captions.jsonl beside pictures or clips) into arrays, once, and caches what is costly to make."""
+"""Decodes data folders into arrays, once, keeps what is costly to make, and draws from it."""
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +17,16 @@ from torch import Tensor
 
 from shared.codec import Codec
 from shared.errors import InputError
-from shared.media import IMAGE_SUFFIXES, read_clip, read_image
+from shared.media import read_image
 from shared.pixels import from_uint8
+from shared.training.captions import PICTURE_SUFFIXES, find_sources
+from shared.training.captions import read_captions as read_captions
+from shared.training.frames import open_frames
+from shared.training.groups import Group
+from shared.training.groups import find_folders as find_folders
+from shared.training.inspection import Seen
 from shared.training.rows import mapped_rows, write_rows
 
-PIXELS = "pixels.npy"  # the cache of decoded pictures; clips have one for each number of frames, pixels-16.npy
 CLIP_FRAMES = 16  # that a clip is read at where any number will do
 
 
@@ -40,34 +44,6 @@ class MediaFolder:
         return self.pixels.shape[1]
 
 
-def find_folders(data: Path) -> list[Path]:
-    """`data` itself or its direct subfolders, those that hold a captions.jsonl."""
-    found = [p.parent for p in [data / "captions.jsonl", *sorted(data.glob("*/captions.jsonl"))] if p.is_file()]
-    if not found:
-        raise InputError("data folder", expected=f"captions.jsonl in {data} or in a folder of it", got="none")
-    return found
-
-
-def read_captions(folder: Path) -> list[dict[str, object]]:
-    """The lines of captions.jsonl. Raises InputError naming the first bad line."""
-    try:
-        text = (folder / "captions.jsonl").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{folder}/captions.jsonl", expected="a text file in UTF-8", got=str(error)) from error
-    lines = []
-    for number, line in enumerate(text.splitlines(), 1):
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{folder}/captions.jsonl line {number}", expected="a JSON object", got=line) from error
-        if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("file", "caption")):
-            raise InputError(f"{folder}/captions.jsonl line {number}", expected='"file" and "caption"', got=line)
-        lines.append(entry)
-    if not lines:
-        raise InputError(f"{folder}/captions.jsonl", expected="at least one line", got="an empty file")
-    return lines
-
-
 @dataclass(frozen=True)
 class DataSize:
     """pictures: of a data folder, the frames of its clips among them. captions: different ones, of its clips."""
@@ -77,81 +53,91 @@ class DataSize:
     captions: int = 0
 
 
-def data_size(data: Path, *, frames: int | None = None) -> DataSize:
-    """How much there is below `data`; frames: as in `load_media`."""
+def data_size(data: Path, *, frames: int = CLIP_FRAMES) -> DataSize:
+    """How much the captions below `data` name; no file is looked at but by its ending. frames: of a clip."""
     pictures = clips = 0
     captions = set()
-    for folder in find_folders(data):
-        entries = read_captions(folder)
-        _, length = _cache(folder, entries, frames)
-        pictures += len(entries) * length
-        if length > 1:
-            clips += len(entries)
-            captions |= {entry["caption"] for entry in entries}
+    for source in find_sources(data):
+        for entry in source.entries:
+            if Path(entry["file"]).suffix.lower() in PICTURE_SUFFIXES:
+                pictures += 1
+            else:
+                clips += 1
+                pictures += frames
+                captions.add(entry["caption"])
     return DataSize(pictures, clips, len(captions))
 
 
-def load_media(folder: Path, *, size: int = 64, frames: int | None = None, repeat: bool = True) -> MediaFolder:
-    """Decodes a folder once into a file beside the captions and maps that file from then on.
+def load_media(
+    folder: Path | Group,
+    *,
+    size: int = 64,
+    frames: int | None = None,
+    repeat: bool = True,
+    cache_dir: Path | None = None,
+) -> MediaFolder:
+    """Decodes a group once into a file among its caches, and maps that file from then on.
 
+    folder: a group of `find_folders`, or a folder that holds one.
     Pictures are cropped to the middle square and resized to `size`; clips are resampled to `frames`, evenly in time.
     None takes what is cached already, or CLIP_FRAMES. repeat: whether a clip with fewer frames may show some of them
-    again; InputError where not.
+    again; InputError where not. cache_dir: as in `read_data`, for a folder that is no group yet.
     """
-    entries = read_captions(folder)
-    captions = [str(entry["caption"]) for entry in entries]
-    cache, length = _cache(folder, entries, frames)
-    if not cache.is_file() or cache.stat().st_mtime < (folder / "captions.jsonl").stat().st_mtime:
-        if len({_is_picture(entry) for entry in entries}) > 1:
-            raise InputError(f"{folder}", expected="only pictures or only clips", got="a mix", hint="Use two folders.")
-        decoded = (_decode(folder / str(entry["file"]), size, length, repeat) for entry in entries)
-        with _little_garbage():
-            write_rows(cache, len(entries), decoded)
-    pixels = mapped_rows(cache)
-    if len(pixels) != len(captions) or pixels.shape[2:] != (size, size, 3):
-        raise InputError(
-            str(cache), expected=f"{len(captions)} samples of {size}x{size}", got=pixels.shape, hint="Delete the file."
-        )
-    return MediaFolder(folder, cache, pixels, captions)
+    group = folder if isinstance(folder, Group) else _only_group(folder, cache_dir)
+    _clear(group)
+    cache, length = _cache(group, size, frames)
+    if not cache.is_file():
+        for entry, seen in zip(group.entries, group.seen, strict=True):
+            if seen.frames < length and not repeat:
+                raise InputError(
+                    f"clip {group.folder / entry['file']}", expected=f"{length} frames", got=seen.frames,
+                    hint="Use --fineness 1, or finer clips",
+                )  # fmt: skip
+        pairs = zip(group.entries, group.seen, strict=True)
+        decoded = (_decode(group.folder / entry["file"], seen, size, length) for entry, seen in pairs)
+        write_rows(cache, len(group.entries), decoded)
+    return MediaFolder(group.folder, cache, mapped_rows(cache), [entry["caption"] for entry in group.entries])
 
 
-def _cache(folder: Path, entries: Sequence[dict[str, object]], frames: int | None) -> tuple[Path, int]:
-    """The file of a folder's pixels, and how many frames a sample of it has."""
-    if _is_picture(entries[0]):
-        return folder / PIXELS, 1
+def _only_group(folder: Path, cache_dir: Path | None) -> Group:
+    groups = [group for group in find_folders(folder, cache_dir) if group.folder == folder]
+    if len(groups) != 1:
+        got = " and ".join(f"{group.kind}s" for group in groups) or "folders of such"
+        raise InputError(f"{folder}", expected="a folder of pictures or of clips", got=got)
+    return groups[0]
+
+
+def _cache(group: Group, size: int, frames: int | None) -> tuple[Path, int]:
+    """The file of a group's pixels, and how many frames a sample of it has."""
+    stem = f"{group.kind}s-{group.fingerprint}-{size}"
+    if group.kind == "picture":
+        return group.cache / f"{stem}x1.npy", 1
     if frames is None:
-        there = sorted(int(file.stem.rpartition("-")[2]) for file in folder.glob("pixels-*.npy"))
-        frames = there[0] if there else CLIP_FRAMES
-    return folder / f"pixels-{frames}.npy", frames
+        lengths = [file.stem.removeprefix(f"{stem}x") for file in group.cache.glob(f"{stem}x*.npy")]
+        frames = min((int(length) for length in lengths if length.isdecimal()), default=CLIP_FRAMES)
+    return group.cache / f"{stem}x{frames}.npy", frames
 
 
-def _is_picture(entry: dict[str, object]) -> bool:
-    return Path(str(entry["file"])).suffix.lower() in IMAGE_SUFFIXES
+def _clear(group: Group) -> None:
+    """Removes what is cached of files as they were before."""
+    for file in group.cache.glob(f"{group.kind}s-*.npy"):
+        if not file.name.startswith(f"{group.kind}s-{group.fingerprint}-"):
+            with suppress(OSError):  # another training was faster, or it is not ours to remove
+                file.unlink()
 
 
-@contextmanager
-def _little_garbage() -> Iterator[None]:
-    """imageio collects garbage twice a video. Over all that torch brings this takes ten times as long as decoding a
-    short clip, so what is there already is left out of it.
-    """
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-
-
-def _decode(path: Path, size: int, frames: int, repeat: bool) -> np.ndarray:
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        pictures = read_image(path)[None]
-    else:
-        clip = read_clip(path).frames
-        if len(clip) < frames and not repeat:
-            raise InputError(
-                f"clip {path}", expected=f"{frames} frames", got=len(clip), hint="Use --fineness 1, or finer clips"
-            )
-        pictures = clip[np.linspace(0, len(clip) - 1, frames).round().astype(int)]
-    return np.stack([_fit(p, size) for p in pictures])
+def _decode(path: Path, seen: Seen, size: int, frames: int) -> np.ndarray:
+    if frames == 1 and seen.kind == "picture":
+        return _fit(read_image(path), size)[None]
+    wanted = np.linspace(0, seen.frames - 1, frames).round().astype(int).tolist()
+    kept = {}
+    with open_frames(path) as read:
+        for index, frame in enumerate(read.frames):
+            if index in wanted:
+                kept[index] = _fit(frame(), size)
+    if kept.keys() != set(wanted):
+        raise InputError(f"clip {path}", expected=f"{seen.frames} frames, as before", got="fewer", hint="Try again")
+    return np.stack([kept[index] for index in wanted])
 
 
 def _fit(picture: np.ndarray, size: int) -> np.ndarray:
@@ -192,12 +178,12 @@ def draw_pictures(
 
 @torch.no_grad()
 def load_latents(folder: MediaFolder, codec: Codec, batch: int = 64) -> Float[Tensor, "n t c h w"]:
-    """The folder's latents (float16), encoded once, cached beside it under the codec's fingerprint, and mapped."""
-    digest = hashlib.sha256(json.dumps([folder.cache.name, codec.vae.config["scaling_factor"]]).encode())
+    """The folder's latents (float16), encoded once, cached under the codec's fingerprint, and mapped."""
+    digest = hashlib.sha256(json.dumps(codec.vae.config["scaling_factor"]).encode())
     for tensor in codec.vae.state_dict().values():
         digest.update(tensor.detach().float().numpy().tobytes())
-    cache = folder.path / f"latents-{digest.hexdigest()[:12]}.npy"
-    if not cache.is_file() or cache.stat().st_mtime < folder.cache.stat().st_mtime:
+    cache = folder.cache.with_name(f"{folder.cache.stem}-latents-{digest.hexdigest()[:12]}.npy")
+    if not cache.is_file():
         write_rows(cache, len(folder.pixels), _encoded(folder, codec, batch))
     return torch.from_numpy(mapped_rows(cache))
 

@@ -26,7 +26,11 @@ Module = TypeVar("Module", bound=nn.Module)
 
 @dataclass(frozen=True)
 class TrainState:
-    """One finished optimiser step. `seconds` is the training time so far, that before a resume included."""
+    """One finished optimiser step. `seconds` is the training time so far, that before a resume included.
+
+    done_before: no step was taken, since the run that was resumed had taken them all. It is the only state then; the
+    loss is that of the last step's batch, and what the stage leaves is written once more.
+    """
 
     step: int
     total: int
@@ -34,6 +38,7 @@ class TrainState:
     lr: float
     seconds: float
     metrics: dict[str, float] = field(default_factory=dict)
+    done_before: bool = False
 
 
 def learning_rate(step: int, total: int, peak: float, *, warmup: int, decay_from: float = 0.5) -> float:
@@ -161,9 +166,16 @@ class Training:
         )
         if resume:
             self._checkpoint.restore()
+        self._done_before = self._checkpoint.step >= recipe.steps
 
     def steps(self) -> Iterator[int]:
-        """The steps still to do. When they are done, the modules hold the averaged weights."""
+        """The steps still to do. When they are done, the modules hold the averaged weights.
+
+        A run that is resumed when all are done, because it was stopped before its weights were written, say, sees its
+        last one again, of which `update` makes its only state without taking a step.
+        """
+        if self._done_before:
+            yield self._checkpoint.step - 1
         for step in range(self._checkpoint.step, self.recipe.steps):
             for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
                 group["lr"] = learning_rate(step, self.recipe.steps, peak, warmup=self.recipe.warmup_steps)
@@ -171,7 +183,9 @@ class Training:
         self.ema.copy_to()
 
     def update(self, loss: Tensor, **metrics: float) -> TrainState:
-        """One optimiser step down the gradient of `loss`."""
+        """One optimiser step down the gradient of `loss`; none where all were taken before."""
+        if self._done_before:
+            return self._state(loss, metrics)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.parameters, MAX_GRADIENT_NORM)
@@ -181,9 +195,13 @@ class Training:
         if self._saves:
             self._checkpoint.save_if_due(step + 1, last=step + 1 == self.recipe.steps)
         self._checkpoint.step = step + 1
-        rate = self.optimizer.param_groups[0]["lr"]
+        return self._state(loss, metrics)
+
+    def _state(self, loss: Tensor, metrics: dict[str, float]) -> TrainState:
+        step, rate = self._checkpoint.step, self.optimizer.param_groups[0]["lr"]
+        seconds = self._checkpoint.seconds if self._done_before else self._checkpoint.elapsed()
         return TrainState(
-            step + 1, self.recipe.steps, float(loss.detach()), rate, self._checkpoint.elapsed(), dict(metrics)
+            step, max(step, self.recipe.steps), float(loss.detach()), rate, seconds, dict(metrics), self._done_before
         )
 
 

@@ -160,7 +160,7 @@ def test_training_stage_turns_an_image_folder_and_clips_into_a_video_model(tmp_p
     assert load_temporal(out).alphas() != {}
     index = json.loads((out / "model_index.json").read_text())
     assert index["temporal"] == ["video.network", "TemporalLayers"]
-    cached = np.load(next(data.glob("latents-*.npy")))
+    cached = np.load(next(data.glob(".kinoform/*-latents-*.npy")))
     assert cached.shape[1:] == (8, 4, 16, 16)
 
 

@@ -2,23 +2,29 @@
 
 import json
 
-import numpy as np
 import pytest
 
+from shared.media import write_clip, write_image
 from shared.world.dataset import draw_samples
 
 
-def write_cached(folder, samples):
-    """A data folder whose media have been decoded already: no files but captions.jsonl and the cache."""
+def write_samples(folder, samples):
+    """A data folder of stills, or of clips that lose nothing: folders of PNGs."""
     folder.mkdir(parents=True)
-    lines = [json.dumps({"file": f"{i}.png", "caption": s.caption}) for i, s in enumerate(samples)]
+    lines = []
+    for index, sample in enumerate(samples):
+        name = f"{index}.png" if len(sample.pixels) == 1 else f"{index}"
+        if len(sample.pixels) == 1:
+            write_image(folder / name, sample.pixels[0])
+        else:
+            write_clip(folder / name, sample.pixels, 8)
+        lines.append(json.dumps({"file": name, "caption": sample.caption}))
     (folder / "captions.jsonl").write_text("\n".join(lines) + "\n")
-    np.save(folder / "pixels.npy", np.stack([s.pixels for s in samples]))
 
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory):
     root = tmp_path_factory.mktemp("data")
-    write_cached(root / "stills", list(draw_samples(12, clips=False, seed=1, size=32)))
-    write_cached(root / "clips", list(draw_samples(3, clips=True, seed=1, size=32)))
+    write_samples(root / "stills", list(draw_samples(12, clips=False, seed=1, size=32)))
+    write_samples(root / "clips", list(draw_samples(3, clips=True, seed=1, size=32)))
     return root

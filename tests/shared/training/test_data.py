@@ -1,7 +1,6 @@
 """Data folders: what is read is what is there, and wrong ones are named."""
 
 import json
-import os
 from collections import Counter
 
 import numpy as np
@@ -21,7 +20,6 @@ from shared.training.data import (
     find_folders,
     load_latents,
     load_media,
-    read_captions,
 )
 from tests.tiny import tiny_vae
 from tests.tolerances import close
@@ -71,57 +69,74 @@ def test_clips_are_resampled_evenly_in_time(tmp_path):
     assert np.abs(seen - levels[::2]).max() < 4
 
 
-def test_the_size_of_data_counts_frames_as_they_will_be_read_or_are_cached(tmp_path):
+def test_the_size_of_data_counts_frames_as_they_will_be_read(tmp_path):
     write_folder(tmp_path / "stills", [noise(8, 8)] * 3)
     write_folder(tmp_path / "clips", [noise(6, 64, 64)] * 2)
     assert data_size(tmp_path, frames=5) == DataSize(pictures=3 + 2 * 5, clips=2, captions=2)
-    load_media(tmp_path / "clips", frames=4)
-    assert data_size(tmp_path) == DataSize(pictures=3 + 2 * 4, clips=2, captions=2)
+    assert data_size(tmp_path) == DataSize(pictures=3 + 2 * 16, clips=2, captions=2)
 
 
-def test_the_cache_is_used_until_captions_change(tmp_path):
-    write_folder(tmp_path, [noise(64, 64)])
-    load_media(tmp_path)
-    write_image(tmp_path / "0.png", noise(64, 64))
-    cached = load_media(tmp_path).pixels[0, 0].copy()
-    later = os.stat(tmp_path / "pixels.npy").st_mtime + 10
-    os.utime(tmp_path / "captions.jsonl", (later, later))
-    assert (load_media(tmp_path).pixels[0, 0] != cached).any()
+def test_the_cache_is_used_until_files_change_and_old_ones_go(tmp_path):
+    first, second = noise(64, 64), noise(64, 64)
+    write_folder(tmp_path, [first, noise(64, 64)])
+    cache = load_media(tmp_path).cache
+    made = cache.stat().st_mtime_ns
+    lines = (tmp_path / "captions.jsonl").read_text()
+    (tmp_path / "captions.jsonl").write_text(lines.replace("a picture 0", "another"))
+    again = load_media(tmp_path)
+    assert (again.cache, cache.stat().st_mtime_ns, again.captions[0]) == (cache, made, "another")
+    write_image(tmp_path / "0.png", second)
+    assert (load_media(tmp_path).pixels[0, 0] == second).all()
+    (tmp_path / "captions.jsonl").write_text("".join(reversed(lines.splitlines(keepends=True))))
+    assert (load_media(tmp_path).pixels[1, 0] == second).all()
+    assert len(list((tmp_path / ".kinoform").glob("*.npy"))) == 1
+
+
+def test_a_file_that_goes_bad_takes_its_caption_along(tmp_path):
+    pictures = [noise(16, 16) for _ in range(20)]
+    load_media(write_folder(tmp_path, pictures), size=16)
+    (tmp_path / "3.png").write_bytes((tmp_path / "3.png").read_bytes()[:300])
+    media = load_media(tmp_path, size=16)
+    assert (media.pixels[:, 0] == np.stack(pictures[:3] + pictures[4:])).all()
+    assert media.captions == [f"a picture {i}" for i in range(20) if i != 3]
+
+
+def test_caches_go_where_they_can_be_written(tmp_path, monkeypatch):
+    pictures = [noise(16, 16)]
+    data = write_folder(tmp_path / "data", pictures)
+    media = load_media(data, size=16, cache_dir=tmp_path / "given")
+    assert media.cache.is_relative_to(tmp_path / "given")
+    assert not (data / ".kinoform").exists()
+    (data / ".kinoform").touch()  # no folder can be made there, by whomever
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    media = load_media(data, size=16)
+    assert media.cache.is_relative_to(tmp_path / "home" / "kinoform")
+    assert (media.pixels[0, 0] == pictures[0]).all()
 
 
 def test_folders_are_found(tmp_path):
     for name in ("b", "a"):
         write_folder(tmp_path / name, [noise(8, 8)])
-    assert find_folders(tmp_path) == [tmp_path / "a", tmp_path / "b"]
-    assert find_folders(tmp_path / "a") == [tmp_path / "a"]
+    assert [group.folder for group in find_folders(tmp_path)] == [tmp_path / "a", tmp_path / "b"]
+    assert [group.folder for group in find_folders(tmp_path / "a")] == [tmp_path / "a"]
     (tmp_path / "none").mkdir()
     with pytest.raises(InputError, match=r"captions\.jsonl"):
         find_folders(tmp_path / "none")
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "at least one line"),
-        ('{"file": "a.png", "caption": "x"}\nnot json\n', "line 2"),
-        ('{"file": "a.png"}\n', "line 1"),
-        ("[1]\n", "line 1"),
-    ],
-)
-def test_bad_captions_are_named(tmp_path, text, message):
-    (tmp_path / "captions.jsonl").write_text(text)
-    with pytest.raises(InputError, match=message):
-        read_captions(tmp_path)
-
-
-def test_a_mix_and_a_stale_cache_are_input_errors(tmp_path):
-    write_folder(tmp_path / "mix", [noise(64, 64), noise(4, 64, 64)])
-    with pytest.raises(InputError, match="Use two folders"):
-        load_media(tmp_path / "mix")
-    write_folder(tmp_path / "stale", [noise(64, 64)])
-    load_media(tmp_path / "stale")
-    with pytest.raises(InputError, match="Delete the file"):
-        load_media(tmp_path / "stale", size=32)
+def test_a_mix_is_two_groups_and_every_size_has_its_cache(tmp_path):
+    picture = noise(64, 64)
+    write_folder(tmp_path, [picture, noise(4, 64, 64)])
+    groups = find_folders(tmp_path)
+    assert [(group.kind, [entry["file"] for entry in group.entries]) for group in groups] == [
+        ("picture", ["0.png"]), ("clip", ["1.mp4"])
+    ]  # fmt: skip
+    for size in (64, 32):
+        stills, clips = (load_media(group, size=size, frames=4) for group in groups)
+        assert (stills.pixels.shape, clips.pixels.shape) == ((1, 1, size, size, 3), (1, 4, size, size, 3))
+    assert (load_media(groups[0], size=64).pixels[0, 0] == picture).all()
+    with pytest.raises(InputError, match="pictures and clips"):
+        load_media(tmp_path)
 
 
 def test_draws_have_the_wanted_share_of_clips_and_cover_all(data):
@@ -152,8 +167,7 @@ def test_latents_are_the_codecs_and_cached_for_it(data):
     assert latents.dtype == torch.float16
     expected = codec.encode(from_uint8(media.pixels[2, 5][None].copy())).detach()[0]
     torch.testing.assert_close(latents[2, 5].float(), expected, **close(torch.float16))
-    caches = set(media.path.glob("latents-*.npy"))
-    assert len(caches) == 1
+    assert len(set(media.cache.parent.glob("*-latents-*.npy"))) == 1
     assert torch.equal(load_latents(media, codec), latents)
     load_latents(media, Codec(tiny_vae(seed=1)))
-    assert len(set(media.path.glob("latents-*.npy"))) == 2
+    assert len(set(media.cache.parent.glob("*-latents-*.npy"))) == 2

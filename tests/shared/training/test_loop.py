@@ -1,12 +1,20 @@
 """Learning rate, averaged weights and checkpoints."""
 
+import os
+import random
+import shutil
+import signal
+import time
+from contextlib import suppress
+
 import pytest
 import torch
 from torch import nn
 
 from shared.errors import InputError
+from shared.training import autoencoder
 from shared.training.loop import Checkpoint, Ema, Training, half_copy, learning_rate
-from shared.training.recipe import StageRecipe
+from shared.training.recipe import AutoencoderTrainRecipe, StageRecipe
 from tests.tolerances import close
 
 
@@ -113,3 +121,81 @@ def test_a_training_takes_adamw_steps_at_the_curves_rate_and_ends_with_the_avera
     assert [s.step for s in states] == [1, 2, 3, 4, 5, 6]
     assert [s.metrics for s in states] == [{"seen": float(i)} for i in range(6)]
     assert [s.lr for s in states] == [learning_rate(i, 6, 0.1, warmup=2) for i in range(6)]
+
+
+def test_a_finished_training_gives_one_state_and_changes_nothing(tmp_path):
+    recipe = StageRecipe(steps=3, learning_rate=0.1, ema_decay=0.5)
+    weights, states = [], []
+    for resume in (False, True, True):
+        layer = nn.Linear(2, 1)
+        training = Training(recipe, {"layer": layer}, tmp_path / "a.pt", resume=resume)
+        states.append([training.update(layer(torch.ones(1, 2)).square().mean()) for _ in training.steps()])
+        weights.append(layer.weight.detach().clone())
+        saved = (tmp_path / "a.pt").read_bytes()
+    assert [[state.step for state in run] for run in states] == [[1, 2, 3], [3], [3]]
+    assert [state.done_before for run in states for state in run] == [False] * 3 + [True] * 2
+    assert states[1] == states[2]
+    assert torch.equal(weights[0], weights[1])
+    assert torch.equal(weights[0], weights[2])
+    shorter = Training(recipe.model_copy(update={"steps": 2}), {"layer": layer}, tmp_path / "a.pt", resume=True)
+    (state,) = [shorter.update(layer(torch.ones(1, 2)).mean()) for _ in shorter.steps()]
+    assert (state.step, state.total, state.done_before) == (3, 3, True)
+    assert (tmp_path / "a.pt").read_bytes() == saved
+
+
+KILLED = AutoencoderTrainRecipe(
+    size=32, steps=12, batch_size=4, channels=8, encoder_blocks=(0, 1, 1), decoder_blocks=(1, 1, 1),
+    warmup_steps=2, checkpoint_minutes=1e-9, ema_decay=0.5,
+)  # fmt: skip
+
+
+def train_in_child(data, out):
+    """A process that trains, from the checkpoint where there is one; its number."""
+    child = os.fork()
+    if not child:
+        code = 1
+        with suppress(BaseException):
+            states = list(autoencoder.train(KILLED, data, out, resume=(out / "autoencoder.pt").exists()))
+            code = 3 if states[-1].done_before else 0
+        os._exit(code)
+    return child
+
+
+def killed(child):
+    os.kill(child, signal.SIGKILL)
+    return os.waitpid(child, 0)[1] == signal.SIGKILL
+
+
+def test_killed_at_any_moment_and_resumed_it_ends_with_the_same_bytes(data, tmp_path):
+    result = "vae/diffusion_pytorch_model.safetensors"
+    started = time.monotonic()
+    assert os.waitstatus_to_exitcode(os.waitpid(train_in_child(data, tmp_path / "whole"), 0)[1]) == 0
+    took = time.monotonic() - started
+    whole = (tmp_path / "whole" / result).read_bytes()
+    draw = random.Random(0)
+    for run in range(3):
+        out = tmp_path / str(run)
+        kills = 0
+        while kills < 4:
+            child = train_in_child(data, out)
+            time.sleep(draw.uniform(0.2, 1) * took)
+            kills += killed(child)
+            if (out / result).exists():
+                break
+        code = os.waitstatus_to_exitcode(os.waitpid(train_in_child(data, out), 0)[1])
+        assert code in (0, 3)
+        assert (out / result).read_bytes() == whole
+
+
+def test_killed_while_its_weights_are_written_it_is_resumed(data, tmp_path):
+    result = tmp_path / "vae" / "diffusion_pytorch_model.safetensors"
+    list(autoencoder.train(KILLED, data, tmp_path))
+    whole, hit = result.read_bytes(), False
+    while not hit:  # until the kill comes after the first byte and before the last
+        shutil.rmtree(tmp_path / "vae")
+        child = train_in_child(data, tmp_path)
+        while not (result.exists() or any(path.name.startswith(".") for path in tmp_path.iterdir())):
+            time.sleep(0.0005)
+        hit = killed(child) and not result.exists()
+    assert os.waitstatus_to_exitcode(os.waitpid(train_in_child(data, tmp_path), 0)[1]) == 3
+    assert result.read_bytes() == whole

@@ -13,7 +13,7 @@ from shared.errors import ModelError
 from shared.text import TextConditioner
 from shared.training.recipe import TextTrainRecipe
 from shared.training.text import contrastive_loss, train
-from tests.shared.training.conftest import write_cached
+from tests.shared.training.conftest import write_samples
 from tests.tiny import build_image_folder, tiny_text
 from tests.tolerances import close
 
@@ -108,7 +108,7 @@ def test_it_learns_to_tell_colours(tmp_path, model):
             self.pixels = np.full((1, 32, 32, 3), level, np.uint8)
 
     colours = {"red": (220, 20, 20), "green": (20, 160, 40), "blue": (30, 50, 230), "yellow": (250, 220, 20)}
-    write_cached(tmp_path / "flat", [Flat(c, level) for c, level in colours.items()])
+    write_samples(tmp_path / "flat", [Flat(c, level) for c, level in colours.items()])
     recipe = TextTrainRecipe(**{**TINY, "steps": 60, "batch_size": 16, "learning_rate": 3e-3, "precision": "fp32"})
     states = list(train(recipe, tmp_path / "flat", model))
     assert states[-1].metrics["retrieval"] == 1
