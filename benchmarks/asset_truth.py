@@ -27,8 +27,9 @@ from benchmarks.geometry import (
 )
 from benchmarks.judge import Judge, same_thing
 from benchmarks.report import Row, mean, share
-from dreamfusion.asset import export_asset, write_asset
+from dreamfusion.asset import export_asset
 from dreamfusion.distill import distill
+from dreamfusion.files.write import write_mesh
 from dreamfusion.recipe import AssetRecipe
 from dreamfusion.turntable import render_mesh
 from dreamfusion.views import around
@@ -126,7 +127,7 @@ def measure_assets(
             f"yaw {measure.pose.yaw:.0f}, {'recognised' if measure.recognised else 'not recognised'}"
         )
         if out is not None:
-            write_asset(out / f"{index:02d}-{c.colour}-{c.obj}.ply", mesh)
+            write_mesh(out / f"{index:02d}-{c.colour}-{c.obj}.ply", mesh)
             sheets.append([*judged_views(mesh, 128), *judged_views(scene_mesh(arrange(c)), 128)])
             words.append(f"{c.caption()}: IoU {measure.silhouette_iou:.2f} (right: exact)")
     if sheets and out is not None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from shared.memory import GradientMemory, NetworkMemory
+
+MILLIMETRES = {"": 1.0, "mm": 1.0, "cm": 10.0, "m": 1000.0, "in": 25.4}
+LENGTH = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(mm|cm|m|in|)")
 
 
 class AssetRecipe(GradientMemory, NetworkMemory):
@@ -52,9 +57,22 @@ class AssetRecipe(GradientMemory, NetworkMemory):
     # Mesh and turntable.
     mesh_resolution: int = Field(96, ge=16, le=512, description="cells of the mesher along an edge")
     mesh_faces: int = Field(20_000, ge=0, le=10_000_000, description="simplify to about so many faces; 0 keeps all")
+    print_size: float | None = Field(
+        None, gt=0, le=10_000, description="largest extent of .stl and .3mf, in mm, or with a unit as 80mm, 8cm, 3in"
+    )
     turntable_frames: int = Field(24, ge=1, le=1000, description="frames of one turn")
     turntable_size: int = Field(192, ge=16, le=2048, multiple_of=2, description="size of the turntable's frames")
     turntable_fps: int = Field(12, ge=1, le=240, description="frames a second of the turntable")
+
+    @field_validator("print_size", mode="before")
+    @classmethod
+    def _in_millimetres(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        found = LENGTH.fullmatch(value.strip().lower())
+        if not found:
+            raise PydanticCustomError("length", "a length such as 80mm, 8cm or 3in")
+        return float(found[1]) * MILLIMETRES[found[2]]
 
     @model_validator(mode="after")
     def _ordered(self) -> AssetRecipe:

@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from shared.errors import KinoformError
+from lab.jobs.events import Done, Event, Failed, Stepped, Timed, Warned
+from lab.preview import Preview
+from lab.progress import PLAIN_SECONDS, Meter, meter
+from shared.errors import KinoformError, printable
 from shared.process_memory import peak_bytes
-
-PLAIN_SECONDS = 2.0  # between two plain progress lines
 
 
 @runtime_checkable
@@ -38,13 +39,27 @@ class Console:
         self.seconds: dict[str, float] = {}
         self.warnings: list[str] = []
         self._started = time.perf_counter()
+        self._meter: Meter | None = None
 
     def say(self, text: str) -> None:
-        print(f"kinoform: {text}", file=sys.stderr, flush=True)
+        line = f"kinoform: {text}"
+        if self._meter is not None:
+            self._meter.say(line)
+        else:
+            print(printable(line), file=sys.stderr, flush=True)
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)
         self.say(f"warning: {text}")
+
+    def tell(self, line: str) -> None:
+        """A line of the result, before the end; programs get all of it in the end."""
+        if self.as_json:
+            return
+        if self._meter is not None:
+            self._meter.say(line, result=True)
+        else:
+            print(printable(line), flush=True)
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -53,38 +68,44 @@ class Console:
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+            self._spent(name, time.perf_counter() - started)
+
+    def _spent(self, name: str, seconds: float) -> None:
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+
+    @contextmanager
+    def _metered(self, every: float = PLAIN_SECONDS) -> Iterator[Meter]:
+        with meter(every) as self._meter:
+            try:
+                yield self._meter
+            finally:
+                self._meter = None
 
     def follow(self, name: str, states: Iterable[S], every: float = PLAIN_SECONDS) -> S:
         """Run a loop to its end and return its last state, with a bar on a terminal, else a line every `every` seconds.
 
-        Raises KinoformError for a loop with nothing to do: a training whose checkpoint is at its last step.
+        Raises KinoformError for a loop with nothing to do.
         """
-        with self.timed(name):
-            shown = self._bar(name, states) if sys.stderr.isatty() else self._lines(name, states, every)
-            last = deque(shown, maxlen=1)
+        with self.timed(name), self._metered(every) as shown:
+            last = deque(_shown(name, states, shown), maxlen=1)
         if not last:
             raise KinoformError(name, expected="steps to do", got="none")
         return last[0]
 
-    def _lines(self, name: str, states: Iterable[S], every: float) -> Iterator[S]:
-        said = float("-inf")
-        for state in states:
-            if time.perf_counter() - said >= every or state.step >= state.total:
-                said = time.perf_counter()
-                self.say(f"{name}: {state.step}/{state.total}{_numbers(state)}")
-            yield state
-
-    def _bar(self, name: str, states: Iterable[S]) -> Iterator[S]:
-        from rich.console import Console as RichConsole
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        with Progress(*columns, console=RichConsole(stderr=True), transient=True) as bar:
-            task = bar.add_task(name, total=None)
-            for state in states:
-                bar.update(task, completed=state.step, total=state.total, description=name + _numbers(state))
-                yield state
+    def watch(self, events: Iterable[Event], count: int, preview: Preview | None = None) -> Iterator[Done | Failed]:
+        """Show what a run of `count` jobs tells, and hand on how each of them ends."""
+        with self._metered() as shown:
+            for event in events:
+                if isinstance(event, Timed):
+                    self._spent(event.stage, event.seconds)
+                elif isinstance(event, Warned):
+                    self.warn(event.text)
+                elif isinstance(event, Stepped):
+                    shown.show(_title(event, count), event.step, event.total, _numbers(event))
+                    if preview is not None and event.preview is not None:
+                        shown.picture(preview.update(event.preview))
+                else:
+                    yield event
 
     def result(self, lines: Iterable[str] = (), **fields: Any) -> None:
         """End the command: `lines` for people, or `fields` with timings and peak memory as one line of JSON."""
@@ -92,12 +113,27 @@ class Console:
             self.seconds["total"] = time.perf_counter() - self._started
             seconds = {name: round(value, 3) for name, value in self.seconds.items()}
             fields = {**fields, "seconds": seconds, **peak_memory(), "warnings": self.warnings}
-            lines = [json.dumps(fields, default=_plain, allow_nan=False)]
+            print(json.dumps(fields, default=_plain, allow_nan=False))
+            return
         for line in lines:
-            print(line)
+            print(printable(line))
 
 
-def _numbers(state: Step) -> str:
+def _shown(name: str, states: Iterable[S], shown: Meter) -> Iterator[S]:
+    for state in states:
+        shown.show(name, state.step, state.total, _numbers(state))
+        yield state
+
+
+def _title(event: Stepped, count: int) -> str:
+    """What is under way: the stage, and of many jobs which."""
+    if count == 1:
+        return event.stage
+    first, last = event.jobs[0] + 1, event.jobs[-1] + 1
+    return f"{event.stage} {f'{first}' if first == last else f'{first} to {last}'} of {count}"
+
+
+def _numbers(state: Any) -> str:
     loss, lr = getattr(state, "loss", None), getattr(state, "lr", None)
     text = "" if loss is None else f" loss {float(loss):.4f}"
     return text if lr is None else f"{text} lr {lr:.2e}"

@@ -1,7 +1,7 @@
 """Command-line flags derived from recipes: one schema behind the YAML file and the flag.
 
 Every scalar field of a recipe is a flag of the same name (`guidance_scale` -> `--guidance-scale`), with two exceptions:
-`prompt` is positional, and `width` with `height` is `--size WxH`. A flag that was not given leaves no trace, so that
+`prompt` is positional (each command adds it), and `width` with `height` is `--size WxH`. A flag that was not given leaves no trace, so that
 preset values and then the recipe's own defaults show through; values stay text until the recipe validates them.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import re
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -21,6 +21,7 @@ from shared.recipe import Recipe, did_you_mean, load_preset, preset_names
 
 R = TypeVar("R", bound=Recipe)
 
+RUNNING = "running"  # title of the group of flags on how a command runs
 _METAVAR = {int: "N", float: "X", str: "TEXT"}
 
 
@@ -29,7 +30,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         options.setdefault(
-            "formatter_class", lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=110)
+            "formatter_class", lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32, width=110)
         )
         super().__init__(allow_abbrev=False, argument_default=argparse.SUPPRESS, **options)
 
@@ -43,6 +44,17 @@ class Parser(argparse.ArgumentParser):
         if message.startswith("the following arguments are required: "):
             raise InputError(self.prog.removeprefix("kinoform "), expected=detail, got="nothing", hint=hint)
         raise InputError(what, expected=detail.removeprefix("expected ") or None, hint=hint)
+
+    def format_help(self) -> str:
+        """The usual help, with what every command has at the end."""
+        self._action_groups.sort(key=lambda group: group.title == RUNNING)
+        return super().format_help()
+
+    def running(self) -> Any:
+        """The group of flags on how the command itself runs."""
+        return next(
+            (group for group in self._action_groups if group.title == RUNNING), None
+        ) or self.add_argument_group(RUNNING)
 
     def flags(self) -> list[str]:
         return [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
@@ -58,50 +70,61 @@ class Parser(argparse.ArgumentParser):
         raise InputError("flag", expected=f"one that {self.prog} has", got=first, hint=hint)
 
 
-def add_command(commands: Any, name: str, run: Callable[[argparse.Namespace], None], help: str) -> Parser:
+def add_command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], None], help: str, examples: Sequence[str] = ()
+) -> Parser:
     """The parser of one command, with the flags every command has; `run` gets the parsed arguments."""
-    parser: Parser = commands.add_parser(name, help=help, description=help)
-    parser.add_argument("--json", action="store_true", default=False, help="print one line of JSON as the result")
-    parser.add_argument("--traceback", action="store_true", help="on an error, show where it came from")
+    epilog = "\n".join(["examples:", *(f"  {example}" for example in examples)]) if examples else None
+    parser: Parser = commands.add_parser(name, help=help, description=help, epilog=epilog)
+    running = parser.running()
+    running.add_argument("--json", action="store_true", default=False, help="print one line of JSON as the result")
+    running.add_argument("--traceback", action="store_true", help="on an error, show where it came from")
     parser.set_defaults(run=run, parser=parser)
     return parser
 
 
-def add_output_flag(parser: Parser, default: str, formats: str) -> None:
-    """`-o FILE`; the command checks before any work that the file can be written."""
-    help = f"where to write: {formats} (default {default})"
-    parser.add_argument("-o", "--output", metavar="FILE", default=default, help=help)
-
-
 def add_device_flag(parser: Parser) -> None:
     """`--device`, which `lab.device.pick` reads."""
-    parser.add_argument("--device", metavar="{auto,cpu,cuda}", default="auto", help="where to compute (default auto)")
+    parser.running().add_argument(
+        "--device", metavar="{auto,cpu,cuda}", default="auto", help="where to compute (default auto)"
+    )
 
 
-def add_recipe_flags(parser: Parser, recipe: type[Recipe], *, kind: str, preset: str | None = None) -> None:
-    """Add a flag for every scalar field of `recipe`, and `--preset` with the presets of `kind`.
+def add_recipe_flags(
+    parser: Parser, recipe: type[Recipe], *, kind: str, preset: str | None = None, first: Sequence[str] = ()
+) -> None:
+    """Add a flag for every scalar field of `recipe` but `prompt`, and `--preset` with the presets of `kind`.
 
     preset: the one to start from where the user names none; others are offered only if their name begins with it.
+    first: those that people use first; they stand at the top of the help, not in groups.
     """
     group = parser.add_argument_group("recipe")
     memory = parser.add_argument_group("memory")  # empty groups are not shown
-    presets = ", ".join(name for name in preset_names(kind) if name.startswith(preset or ""))
-    usual = f"; default {preset}" if preset else ""
-    group.add_argument("--preset", metavar="NAME", help=f"start from configs/{kind}/NAME.yaml ({presets}{usual})")
     defaults = {name: field.get_default(call_default_factory=True) for name, field in recipe.model_fields.items()}
     defaults |= load_preset(kind, preset) if preset else {}
+
+    def add_preset(place: Any) -> None:
+        names = ", ".join(name for name in preset_names(kind) if name.startswith(preset or ""))
+        usual = f"; default {preset}" if preset else ""
+        place.add_argument("--preset", metavar="NAME", help=f"start from configs/{kind}/NAME.yaml ({names}{usual})")
+
+    def add(place: Any, name: str) -> None:
+        field = recipe.model_fields[name]
+        _add_flag(place, name, field.annotation, field.description or "", defaults[name])
+
+    for name in first:
+        add_preset(parser) if name == "preset" else add(parser, name)
+    if "preset" not in first:
+        add_preset(group)
     sized = {"width", "height"} <= set(defaults)
-    for name, field in recipe.model_fields.items():
-        if name == "prompt":
-            parser.add_argument("prompt", metavar="PROMPT", help=field.description or "what to make, in words")
-        elif sized and name == "width":
+    for name in recipe.model_fields:
+        if name in first or name == "prompt":
+            continue
+        if sized and name == "width":
             default = "the model's own" if defaults[name] is None else f"{defaults[name]}x{defaults['height']}"
             group.add_argument("--size", metavar="WxH", help=f"width and height in pixels (default {default})")
-        elif sized and name == "height":
-            continue
-        else:
-            place = memory if name in MemoryPolicy.model_fields else group
-            _add_flag(place, name, field.annotation, field.description or "", defaults[name])
+        elif not (sized and name == "height"):
+            add(memory if name in MemoryPolicy.model_fields else group, name)
 
 
 def add_memory_flags(parser: Parser, names: Sequence[str]) -> None:
@@ -144,13 +167,23 @@ def _scalar(annotation: Any) -> tuple[type | None, tuple]:
 
 def parse_recipe(recipe: type[R], args: argparse.Namespace, *, kind: str, preset: str | None = None) -> R:
     """The full recipe: its defaults, overridden by `--preset` (else by `preset`), overridden by the flags given."""
-    given = {name: value for name, value in vars(args).items() if name in recipe.model_fields}
-    if hasattr(args, "size") and "size" not in recipe.model_fields:
-        given["width"], given["height"] = _size(args.size)
-    if "prompt" in given and not given["prompt"].strip():
+    return recipe.parse(given_values(recipe, vars(args), kind=kind, preset=preset))
+
+
+def given_values(
+    recipe: type[Recipe], given: Mapping[str, Any], *, kind: str, preset: str | None = None
+) -> dict[str, Any]:
+    """What is given of a recipe: the keys of the preset (`given["preset"]`, else `preset`), those of `given` over them.
+
+    `given` may hold `size` ("64x64") for width and height; what is no key of the recipe is passed over.
+    """
+    values = {name: value for name, value in given.items() if name in recipe.model_fields}
+    if "size" in given and "size" not in recipe.model_fields:
+        values["width"], values["height"] = _size(str(given["size"]))
+    if "prompt" in values and not str(values["prompt"]).strip():
         raise InputError("prompt", expected="some words", got="an empty text")
-    start = getattr(args, "preset", preset)
-    return recipe.parse({**(load_preset(kind, start) if start else {}), **given})
+    start = given.get("preset", preset)
+    return {**(load_preset(kind, start) if start else {}), **values}
 
 
 def _size(text: str) -> tuple[str, str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from dreamfusion.files.formats import ASSET_SUFFIXES, check_mesh_file
 from shared.errors import InputError
 from shared.files import check_writable, is_replaceable
 
 MAX_GIF_FPS = 50  # a GIF counts hundredths of a second, and viewers slow down one
-MESH_SUFFIXES = (".glb", ".obj", ".ply")
 
 
 def check_clip(path: str, fps: float) -> None:
@@ -21,6 +21,12 @@ def check_clip(path: str, fps: float) -> None:
         raise InputError("output", expected="a new or empty folder", got=path)
     if target.suffix.lower() == ".gif" and fps > MAX_GIF_FPS:
         raise InputError("fps for .gif", expected=f"at most {MAX_GIF_FPS}", got=fps)
+
+
+def check_mesh(path: str, print_size: float | None = None) -> None:
+    """Refuse a mesh file that could not be written, or a print size in millimetres that its format cannot hold."""
+    check_writable(path, ASSET_SUFFIXES)
+    check_mesh_file(path, print_size)
 
 
 def whole_number(flag: str, text: str, low: int, high: int) -> int:

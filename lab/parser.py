@@ -6,13 +6,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from lab.commands import asset, clip, data, decode, describe, doctor, image, plan, rerun, score, train, world
+from lab.commands import data, decode, describe, doctor, make, plan, rerun, score, train, world
 from lab.flags import Parser
 from shared.errors import InputError
 from shared.recipe import did_you_mean
 from shared.version import VERSION
 
-COMMANDS = (clip, image, asset, world, data, train, plan, score, decode, describe, rerun, doctor)
+COMMANDS = (*make.COMMANDS, world, data, train, plan, score, decode, describe, rerun, doctor)
 
 
 def build(name: str) -> Parser:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from lab.console import Console
 from shared.world.prompt import COLOUR_NAMES, MOTIONS, OBJECT_NAMES, RELATIONS, SYNONYMS, VIEWS
 
 OTHERS_SHOWN = 20  # words of a vocabulary that is not the world's
@@ -19,16 +18,13 @@ class Text(Protocol):
     def vocabulary(self) -> list[str]: ...
 
 
-def unknown_words(console: Console, text: Text, *prompts: str) -> list[str]:
-    """The words of `prompts` that the model does not know, after a warning that names them and what it does know."""
+def unknown_words(text: Text, *prompts: str) -> tuple[list[str], list[str]]:
+    """The words of `prompts` that the model does not know, and what to say of them: a line, or nothing."""
     unknown = list(dict.fromkeys(word for prompt in prompts for word in text.unknown_words(prompt)))
-    if unknown:
-        shown = ", ".join(repr(word) for word in unknown[:10]) + (", ..." if len(unknown) > 10 else "")
-        console.warn(
-            f"this model does not know {shown} and leaves it out. It knows {known(text.vocabulary())}. "
-            "For any words use a full model: --model FOLDER or --model HUB_ID"
-        )
-    return unknown
+    if not unknown:
+        return [], []
+    shown = ", ".join(repr(word) for word in unknown[:10]) + (", ..." if len(unknown) > 10 else "")
+    return unknown, [f"this model does not know {shown} and leaves it out; kinoform words lists what it knows"]
 
 
 def known(vocabulary: Sequence[str]) -> str:

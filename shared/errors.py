@@ -5,7 +5,22 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 MAX_GOT = 80
+
+
+def printable(text: str) -> str:
+    """`text` as a terminal may show it: on one line, what would steer the terminal or turn the text round escaped.
+
+    Control characters, line breaks, marks of direction and other invisible ones, and lone surrogates become what
+    Python writes for them (`\\x1b`); letters, signs and spaces of every script stay.
+    """
+    return "".join(c if c.isprintable() or unicodedata.category(c) == "Zs" else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def one_line(value: object, limit: int = MAX_GOT) -> str:
@@ -14,8 +29,8 @@ def one_line(value: object, limit: int = MAX_GOT) -> str:
     if len(text) > limit:
         keep = max(limit - 3, 2)
         text = text[: keep - keep // 3] + "..." + text[len(text) - keep // 3 :]
-    # Escaped after the cut, which keeps a megabyte of input cheap. Lone surrogates would break a terminal.
-    return "".join(c if c.isprintable() or c == " " else c.encode("unicode_escape").decode("ascii") for c in text)
+    # Escaped after the cut, which keeps a megabyte of input cheap.
+    return printable(text)
 
 
 class KinoformError(Exception):

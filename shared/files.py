@@ -1,13 +1,13 @@
-"""Outputs that are whole or absent: written to a temporary file beside their place, synced, renamed.
+"""Outputs that are whole or absent: made in a stage beside their place (`shared.staging`), synced, renamed.
 
-`check_writable` is asked before any work starts; `atomic_path`, `atomic_folder` and `write_bytes` do the writing.
+`check_writable` is asked before any work starts; `atomic_path`, `atomic_folder` and `write_bytes` do the writing, and
+make the folders above an output that are not there yet.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Collection, Iterator
@@ -16,12 +16,13 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from shared.errors import InputError, KinoformError, OutputError
+from shared.staging import publish, stage_for
 
 FULL_DISK_BYTES = 64 * 1024  # less free space than this at the moment of a failure means that the disk was full
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 WRONG_PLACE = {
-    errno.ENOENT: "a folder that exists",
-    errno.ENOTDIR: "a folder that exists",
+    errno.ENOENT: "a place that may be written to",
+    errno.ENOTDIR: "folders all the way, not a file among them",
     errno.EISDIR: "a file name, not a folder",
     errno.EACCES: "a place that may be written to",
     errno.EPERM: "a place that may be written to",
@@ -36,8 +37,9 @@ def check_writable(path: str | os.PathLike[str], suffixes: Collection[str]) -> P
     """Refuse an output path that could not be written, before the work that would be lost.
 
     `suffixes` are the allowed file name endings, lower case with their dot; "" among them allows a folder of files
-    (a path without an ending, or with a slash at its end). Returns the path. Raises InputError: unknown ending, missing
-    folder, a folder where a file is wanted, a device, no right to write (tried, not asked: root may lack it as well).
+    (a path without an ending, or with a slash at its end). Returns the path. Raises InputError: unknown ending, a
+    folder where a file is wanted, a device, no right to write (tried, not asked: root may lack it as well). Missing
+    folders above it are no fault, and are not made here.
     """
     text = os.fspath(path)
     if not text.strip() or "\0" in text:
@@ -50,7 +52,6 @@ def check_writable(path: str | os.PathLike[str], suffixes: Collection[str]) -> P
         raise InputError("output", expected=f"a name ending in {endings}", got=text)
     try:
         target = target.resolve()
-        folder = target.parent
         if target.exists():
             mode = target.stat().st_mode
             if wants_folder and not stat.S_ISDIR(mode):
@@ -60,54 +61,25 @@ def check_writable(path: str | os.PathLike[str], suffixes: Collection[str]) -> P
                 raise InputError("output", expected=f"a file name, not {kind}", got=text)
             if not os.access(target, os.W_OK):
                 raise InputError("output", expected="a file that may be written to", got=text)
-        elif not folder.is_dir():
-            raise InputError(
-                "output", expected="a folder that exists", got=str(folder), hint="Create the folder first."
-            )
-        probe = _temporary(target)
-        os.close(_create(probe))
-        probe.unlink()
-    except (OSError, RuntimeError) as error:  # RuntimeError: a circle of links, on Python 3.10 to 3.12
+        with stage_for(target, next(folder for folder in target.parents if folder.exists())) as probe:
+            probe.touch()
+    except (OSError, RuntimeError) as error:  # RuntimeError: a circle of links, before Python 3.13
         raise _translated(error, text) from error
     return Path(text)
 
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside `path`, with the same ending, which becomes `path` when the block ends well.
+    """A temporary path on the disk of `path`, with the same name, which becomes `path` when the block ends well.
 
     Whatever goes wrong inside, an interrupt included, the temporary file goes and what was at `path` stays. A full
     disk, however the writing library reports it, is an OutputError; a place that cannot be written to an InputError.
     """
-    text = os.fspath(path)
-    temporary = None
-    try:
-        try:
-            target = Path(text).resolve()  # through a link, so that the link itself stays
-            if target.exists() and not target.is_file():
-                raise InputError("output", expected="a file name, not a folder or device", got=text)
-            temporary = _temporary(target)
-            os.close(_create(temporary))
-        except (OSError, RuntimeError) as error:
-            raise _translated(error, text) from error
-        try:
-            yield temporary
-        except KinoformError:
-            raise
-        except Exception as error:
-            if _disk_is_full(error, target.parent):
-                raise _translated(error, text, full=True) from error
-            raise
-        try:
-            _sync(temporary)
-            os.replace(temporary, target)
-            _sync(target.parent)
-        except OSError as error:
-            raise _translated(error, text, full=_disk_is_full(error, target.parent)) from error
-    finally:
-        if temporary is not None:
-            with suppress(OSError):
-                temporary.unlink()
+    with _output(path) as (target, temporary):
+        if target.exists() and not target.is_file():
+            raise InputError("output", expected="a file name, not a folder or device", got=os.fspath(path))
+        temporary.touch()
+        yield temporary
 
 
 def is_replaceable(folder: Path, owned: tuple[str, str]) -> bool:
@@ -122,53 +94,25 @@ def atomic_folder(path: str | os.PathLike[str], *, owned: tuple[str, str]) -> It
     """Like `atomic_path`, for a folder of files.
 
     A folder already at `path` is replaced if it is empty or an earlier output (`is_replaceable`). Any other is an
-    InputError, so nobody's own files are ever deleted.
+    InputError, so nobody's own files are ever deleted. One of the two is there at every moment, or, on a system that
+    cannot exchange two names, is given back by the next writer after a kill between two renames.
     """
-    text = os.fspath(path)
-    target = Path(text).resolve()
-    temporary, old = _temporary(target), _temporary(target)
-    try:
-        try:
-            if target.exists() and not target.is_dir():
-                raise InputError("output", expected="a folder", got=text)
-            if target.is_dir() and not is_replaceable(target, owned):
-                raise InputError("output", expected="a new or empty folder", got=text)
-            temporary.mkdir()
-        except OSError as error:
-            raise _translated(error, text) from error
-        try:
-            yield temporary
-            for file in temporary.iterdir():
-                _sync(file)
-            if target.exists():
-                os.replace(target, old)
-            os.replace(temporary, target)
-            _sync(target.parent)
-        except KinoformError:
-            raise
-        except Exception as error:
-            if isinstance(error, OSError) or _disk_is_full(error, target.parent):
-                raise _translated(error, text, full=_disk_is_full(error, target.parent)) from error
-            raise
-    finally:
-        if old.exists() and not target.exists():
-            os.replace(old, target)
-        shutil.rmtree(old, ignore_errors=True)
-        shutil.rmtree(temporary, ignore_errors=True)
+    with _output(path) as (target, temporary):
+        _check_replaceable(target, owned)
+        temporary.mkdir()
+        yield temporary
+        _check_replaceable(target, owned)  # somebody may have put files there meanwhile
 
 
 @contextmanager
 def replaced_folder(target: Path) -> Iterator[Path]:
-    """A new folder to fill, which then takes the place of `target`; the old one stays whole until then."""
-    new = target.with_name(f".{target.name}-new")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    try:
-        yield new
-        shutil.rmtree(target, ignore_errors=True)
-        new.rename(target)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
+    """A new folder to fill, which then takes the place of `target`, whatever that holds; until then the old one stays.
+
+    For folders that are ours alone, such as a component of a model. As safe as `atomic_folder`.
+    """
+    with _output(target) as (_, temporary):
+        temporary.mkdir()
+        yield temporary
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
@@ -177,20 +121,40 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
         file.write(data)
 
 
-def _temporary(target: Path) -> Path:
-    return target.with_name(f".{target.stem[:40]}.{secrets.token_hex(6)}{target.suffix}")
-
-
-def _create(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)  # 0o666: the user's umask decides
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+@contextmanager
+def _output(path: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
+    """The place of an output, links followed, and a temporary path that becomes it when the block ends well."""
+    text = os.fspath(path)
+    made: list[Path] = []
+    from_block: Exception | None = None
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        target = Path(text).resolve()  # through a link, so that the link itself stays
+        made += [folder for folder in target.parents if not folder.exists()]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with stage_for(target) as temporary:
+            try:
+                yield target, temporary
+            except Exception as error:
+                from_block = error
+                raise
+            publish(temporary, target)
+    except BaseException as error:
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()  # those that it made, and nobody has put anything into
+        if isinstance(error, KinoformError) or not isinstance(error, Exception):
+            raise
+        full = _disk_is_full(error, Path(text).parent)
+        if full or (error is not from_block and isinstance(error, (OSError, RuntimeError, ValueError))):
+            raise _translated(error, text, full=full) from error
+        raise
+
+
+def _check_replaceable(target: Path, owned: tuple[str, str]) -> None:
+    if target.exists() and not target.is_dir():
+        raise InputError("output", expected="a folder", got=str(target))
+    if target.is_dir() and not is_replaceable(target, owned):
+        raise InputError("output", expected="a new or empty folder", got=str(target))
 
 
 def _disk_is_full(error: BaseException, folder: Path) -> bool:
@@ -206,7 +170,8 @@ def _disk_is_full(error: BaseException, folder: Path) -> bool:
 
 
 def _translated(error: BaseException, path: str, *, full: bool = False) -> KinoformError:
-    number = error.errno if isinstance(error, OSError) else errno.ELOOP
+    odd = errno.EINVAL if isinstance(error, ValueError) else errno.ELOOP  # a NUL in a name; links in a circle
+    number = error.errno if isinstance(error, OSError) else odd
     if full or number in NO_SPACE:
         return OutputError(f"cannot write {path}: the disk is full", hint="Free some space, or write elsewhere.")
     if number in WRONG_PLACE:

@@ -2,7 +2,7 @@
 
 It holds no time, no host and no path but a model's that was asked for by one, so that the same run gives the same
 bytes. Where it lies:
-MP4, WebM and GIF: the `comment`; PNG: the text `kinoform`; GLB and glTF: `asset.extras.kinoform`; a folder of PNGs:
+MP4, WebM and GIF: the `comment`; PNG: the text `kinoform`; meshes: see `shared.mesh_record`; a folder of PNGs:
 `clip.json`; latents (safetensors): the metadata `kinoform`; any other file: `<file>.json` beside it.
 """
 
@@ -12,7 +12,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import struct
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -23,13 +22,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from shared.errors import InputError
 from shared.files import write_bytes
 from shared.media import CLIP_SUFFIXES, TAG, read_clip_tags, read_image_text, sidecar
+from shared.mesh_record import MAX_RECORD_BYTES, MESH_RECORD_READERS, mesh_record_text
 from shared.version import VERSION
 
 RECORDED_VERSIONS = ("torch", "diffusers", "transformers", "numpy", "av", "pillow", "trimesh")
 LATENTS_SUFFIX = ".latents.safetensors"  # after the name of the output that they become
-MAX_RECORD_BYTES = 16 * 1024**2
-
-GLB_MAGIC, GLB_JSON = 0x46546C67, 0x4E4F534A  # "glTF" and "JSON" in little-endian
 
 
 class ModelRecord(BaseModel):
@@ -108,9 +105,8 @@ def read_record(path: str | os.PathLike[str]) -> RunRecord:
         text = tags.get(TAG) or tags.get("comment")
     elif suffix == ".png":
         text = read_image_text(source).get(TAG)
-    elif suffix in (".glb", ".gltf"):
-        extras = _gltf_json(source)["asset"].get("extras")
-        text = json.dumps(extras[TAG]) if isinstance(extras, dict) and TAG in extras else None
+    elif suffix in MESH_RECORD_READERS:
+        text = mesh_record_text(source)
     elif suffix == ".safetensors":
         text = _safetensors_metadata(source).get(TAG)
     elif suffix == ".json":
@@ -123,7 +119,7 @@ def read_record(path: str | os.PathLike[str]) -> RunRecord:
 
 
 def write_sidecar(path: str | os.PathLike[str], record: RunRecord | None) -> None:
-    """Write `<file>.json` beside a file whose format has no room for the record (OBJ, PLY).
+    """Write `<file>.json` beside a file whose format has no room for the record (STL).
 
     None takes away the record of an earlier file of that name; any other JSON file stays.
     """
@@ -136,38 +132,6 @@ def write_sidecar(path: str | os.PathLike[str], record: RunRecord | None) -> Non
             place.unlink()
 
 
-def glb_with_record(glb: bytes, record: RunRecord) -> bytes:
-    """The same GLB with `record` in `asset.extras.kinoform`. glTF 2.0, section 4.4: header, JSON, other chunks."""
-    document, rest = _split_glb(glb, "glb")
-    extras = document["asset"].get("extras")
-    document["asset"]["extras"] = {**(extras if isinstance(extras, dict) else {}), TAG: json.loads(record.to_json())}
-    body = json.dumps(document, separators=(",", ":"), sort_keys=True).encode()
-    body += b" " * (-len(body) % 4)
-    header = struct.pack("<III", GLB_MAGIC, 2, 12 + 8 + len(body) + len(rest))
-    return header + struct.pack("<II", len(body), GLB_JSON) + body + rest
-
-
-def _split_glb(data: bytes, source: str) -> tuple[dict[str, Any], bytes]:
-    """The JSON chunk of a GLB, parsed, and the bytes of the chunks after it."""
-    wanted = "a GLB file (glTF 2.0, binary)"
-    if len(data) < 20:
-        raise InputError(source, expected=wanted, got=f"{len(data)} bytes")
-    magic, version, length, json_length, kind = struct.unpack_from("<IIIII", data)
-    if magic != GLB_MAGIC or version != 2 or kind != GLB_JSON or length != len(data) or 20 + json_length > length:
-        raise InputError(source, expected=wanted, got="another or a damaged file")
-    return _parsed(data[20 : 20 + json_length], source), data[20 + json_length :]
-
-
-def _gltf_json(source: Path) -> dict[str, Any]:
-    try:
-        data = source.read_bytes()
-    except OSError as error:
-        raise InputError(f"file {source}", expected="a readable file", got=error.strerror) from error
-    if source.suffix.lower() == ".glb":
-        return _split_glb(data, f"file {source}")[0]
-    return _parsed(data, f"file {source}")
-
-
 def _safetensors_metadata(source: Path) -> dict[str, Any]:
     """The header of a safetensors file: its length in 8 bytes, little-endian, then JSON."""
     try:
@@ -177,16 +141,6 @@ def _safetensors_metadata(source: Path) -> dict[str, Any]:
         return dict(header.get("__metadata__", {}))
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise InputError(f"file {source}", expected="a whole safetensors file", got=str(error)) from error
-
-
-def _parsed(data: bytes, source: str) -> dict[str, Any]:
-    try:
-        document = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise InputError(source, expected="glTF JSON", got=str(error)) from error
-    if not isinstance(document, dict) or not isinstance(document.get("asset"), dict):
-        raise InputError(source, expected="glTF JSON with an asset", got=document)
-    return document
 
 
 def _read_text(source: Path) -> str:

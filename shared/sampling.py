@@ -17,6 +17,7 @@ from torch import Tensor
 
 from shared.denoiser import Denoiser, Prediction
 from shared.errors import InputError, ModelError
+from shared.exact_batches import ExactBatches
 from shared.guidance import guided
 from shared.rng import generator
 
@@ -80,7 +81,8 @@ def sample(
     timesteps = scheduler.timesteps
     for step, t in enumerate(timesteps, start=1):
         scaled = scheduler.scale_model_input(x_t, t) if hasattr(scheduler, "scale_model_input") else x_t
-        prediction = guided(denoiser, scaled, t.expand(len(seeds)), cond, uncond, guidance_scale, rescale=rescale)
+        with ExactBatches():
+            prediction = guided(denoiser, scaled, t.expand(len(seeds)), cond, uncond, guidance_scale, rescale=rescale)
         x_t = scheduler.step(form(prediction), t, x_t, **extra).prev_sample
         yield SampleState(step, len(timesteps), x_t)
 

@@ -12,16 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dreamfusion.recipe import AssetRecipe
 from lab import device
 from lab.commands.train import STAGES
 from lab.console import Console
 from lab.flags import Parser, add_command, add_device_flag, add_recipe_flags, parse_recipe
+from lab.kinds import KINDS
 from lab.outputs import existing_folder
 from shared.errors import InputError
-from shared.image_recipe import ImageRecipe
 from shared.recipe import Recipe
-from video.recipe import ClipRecipe
 
 if TYPE_CHECKING:
     from shared.plan.estimate import Estimate
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
 NAME = "plan"
 HELP = "Estimate what a clip, image, asset or training takes, before it is started."
 
-RECIPES: dict[str, type[Recipe]] = {"clip": ClipRecipe, "image": ImageRecipe, "asset": AssetRecipe}
 UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 Planner = Callable[[Any], "Estimate"]
 Savings = Callable[[Any], Iterator[dict[str, Any]]]
@@ -38,8 +35,9 @@ Savings = Callable[[Any], Iterator[dict[str, Any]]]
 def add_parser(commands: Any) -> None:
     plan = commands.add_parser(NAME, help=HELP, description=HELP)
     kinds = plan.add_subparsers(title="what to plan", metavar="COMMAND", dest="planned", required=True)
-    for kind, recipe in RECIPES.items():
+    for kind, recipe in ((name, kind.recipe) for name, kind in KINDS.items()):
         parser = add_command(kinds, kind, partial(run, kind, recipe, None), f"What `kinoform {kind}` will take.")
+        parser.add_argument("prompt", metavar="PROMPT", help="what to show, in words")
         add_recipe_flags(parser, recipe, kind=kind)
         add_device_flag(parser)
         _add_memory_flag(parser)

@@ -6,23 +6,21 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dreamfusion.recipe import AssetRecipe
+from dreamfusion.files.formats import ASSET_SUFFIXES
 from lab import device
-from lab.artifact import Run
-from lab.commands import asset, clip, image
+from lab.commands.make import show_run
 from lab.console import Console
 from lab.flags import add_command, add_device_flag, add_memory_flags
-from lab.outputs import MESH_SUFFIXES
+from lab.jobs.run import Context, Job, check
+from lab.kinds import KINDS, Output
 from shared.errors import InputError
-from shared.image_recipe import ImageRecipe
-from video.recipe import ClipRecipe
 
 NAME = "rerun"
 HELP = "Make a file again from the record it carries; the same bytes here."
 
 
 def add_parser(commands: Any) -> None:
-    parser = add_command(commands, NAME, run, HELP)
+    parser = add_command(commands, NAME, run, HELP, ("kinoform rerun ball.mp4 -o again.mp4",))
     parser.add_argument("file", metavar="FILE", help="a file that kinoform made")
     parser.add_argument("-o", "--output", metavar="FILE", help="where to write (default FILE's name with -rerun)")
     parser.add_argument("--model", metavar="TEXT", help="where the model is now, if it has moved")
@@ -36,17 +34,14 @@ def run(args: argparse.Namespace) -> None:
     file = Path(args.file)
     file = file if file.name else file.resolve()  # "." has no name
     record = read_record(file)
-    output = getattr(args, "output", str(file.with_name(f"{file.stem}-rerun{file.suffix}")))
+    if record.command not in KINDS:
+        raise InputError(f"file {file}", expected=f"a record of {', '.join(KINDS)}", got=record.command)
+    kind = KINDS[record.command]
     # Where the model lies and what idle weights take may differ on another machine; what is computed may not.
     values = {**record.recipe, **{name: getattr(args, name) for name in ("model", "offload") if hasattr(args, name)}}
-    this = Run(Console(as_json=args.json), device.check(args.device), earlier=record)
-    if record.command == "clip":
-        clip.make(this, ClipRecipe.parse(values), output)
-    elif record.command == "image":
-        image.make(this, ImageRecipe.parse(values), output)
-    elif record.command == "asset" and Path(output).suffix.lower() in MESH_SUFFIXES:
-        asset.make(this, AssetRecipe.parse(values), output)
-    elif record.command == "asset":
-        asset.make(this, AssetRecipe.parse(values), None, turntable=output)
-    else:
-        raise InputError(f"file {file}", expected="a record of clip, image or asset", got=record.command)
+    output = getattr(args, "output", str(file.with_name(f"{file.stem}-rerun{file.suffix}")))
+    turning = kind.name == "asset" and Path(output).suffix.lower() not in ASSET_SUFFIXES
+    job = Job(kind.recipe.parse(values), Output(turntable=output) if turning else Output(output), earlier=record)
+    context = Context(device.check(args.device))
+    check([job], context)
+    show_run(Console(as_json=args.json), [job], context)

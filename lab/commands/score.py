@@ -44,7 +44,9 @@ def run(args: argparse.Namespace) -> None:
         from shared.model_source import resolve_model
 
         scorer = ClipScorer.from_folder(resolve_model(args.model))
-    unknown = unknown_words(console, scorer.conditioner, args.prompt)
+    unknown, lines = unknown_words(scorer.conditioner, args.prompt)
+    for line in lines:
+        console.warn(line)
     with console.timed("score"):
         score = scorer.score(frames, args.prompt)
     console.result([f"{score:.4f}"], outputs=[], file=file, prompt=args.prompt, score=score, unknown_words=unknown)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dreamfusion.files.formats import ASSET_SUFFIXES
 from lab.console import Console
 from lab.flags import add_command
-from lab.outputs import MESH_SUFFIXES, check_folder, whole_number
+from lab.outputs import check_folder, check_mesh, whole_number
 from shared.errors import InputError
-from shared.files import check_writable
 from shared.world.prompt import Composition
 
 NAME = "world"
@@ -44,7 +44,7 @@ def add_parser(commands: Any) -> None:
 
     mesh = add_command(actions, "mesh", run_mesh, "Write the exact mesh of what a caption describes.")
     mesh.add_argument("caption", metavar="CAPTION", help='such as "a red cube on top of a blue sphere"')
-    mesh.add_argument("-o", "--output", metavar="FILE", required=True, help=" ".join(MESH_SUFFIXES))
+    mesh.add_argument("-o", "--output", metavar="FILE", required=True, help=" ".join(ASSET_SUFFIXES))
 
 
 def run_render(args: argparse.Namespace) -> None:
@@ -70,7 +70,7 @@ def run_render(args: argparse.Namespace) -> None:
 
 def run_mesh(args: argparse.Namespace) -> None:
     composition = Composition.parse(args.caption)
-    check_writable(args.output, MESH_SUFFIXES)
+    check_mesh(args.output)
     output = Path(args.output)
     console = Console(as_json=args.json)
     with console.timed("mesh"):
@@ -79,10 +79,10 @@ def run_mesh(args: argparse.Namespace) -> None:
 
         mesh = scene_mesh(arrange(composition))
     with console.timed("write"):
-        from dreamfusion.asset import write_asset
+        from dreamfusion.files.write import write_mesh
         from dreamfusion.report import mesh_report
 
-        write_asset(output, mesh)
+        write_mesh(output, mesh)
         report = mesh_report(mesh)
     caption = composition.caption()
     line = f"wrote {output}: {caption}, {report.line()}"

@@ -26,8 +26,8 @@ def names(folder: Path) -> list[str]:
 def test_the_file_is_there_only_when_the_block_ends(tmp_path: Path) -> None:
     target = tmp_path / "clip.mp4"
     with atomic_path(target) as temporary:
-        assert temporary.suffix == ".mp4"  # writers choose their format by it
-        assert temporary.parent == tmp_path
+        assert temporary.name == "clip.mp4"  # writers choose their format by it, and some write it into the file
+        assert temporary.parent.parent.parent == tmp_path  # on the same disk
         temporary.write_bytes(b"whole")
         assert not target.exists()
     assert target.read_bytes() == b"whole"
@@ -150,8 +150,8 @@ def test_the_limit_of_that_test_lets_small_files_through(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
-        (lambda folder: folder / "none" / "a.mp4", "a folder that exists"),
-        (lambda folder: folder / "file" / "a.mp4", "a folder that exists"),
+        (lambda folder: folder / "file" / "a.mp4", "folders all the way, not a file among them"),
+        (lambda folder: folder / "file" / "b" / "a.mp4", "folders all the way, not a file among them"),
         (lambda folder: folder / "a.avi", "a name ending in .gif, .mp4"),
         (lambda folder: folder / "a", "a name ending in .gif, .mp4"),
         (lambda folder: folder / "folder.mp4", "a file name, not a folder"),
@@ -160,7 +160,7 @@ def test_the_limit_of_that_test_lets_small_files_through(tmp_path: Path) -> None
         (lambda folder: folder / "circle.mp4", "a path without a circle of links"),
         (lambda folder: "", "a file name"),
         (lambda folder: "a\0.mp4", "a file name"),
-        (lambda folder: "/proc/a.mp4", "a folder that exists"),
+        (lambda folder: "/proc/a.mp4", "a place that may be written to"),
         (lambda folder: f"{folder}/b.mp4/", "a name ending in .gif, .mp4"),
     ],
 )
@@ -200,6 +200,24 @@ def test_check_writable_leaves_no_trace_and_gives_the_path_back(tmp_path: Path) 
     assert check_writable(f"{tmp_path}/frames/", (".mp4", "")) == tmp_path / "frames"
     assert check_writable(tmp_path / "frames", ("",)) == tmp_path / "frames"
     assert names(tmp_path) == ["old.mp4"]
+
+
+def test_folders_above_an_output_are_made_when_it_is_written_and_not_before(tmp_path: Path) -> None:
+    target = tmp_path / "no" / "such" / "a.mp4"
+    assert check_writable(target, (".mp4",)) == target
+    assert names(tmp_path) == []
+    with pytest.raises(RuntimeError), atomic_path(target):
+        raise RuntimeError
+    assert names(tmp_path) == []
+    write_bytes(target, b"x")
+    assert target.read_bytes() == b"x"
+    with pytest.raises(RuntimeError), atomic_path(tmp_path / "no" / "more" / "b.mp4"):
+        raise RuntimeError
+    assert names(tmp_path / "no") == ["such"]
+    for folder in (atomic_folder(tmp_path / "c" / "frames", owned=OWNED), replaced_folder(tmp_path / "d" / "unet")):
+        with folder as new:
+            (new / "about.json").write_text("")
+    assert names(tmp_path / "c" / "frames") == names(tmp_path / "d" / "unet") == ["about.json"]
 
 
 def test_a_device_is_never_replaced(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 import torch
@@ -48,3 +49,17 @@ def test_a_saved_model_does_not_tell_where_its_parts_were_loaded_from(tmp_path):
         tmp_path / "new", unet=unet, vae=tiny_vae(), text_encoder=text_encoder, tokenizer=tokenizer, scheduler=scheduler
     )
     assert "origin" not in "".join(file.read_text() for file in (tmp_path / "new").rglob("*.json"))
+
+
+def test_every_file_of_a_saved_model_has_the_mode_of_the_umask(tmp_path):
+    """The libraries below write weights that their owner alone may read."""
+    tokenizer, text_encoder = tiny_text()
+    parts = {"unet": tiny_unet(), "vae": tiny_vae(), "text_encoder": text_encoder, "tokenizer": tokenizer}
+    before = os.umask(0o022)
+    try:
+        save_image_model(tmp_path / "model", **parts, scheduler=tiny_scheduler())
+    finally:
+        os.umask(before)
+    files = {file: file.stat().st_mode & 0o777 for file in (tmp_path / "model").rglob("*") if file.is_file()}
+    assert sum(file.suffix == ".safetensors" for file in files) == 3
+    assert set(files.values()) == {0o644}

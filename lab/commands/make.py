@@ -1,0 +1,284 @@
+"""`kinoform clip | image | asset PROMPT...`: prompts to files, one command for every kind."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lab import device
+from lab.console import Console
+from lab.flags import Parser, add_command, add_device_flag, add_recipe_flags, given_values
+from lab.jobs.events import Done, Failed
+from lab.jobs.names import SHEET, folder_of, many, names
+from lab.jobs.prompts import Asked, read_prompts
+from lab.jobs.run import Context, Job, check, run
+from lab.kinds import KINDS, Kind, Output
+from lab.outputs import whole_number
+from shared.errors import InputError, KinoformError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lab.preview import Preview
+
+MOST = 100_000  # results of one command
+SHEET_ROWS = 200  # results that a contact sheet shows
+
+
+@dataclass(frozen=True)
+class MakeCommand:
+    """The command of one kind."""
+
+    kind: Kind
+
+    @property
+    def NAME(self) -> str:
+        return self.kind.name
+
+    @property
+    def HELP(self) -> str:
+        return HELP[self.kind.name]
+
+    def add_parser(self, commands: Any) -> None:
+        add_parser(commands, self.kind)
+
+
+def add_parser(commands: Any, kind: Kind) -> None:
+    parser: Parser = add_command(commands, kind.name, partial(make, kind), HELP[kind.name], EXAMPLES[kind.name])
+    parser.usage = f"kinoform {kind.name} PROMPT... [-o FILE|FOLDER/] [--count N] [--seed N] [flags]"
+    parser.add_argument("prompts", metavar="PROMPT", nargs="*", default=[], help="what to show, in words and in quotes")
+    parser.add_argument(
+        "-o", "--output", metavar="PATH",
+        help=f"a file ({kind.formats}; default {kind.default}); for many a folder, or a name with {{index}}, {{seed}}, "
+        "{prompt}, {kind} in it",
+    )  # fmt: skip
+    parser.add_argument("--count", metavar="N", help="so many of each prompt, seeds counted up (default 1)")
+    add_recipe_flags(parser, kind.recipe, kind=kind.name, first=("seed", "preset", "model"))
+    group = parser.add_argument_group("many prompts")
+    group.add_argument("--prompts", metavar="FILE", dest="prompts_file",
+                       help="prompts from a file, one a line: prompt | negative | seed")  # fmt: skip
+    group.add_argument("--overwrite", action="store_true", default=False, help="replace files that are there already")
+    group.add_argument("--batch", metavar="N", help="how many are sampled at once (default: what is fastest)")
+    group = parser.add_argument_group("output")
+    group.add_argument("--preview", metavar="FILE", help="a PNG that shows how far it is, made anew every second")
+    if kind.name == "asset":
+        group.add_argument("--turntable", metavar="FILE", help="also write a clip of it turning, such as turn.mp4")
+    add_device_flag(parser)
+
+
+HELP = {
+    "clip": "Make clips from prompts.",
+    "image": "Make pictures from prompts.",
+    "asset": "Make 3D assets from prompts.",
+}
+
+
+EXAMPLES = {
+    "clip": (
+        'kinoform clip "a red ball bouncing" -o ball.mp4',
+        "kinoform clip --prompts prompts.txt --count 4 -o clips/",
+    ),
+    "image": (
+        'kinoform image "a green car next to a blue cube" -o car.png',
+        "kinoform image --prompts prompts.txt --count 4 -o 'out/{index}-{prompt}-{seed}.png'",
+    ),
+    "asset": (
+        'kinoform asset "a blue chair" -o chair.glb --turntable chair.mp4',
+        'kinoform asset "a red mushroom" "a green car" --preset draft -o assets/',
+    ),
+}
+
+
+COMMANDS = tuple(MakeCommand(kind) for kind in KINDS.values())
+
+
+def make(kind: Kind, args: argparse.Namespace) -> None:
+    base = given_values(kind.recipe, vars(args), kind=kind.name)
+    count = whole_number("--count", args.count, 1, MOST) if hasattr(args, "count") else 1
+    recipes = [
+        kind.recipe.parse({**base, **values}) for asked in _asked(kind, args) for values in _values(asked, base, count)
+    ]
+    if len(recipes) > MOST:
+        raise InputError("results", expected=f"at most {MOST}", got=len(recipes))
+    output = getattr(args, "output", None)
+    several = len(recipes) > 1 or (output is not None and "{" in output)
+    if output is None:
+        output = f"{kind.name}s/" if several else kind.default
+    if several and not many(output):
+        raise InputError(
+            "output for many results", expected="a folder, or a name with {index} in it", got=output,
+            hint=f"Such as: -o {Path(output).stem or 'out'}/",
+        )  # fmt: skip
+    several = several or (kind.name != "clip" and many(output))  # one clip becomes a folder of PNGs
+    paths = names(output, kind, recipes) if several else [output]
+    jobs = [Job(recipe, _output(args, path, several)) for recipe, path in zip(recipes, paths, strict=True)]
+    batch = whole_number("--batch", args.batch, 1, 4096) if hasattr(args, "batch") else None
+    context = Context(device.check(args.device), batch)
+    console = Console(as_json=args.json)
+    check(jobs, context)
+    if several:
+        jobs = _wanted(jobs, console, overwrite=args.overwrite)
+    show_run(console, jobs, context, sheet=folder_of(output) / SHEET if several else None, preview=_preview(args))
+
+
+def _asked(kind: Kind, args: argparse.Namespace) -> list[Asked]:
+    """What the command line and the file ask for, in this order."""
+    words = list(args.prompts)
+    if len(words) > 1 and not any(" " in prompt.strip() for prompt in words):
+        raise InputError(
+            "prompts", expected="each prompt in quotes", got=" ".join(words), hint=f'Such as: kinoform {kind.name} "'
+            + " ".join(words)[:60] + '"',
+        )  # fmt: skip
+    for prompt in words:
+        if not prompt.strip():
+            raise InputError("prompt", expected="some words", got="an empty text")
+    asked = [Asked(prompt) for prompt in words]
+    if hasattr(args, "prompts_file"):
+        asked += read_prompts(args.prompts_file)
+    if not asked:
+        raise InputError(kind.name, expected="PROMPT, or --prompts FILE", got="nothing", hint=f"See: kinoform {kind.name} --help")
+    return asked
+
+
+def _values(asked: Asked, base: dict[str, Any], count: int) -> list[dict[str, Any]]:
+    """What recipes of one prompt have of their own."""
+    values: dict[str, Any] = {"prompt": asked.prompt}
+    if asked.negative is not None:
+        values["negative"] = asked.negative
+    first = base.get("seed", 0) if asked.seed is None else asked.seed
+    if count == 1:
+        return [{**values, "seed": first}]
+    first = whole_number("seed", str(first), 0, 2**63 - 1)
+    return [{**values, "seed": first + number} for number in range(count)]
+
+
+def _output(args: argparse.Namespace, path: str, several: bool) -> Output:
+    turntable = getattr(args, "turntable", None)
+    if turntable is not None and several:
+        raise InputError("--turntable", expected="one asset", got="many", hint="The contact sheet shows them all")
+    return Output(path, turntable)
+
+
+def _wanted(jobs: Sequence[Job], console: Console, *, overwrite: bool) -> list[Job]:
+    """The jobs that are still to do: a file that was made from the very same recipe is not made again.
+
+    Raises InputError where another file is in the way.
+    """
+    from shared.run_record import read_record
+
+    left = []
+    for job in jobs:
+        path = Path(str(job.output.path))
+        if overwrite or not path.exists():
+            left.append(job)
+            continue
+        try:
+            recipe = read_record(path).recipe
+        except KinoformError:
+            recipe = {}
+        if recipe != job.recipe.resolved():
+            raise InputError(
+                "output", expected="a new file", got=f"{path}, which is there",
+                hint="Use --overwrite, or another folder",
+            )  # fmt: skip
+    if len(left) < len(jobs):
+        console.say(f"{len(jobs) - len(left)} of {len(jobs)} are there already")
+    return left
+
+
+def _preview(args: argparse.Namespace) -> Preview:
+    from lab.preview import Preview
+
+    return Preview(getattr(args, "preview", None))
+
+
+def show_run(
+    console: Console, jobs: Sequence[Job], context: Context, *, sheet: Path | None = None, preview: Any = None
+) -> None:
+    """Run jobs and tell of it. sheet: where a contact sheet of many goes; None for one job, whose error is the
+    command's own.
+
+    Raises KinoformError at the end where some of many have failed.
+    """
+    if sheet is None:
+        _show_one(console, jobs[0], context, preview)
+    else:
+        _show_many(console, jobs, context, sheet, preview)
+
+
+def _show_one(console: Console, job: Job, context: Context, preview: Any) -> None:
+    (ended,) = console.watch(run([job], context), 1, preview)
+    if isinstance(ended, Failed):
+        raise ended.error
+    record, line = ended.result.record, job.kind.line(ended.result)
+    lines = [f"wrote {path}" + (f": {line}" if line and not i else "") for i, path in enumerate(ended.outputs)]
+    console.result(
+        lines, outputs=list(ended.outputs), seed=record.seed, model=record.model.name,
+        unknown_words=list(ended.unknown_words), **job.kind.facts(ended.result),
+    )  # fmt: skip
+    if not console.as_json and ended.outputs:
+        console.say(next_step(job, ended))
+
+
+def next_step(job: Job, ended: Done) -> str:
+    """What people do next with a file: the same again, or another like it."""
+    path = shlex.quote(str(ended.outputs[0]))
+    again = f"again: kinoform rerun {path}"
+    return f"{again}; another: --seed {job.recipe.seed + 1}; more at once: --count 4 -o {job.kind.name}s/"
+
+
+def _show_many(console: Console, jobs: Sequence[Job], context: Context, sheet: Path, preview: Any) -> None:
+    results: list[dict[str, Any]] = []
+    failures: list[dict[str, Any]] = []
+    shown: list[tuple[Job, list[np.ndarray]]] = []
+    for ended in console.watch(run(jobs, context), len(jobs), preview) if jobs else ():
+        job = jobs[ended.index]
+        about = {"prompt": job.recipe.prompt, "seed": job.recipe.seed}
+        if isinstance(ended, Failed):
+            reason = explain(ended.error)
+            console.say(f"failed: {job.output.path}: {reason}")
+            failures.append({**about, "output": job.output.path, "error": reason})
+            continue
+        console.tell(f"wrote {ended.outputs[0]}")
+        results.append({**about, "outputs": list(ended.outputs), "unknown_words": list(ended.unknown_words),
+                        **job.kind.facts(ended.result)})  # fmt: skip
+        if len(shown) < SHEET_ROWS:
+            shown.append((job, ended.result.thumbnails()))
+    lines = []
+    if shown:
+        write_sheet(sheet, shown)
+        lines.append(f"all of them on one page: {sheet}")
+    outputs = [path for result in results for path in result["outputs"]]
+    console.result(lines, outputs=outputs, results=results, failures=failures, sheet=sheet if shown else None)
+    if failures:
+        raise KinoformError(
+            f"{len(failures)} of {len(jobs)} failed", hint="The same command again makes those that are missing"
+        )
+
+
+def explain(error: Exception) -> str:
+    """An error as one line; the kind of one that nobody foresaw is named."""
+    return str(error) if isinstance(error, KinoformError) else f"{type(error).__name__}: {error}"
+
+
+def write_sheet(path: Path, shown: Sequence[tuple[Job, list[np.ndarray]]]) -> None:
+    """A page of all results: a row for each prompt, of its pictures side by side, or of one clip's or asset's own."""
+    from shared.contact_sheet import contact_sheet
+    from shared.media import write_image
+
+    rows: list[list[np.ndarray]] = []
+    labels: list[str] = []
+    for job, pictures in shown:
+        same = len(pictures) == 1 and labels and labels[-1] == job.recipe.prompt and len(rows[-1]) < 8
+        if same:
+            rows[-1].append(pictures[0])
+        else:
+            rows.append(list(pictures))
+            labels.append(job.recipe.prompt if len(pictures) == 1 else f"{job.recipe.prompt} (seed {job.recipe.seed})")
+    smallest = min(picture.shape[1] for row in rows for picture in row)
+    write_image(path, contact_sheet(rows, labels, scale=max(1, 128 // smallest)))

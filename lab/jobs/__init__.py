@@ -1,0 +1,1 @@
+"""Jobs: a recipe and where its result goes, made without a console."""

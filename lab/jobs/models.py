@@ -1,0 +1,31 @@
+"""Loaded models, kept between jobs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lab.kinds import Kind
+from lab.kinds.kind import network_dtype
+
+
+class Models:
+    """Keeps the model that was used last: jobs that follow with the same one do not load it again."""
+
+    def __init__(self) -> None:
+        self._key: tuple[Any, ...] | None = None
+        self._model: Any = None
+
+    def get(self, kind: Kind, recipe: Any, device: str) -> Any:
+        """The model of a recipe: on the device, unless it is offloaded; in the precision it will run in.
+
+        Raises ModelError where it cannot be loaded.
+        """
+        load = kind.loader()
+        where, dtype = network_dtype(recipe, device)
+        # compile: a compiled network stays compiled.
+        key = (load, recipe.model, str(where), dtype, recipe.channels_last, recipe.compile, recipe.offload)
+        if key != self._key:
+            self._key, self._model = None, None  # the old one goes before the new one comes
+            self._model = load(recipe.model, device=where, dtype=dtype)
+            self._key = key
+        return self._model

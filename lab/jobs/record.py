@@ -1,0 +1,53 @@
+"""The record of a job, and what is to be said when one from before is made again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lab.kinds import Kind
+from shared.errors import InputError
+from shared.recipe import Recipe
+
+if TYPE_CHECKING:
+    from shared.model import ImageModel
+    from shared.run_record import RunRecord
+
+
+def record_of(kind: Kind, recipe: Recipe, model: ImageModel, earlier: RunRecord | None) -> RunRecord:
+    """What made a result. earlier: the record that is made again; its name of the model is kept.
+
+    Raises InputError when the model's weights are not those of `earlier`.
+    """
+    from shared.run_record import RunRecord
+
+    values = recipe.resolved()
+    hashes = {file: sha for file, sha in model.hashes().items() if file.split("/")[0] not in kind.unused}
+    record = RunRecord.of_run(kind.name, values, values["seed"], model.name, hashes)
+    if earlier is None:
+        return record
+    was, have = earlier.model.hashes, record.model.hashes
+    changed = [name for name in sorted({*was, *have}) if was.get(name) != have.get(name)]
+    if changed:
+        raise InputError(
+            f"model {record.model.name}",
+            expected=f"the weights the file was made with ({changed[0]} {was.get(changed[0], 'absent')[:12]})",
+            got=have.get(changed[0], "none")[:12],
+            hint="Give the folder that holds those: --model FOLDER",
+        )
+    # The weights are the same wherever they lie: under the earlier name the bytes are, too.
+    named = {"model": earlier.model, "recipe": {**record.recipe, "model": earlier.recipe["model"]}}
+    return record.model_copy(update=named)
+
+
+def differences(earlier: RunRecord, now: RunRecord) -> list[str]:
+    """What is not as it was and may change a result's last bits, a line each."""
+    pairs = [
+        ("kinoform", earlier.kinoform_version, now.kinoform_version),
+        ("platform", earlier.platform, now.platform),
+        *((name, earlier.versions.get(name), version) for name, version in now.versions.items()),
+    ]
+    return [
+        f"made with {what} {then}, this is {today}: the result may differ in rounding"
+        for what, then, today in pairs
+        if then != today
+    ]

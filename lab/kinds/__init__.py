@@ -1,0 +1,9 @@
+"""The kinds of things that the lab makes: one object each, which commands, the Python API and jobs all go through."""
+
+from lab.kinds.asset import ASSET
+from lab.kinds.clip import CLIP
+from lab.kinds.image import IMAGE
+from lab.kinds.kind import Kind, Output
+from lab.kinds.table import KINDS, kind_named, kind_of
+
+__all__ = ["ASSET", "CLIP", "IMAGE", "KINDS", "Kind", "Output", "kind_named", "kind_of"]

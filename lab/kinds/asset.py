@@ -1,0 +1,96 @@
+"""3D assets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dreamfusion.recipe import AssetRecipe
+from lab.kinds.kind import Kind, Loader, Output
+from lab.outputs import check_clip, check_mesh
+from shared.recipe import Recipe
+
+if TYPE_CHECKING:
+    from dreamfusion.distill import DistillState
+    from lab.results import Asset
+    from shared.model import ImageModel
+    from shared.run_record import RunRecord
+
+
+class AssetKind:
+    name = "asset"
+    recipe: type[Recipe] = AssetRecipe
+    default = "asset.glb"
+    formats = ".glb, .obj, .ply, .stl, .3mf or .usdz"
+    looping = "distill"
+    unused = ("image_encoder", "temporal")
+
+    def check(self, recipe: AssetRecipe, output: Output) -> None:
+        if output.path is not None:
+            check_mesh(output.path, recipe.print_size)
+        if output.turntable is not None:
+            check_clip(output.turntable, recipe.turntable_fps)
+
+    def loader(self) -> Loader:
+        from shared.model import load_image_model
+
+        return load_image_model
+
+    def image_model(self, model: ImageModel) -> ImageModel:
+        return model
+
+    def prompts(self, recipe: AssetRecipe) -> list[str]:
+        from dreamfusion.views import view_prompts
+
+        return list(view_prompts(recipe.prompt).values())
+
+    def together(self, recipe: AssetRecipe) -> Hashable:
+        return recipe
+
+    def batch_size(self, device: str) -> int:
+        return 1  # each has a scene of its own
+
+    def sample(self, model: ImageModel, recipes: Sequence[AssetRecipe], device: str) -> Iterator[DistillState]:
+        from dreamfusion.distill import distill
+
+        return distill(model, recipes[0], device)
+
+    def latents(self, state: DistillState, index: int) -> None:
+        return None
+
+    def finish(
+        self,
+        model: ImageModel,
+        recipe: AssetRecipe,
+        last: DistillState,
+        record: RunRecord,
+        device: str,
+        timed: Callable[[str], Any],
+    ) -> Asset:
+        from dreamfusion.asset import export_asset
+        from lab.results import Asset
+
+        with timed("mesh"):
+            made = export_asset(last.scene, recipe)
+        return Asset(made.mesh, made.report, record)
+
+    def save(self, result: Asset, recipe: AssetRecipe, output: Output, timed: Callable[[str], Any]) -> list[Path]:
+        written = []
+        if output.path is not None:
+            with timed("write"):
+                written.append(result.save(output.path))
+        if output.turntable is not None:
+            with timed("turntable"):
+                clip = result.turntable(recipe.turntable_frames, recipe.turntable_size, recipe.turntable_fps)
+                written.append(clip.save(output.turntable))
+        return written
+
+    def facts(self, result: Asset) -> dict[str, Any]:
+        return {"mesh": result.report.to_dict()}
+
+    def line(self, result: Asset) -> str:
+        return result.report.line()
+
+
+ASSET: Kind = AssetKind()

@@ -1,0 +1,89 @@
+"""Clips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lab.kinds.kind import Kind, Loader, Output
+from lab.outputs import check_clip
+from shared.recipe import Recipe
+from video.recipe import ClipRecipe
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lab.results import Clip
+    from shared.model import ImageModel
+    from shared.run_record import RunRecord
+    from shared.sampling import SampleState
+    from video.generate import VideoModel
+
+
+class ClipKind:
+    name = "clip"
+    recipe: type[Recipe] = ClipRecipe
+    default = "out.mp4"
+    formats = ".mp4, .webm, .mov, .gif, .webp, .apng, or a folder for PNGs"
+    looping = "sample"
+    unused = ("image_encoder",)
+
+    def check(self, recipe: ClipRecipe, output: Output) -> None:
+        if output.path is not None:
+            check_clip(output.path, recipe.fps)
+
+    def loader(self) -> Loader:
+        from video.generate import load_video_model
+
+        return load_video_model
+
+    def image_model(self, model: VideoModel) -> ImageModel:
+        return model.image
+
+    def prompts(self, recipe: ClipRecipe) -> list[str]:
+        return [recipe.prompt]
+
+    def together(self, recipe: ClipRecipe) -> Hashable:
+        return recipe.model_copy(update={"prompt": "", "negative": "", "seed": 0, "fps": 1})
+
+    def batch_size(self, device: str) -> int:
+        return 1  # a clip is a batch of frames already: more at once are not faster
+
+    def sample(self, model: VideoModel, recipes: Sequence[ClipRecipe], device: str) -> Iterator[SampleState]:
+        from video.generate import sample_latents
+
+        return sample_latents(model, recipes, device)
+
+    def latents(self, state: SampleState, index: int) -> Tensor:
+        return state.latents[index : index + 1]
+
+    def finish(
+        self,
+        model: VideoModel,
+        recipe: ClipRecipe,
+        last: Tensor,
+        record: RunRecord,
+        device: str,
+        timed: Callable[[str], Any],
+    ) -> Clip:
+        from lab.results import Clip
+        from video.generate import decode_clips
+
+        with timed("decode"):
+            return Clip(decode_clips(model.image, last, recipe.memory, device)[0], float(recipe.fps), record)
+
+    def save(self, result: Clip, recipe: ClipRecipe, output: Output, timed: Callable[[str], Any]) -> list[Path]:
+        if output.path is None:
+            return []
+        with timed("write"):
+            return [result.save(output.path)]
+
+    def facts(self, result: Clip) -> dict[str, Any]:
+        return {"frames": len(result.frames), "fps": result.fps}
+
+    def line(self, result: Clip) -> str:
+        return ""
+
+
+CLIP: Kind = ClipKind()

@@ -1,0 +1,92 @@
+"""Pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lab.kinds.kind import Kind, Loader, Output
+from shared.files import check_writable
+from shared.image_recipe import ImageRecipe
+from shared.recipe import Recipe
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lab.results import Picture
+    from shared.model import ImageModel
+    from shared.run_record import RunRecord
+    from shared.sampling import SampleState
+
+
+class ImageKind:
+    name = "image"
+    recipe: type[Recipe] = ImageRecipe
+    default = "out.png"
+    formats = ".png, .jpg or .webp"
+    looping = "sample"
+    unused = ("image_encoder", "temporal")
+
+    def check(self, recipe: ImageRecipe, output: Output) -> None:
+        from shared.media import IMAGE_SUFFIXES
+
+        if output.path is not None:
+            check_writable(output.path, IMAGE_SUFFIXES)
+
+    def loader(self) -> Loader:
+        from shared.model import load_image_model
+
+        return load_image_model
+
+    def image_model(self, model: ImageModel) -> ImageModel:
+        return model
+
+    def prompts(self, recipe: ImageRecipe) -> list[str]:
+        return [recipe.prompt]
+
+    def together(self, recipe: ImageRecipe) -> Hashable:
+        return recipe.model_copy(update={"prompt": "", "seed": 0})
+
+    def batch_size(self, device: str) -> int:
+        return 4 if device == "cpu" else 8
+
+    def sample(self, model: ImageModel, recipes: Sequence[ImageRecipe], device: str) -> Iterator[SampleState]:
+        from shared.images import sample_images
+
+        prompts, seeds = [recipe.prompt for recipe in recipes], [recipe.seed for recipe in recipes]
+        return sample_images(model, prompts, seeds, recipes[0], device)
+
+    def latents(self, state: SampleState, index: int) -> Tensor:
+        return state.latents[index : index + 1]
+
+    def finish(
+        self,
+        model: ImageModel,
+        recipe: ImageRecipe,
+        last: Tensor,
+        record: RunRecord,
+        device: str,
+        timed: Callable[[str], Any],
+    ) -> Picture:
+        from lab.results import Picture
+        from shared.images import decode_images
+        from shared.pixels import to_uint8
+
+        with timed("decode"):
+            return Picture(to_uint8(decode_images(model, last, recipe, device))[0], record)
+
+    def save(self, result: Picture, recipe: ImageRecipe, output: Output, timed: Callable[[str], Any]) -> list[Path]:
+        if output.path is None:
+            return []
+        with timed("write"):
+            return [result.save(output.path)]
+
+    def facts(self, result: Picture) -> dict[str, Any]:
+        return {}
+
+    def line(self, result: Picture) -> str:
+        return ""
+
+
+IMAGE: Kind = ImageKind()
