@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from lab.console import Console
+from lab.data_look import captions_of, look, warn_of_length
 from lab.flags import Parser, add_command
 from lab.outputs import check_folder, existing_folder, whole_number
 from lab.own_data import PLAN, Plan, plan_stages, read_plan, write_plan
 from shared.errors import InputError
+from shared.training.groups import read_data
 
 NAME = "all"
 HELP = "Train every stage that the data needs: autoencoder, image, video where there are clips, scorer."
@@ -85,16 +87,18 @@ def _new(args: argparse.Namespace, data: Path, out: Path, console: Console) -> P
         hint = "--resume goes on with the training there." if (out / PLAN).is_file() else "Give a new folder."
         raise InputError("--out", expected="an empty folder", got=str(out), hint=hint)
     chosen = {"minutes": MINUTES, "size": SIZE, "seed": 0} | _flags(args)
+    found = look(console, data)
     from lab.train_stages import GOOD_PSNR, embedded_psnr, keep_autoencoder
-    from shared.training.data import data_size
+    from shared.vocabulary import LONGEST
 
+    warn_of_length(console, captions_of(found), LONGEST)
     psnr = embedded_psnr(data, chosen["size"])
     good = psnr >= GOOD_PSNR
     what = "kept" if good else "trained on"
     console.say(f"the embedded autoencoder shows the data at {psnr:.1f} dB (good: {GOOD_PSNR:g}); it is {what}")
     if good:
         keep_autoencoder(out)
-    clips = data_size(data).clips > 0
+    clips = any(group.kind == "clip" for group in found.groups)
     stages = plan_stages(chosen["minutes"], clips=clips, autoencoder=not good)
     plan = Plan(data=str(data.resolve()), stages=stages, **chosen)
     write_plan(plan, out)
@@ -115,9 +119,7 @@ def _train(plan: Plan, out: Path, console: Console) -> None:
 
 def _closing(plan: Plan, out: Path) -> list[str]:
     """Where the model is, and the command that uses it, with a caption of the data."""
-    from shared.training.data import find_folders, read_captions
-
-    caption = str(read_captions(find_folders(Path(plan.data))[0])[0]["caption"])
+    caption = captions_of(read_data(Path(plan.data)))[0]
     kind = "clip" if any(stage.name == "video" for stage in plan.stages) else "image"
     name = "clip.mp4" if kind == "clip" else "picture.png"
     minutes = sum(stage.seconds or 0.0 for stage in plan.stages) / 60
