@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from shared.errors import printable
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 PLAIN_SECONDS = 2.0  # between two plain lines
 
 
+@runtime_checkable
 class Meter(Protocol):
     """Shows progress while it is entered; `show` after every step, `say` for a line between."""
 

@@ -7,7 +7,7 @@ from diffusers import AutoencoderKLTemporalDecoder, AutoencoderTiny, DDIMSchedul
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from shared.save_model import save_image_model
-from shared.world.tokenizer import build_tokenizer
+from shared.vocabulary import learn_tokenizer
 
 COLOURS = ["red", "green", "blue", "yellow", "white"]
 OBJECTS = ["cube", "sphere", "ball", "cone", "chair", "car", "duck"]
@@ -64,7 +64,7 @@ def tiny_temporal_vae(seed: int = 0) -> AutoencoderKLTemporalDecoder:
 def tiny_text(seed: int = 0):
     """A tokenizer of whole words and a text encoder of one layer."""
     torch.manual_seed(seed)
-    tokenizer = build_tokenizer(WORDS, MAX_LENGTH)
+    tokenizer = learn_tokenizer([" ".join(WORDS)], max_length=MAX_LENGTH)
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=32,

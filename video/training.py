@@ -27,13 +27,14 @@ from torch import Tensor
 from shared.codec import Codec
 from shared.errors import InputError
 from shared.model import ImageModel, load_image_model
+from shared.model_source import resolve_model
 from shared.rng import generator
 from shared.schedule import NoiseSchedule
 from shared.text import TextConditioner
 from shared.training.data import find_folders, load_latents, load_media
 from shared.training.loop import Training, TrainState, half_copy, seeded
 from shared.training.objective import loss_weight, stratified_timesteps, target
-from video.folder import add_temporal, copy_model, load_temporal
+from video.folder import COMPONENT, add_temporal, copy_model, load_temporal
 from video.network import TemporalLayers, VideoUNet
 from video.noise import mixed_noise
 from video.recipe import VideoTrainRecipe
@@ -187,9 +188,9 @@ def read_clips(
 
 
 def first_layers(recipe: VideoTrainRecipe, model: ImageModel, folder: Path) -> TemporalLayers:
-    """New temporal layers for the image model, or those in `folder` to go on from."""
+    """New temporal layers for the image model, or those to go on from: in `folder`, or else `recipe.model`'s."""
     if recipe.start == "continue":
-        temporal = load_temporal(folder)
+        temporal = load_temporal(folder if (folder / COMPONENT).is_dir() else resolve_model(recipe.model))
         if recipe.noise_share is not None:
             temporal.register_to_config(noise_share=recipe.noise_share)
         return temporal

@@ -1,13 +1,16 @@
-"""`kinoform train autoencoder | text | image | video`: one training stage over a data folder."""
+"""`kinoform train autoencoder | text | image | video | all`: one training stage over a data folder, or all of them."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lab.commands import train_all
 from lab.console import Console
+from lab.data_look import captions_of, look, warn_of_length, warn_of_words
 from lab.flags import Parser, add_command, add_recipe_flags, parse_recipe
 from lab.outputs import check_folder, existing_folder
 from shared.training.recipe import AutoencoderTrainRecipe, ImageTrainRecipe, StageRecipe, TextTrainRecipe
@@ -43,6 +46,7 @@ def add_parser(commands: Any) -> None:
             "--resume", action="store_true", default=False, help="go on from the last checkpoint in OUT"
         )
         add_recipe_flags(parser, recipe, kind="train", preset=stage)
+    train_all.add_parser(stages)
 
 
 def run(stage: str, args: argparse.Namespace) -> None:
@@ -50,12 +54,32 @@ def run(stage: str, args: argparse.Namespace) -> None:
     data = existing_folder("--data", args.data)
     out = check_folder("--out", args.out)
     console = Console(as_json=args.json)
-    states = _loop(stage)(recipe, data, out, args.resume)
+    states = _with_notes(_loop(stage)(recipe, data, out, args.resume), recipe, data, out, console)
     state = console.follow(f"train {stage}", states, every=LINE_SECONDS)
+    if state.done_before:
+        console.say("already done")
     console.result(
         [f"trained {stage}: {state.step} steps, loss {state.loss:.4f}, {state.seconds:.0f} s. It is in {out}"],
         outputs=[out], seed=recipe.seed, steps=state.step, loss=state.loss, metrics=state.metrics,
     )  # fmt: skip
+
+
+def _with_notes(
+    states: Iterator[TrainState], recipe: StageRecipe, data: Path, out: Path, console: Console
+) -> Iterator[TrainState]:
+    """Says what the data is, once the first step has shown that the training can begin."""
+    from shared.model import load_text
+    from shared.model_source import resolve_model
+    from shared.vocabulary import LONGEST
+
+    first = next(states)
+    captions = captions_of(look(console, data))
+    if isinstance(recipe, ImageTrainRecipe):
+        warn_of_length(console, captions, recipe.text_tokens or LONGEST)
+    elif isinstance(recipe, (TextTrainRecipe, VideoTrainRecipe)):  # by now there is a model in `out`
+        warn_of_words(console, captions, load_text(resolve_model(out)))
+    yield first
+    yield from states
 
 
 def _loop(stage: str) -> Callable[..., Iterator[TrainState]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from shared.recipe import Recipe
 
@@ -33,6 +33,7 @@ class Output:
 Loader = Callable[..., Any]
 
 
+@runtime_checkable
 class Kind(Protocol):
     """name: of the command. recipe: its class. default: the file that is written where none is named.
     formats: which there are, for help. looping: what its long loop is called.

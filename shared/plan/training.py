@@ -67,8 +67,9 @@ def plan_image_training(recipe: ImageTrainRecipe, device: str, data: DataSize) -
 
     def load() -> Any:
         codec = load_image_model(recipe.model).codec
-        unet, text, _ = first_networks(recipe, recipe.model, codec.latent_channels, recipe.size // codec.factor)
-        return codec, unet.to(device), text.to(device)
+        side = recipe.size // codec.factor
+        unet, text = first_networks(recipe, recipe.model, ["a red cube"], codec.latent_channels, side)
+        return codec, unet.to(device), text.text_encoder.to(device)
 
     def run(loaded: Any, short: ImageTrainRecipe) -> Iterator[object]:
         codec, unet, text = loaded

@@ -17,9 +17,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from shared.errors import ModelError
 from shared.files import replaced_folder
 from shared.memory_modes import checkpointed
+from shared.model import load_image_model
 from shared.rng import generator
+from shared.safe_weights import load_network, read_json
 from shared.training.data import MediaFolder, draw_pictures, find_folders, load_media
 from shared.training.loop import Training, TrainState, half_copy, seeded
 from shared.training.recipe import AutoencoderTrainRecipe
@@ -80,20 +83,38 @@ def train_autoencoder(
 
 
 def train(recipe: AutoencoderTrainRecipe, data: Path, out: Path, resume: bool = False) -> Iterator[TrainState]:
-    """Trains on all pictures below `data`; at the end `out/vae` holds the averaged weights in half precision."""
+    """Trains on all pictures below `data`; at the end `out/vae` holds the averaged weights in half precision.
+
+    With `recipe.start` "continue" the network starts from that in `out`, or from `recipe.model`'s where `out` has none.
+    """
     folders = [load_media(folder, size=recipe.size) for folder in find_folders(data)]
 
     def batch_at(step: int) -> Tensor:
         return draw_pictures(folders, recipe.batch_size, recipe.clip_fraction, generator(recipe.seed, step, 1))[0]
 
-    model = first_network(recipe)
+    model = first_network(recipe, out)
     yield from train_autoencoder(model, batch_at, recipe, checkpoint=out / "autoencoder.pt", resume=resume)
     model.register_to_config(scaling_factor=round(1 / _deviation(model, folders, recipe), 4))
     with replaced_folder(out / "vae") as new:
         half_copy(model).save_pretrained(new)
 
 
-def first_network(recipe: AutoencoderTrainRecipe) -> AutoencoderTiny:
+def first_network(recipe: AutoencoderTrainRecipe, folder: Path | None = None) -> AutoencoderTiny:
+    """A new network, or with `recipe.start` "continue" that in `folder`, or else `recipe.model`'s.
+
+    Raises ModelError where that is no AutoencoderTiny.
+    """
+    if recipe.start == "continue":
+        if folder is not None and (folder / "vae" / "config.json").is_file():
+            config = read_json(folder / "vae" / "config.json")
+            model = load_network(
+                lambda: AutoencoderTiny.from_config(config), folder / "vae", device="cpu", dtype=torch.float32
+            )
+        else:
+            model = load_image_model(recipe.model).codec.vae
+        if not isinstance(model, AutoencoderTiny):
+            raise ModelError("autoencoder to train on", expected="an AutoencoderTiny", got=type(model).__name__)
+        return model.requires_grad_(True).to(memory_format=torch.channels_last)
     with seeded(recipe.seed):
         return build(recipe).to(memory_format=torch.channels_last)
 

@@ -7,7 +7,7 @@ The result is a stock diffusers `StableDiffusionPipeline` folder.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ import torch
 from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel
 
 from shared.attention import install_attention
 from shared.codec import Codec
@@ -26,17 +26,13 @@ from shared.model_source import INDEX
 from shared.rng import generator
 from shared.save_model import save_image_model
 from shared.schedule import NoiseSchedule
+from shared.text import TextConditioner
 from shared.training.data import MediaFolder, draw_frames, find_folders, load_latents, load_media
 from shared.training.loop import Training, TrainState, seeded
 from shared.training.objective import loss_weight, stratified_timesteps, target
 from shared.training.recipe import ImageTrainRecipe
-from shared.world.prompt import vocabulary
-from shared.world.tokenizer import build_tokenizer
+from shared.training.text_encoder import new_text, with_words
 
-# Deviation of a new text transformer's token and position embeddings. At transformers' own, 0.02, its layers drown the
-# words, and the diffusion loss finds those for colours but not those for shapes (README, "What it measures").
-TOKEN_DEVIATION = 1.0
-POSITION_DEVIATION = 0.3
 LatentFolder = tuple[MediaFolder, Tensor]
 
 
@@ -78,24 +74,6 @@ def build_unet(recipe: ImageTrainRecipe, latent_channels: int, latent_size: int)
     )
 
 
-def build_text(recipe: ImageTrainRecipe, tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    config = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=recipe.text_width,
-        intermediate_size=4 * recipe.text_width,
-        num_hidden_layers=recipe.text_layers,
-        num_attention_heads=max(1, recipe.text_width // 48),
-        max_position_embeddings=recipe.text_tokens,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    text = CLIPTextModel(config)
-    torch.nn.init.normal_(text.embeddings.token_embedding.weight, std=TOKEN_DEVIATION)
-    torch.nn.init.normal_(text.embeddings.position_embedding.weight, std=POSITION_DEVIATION)
-    return text
-
-
 def fitted(unet: UNet2DConditionModel, latent_channels: int, latent_size: int) -> UNet2DConditionModel:
     """`unet` for an autoencoder's latents: where it had others, its first and last convolutions are new."""
     sizes = {"in_channels": latent_channels, "out_channels": latent_channels, "sample_size": latent_size}
@@ -117,9 +95,9 @@ class ImageBatch(NamedTuple):
 class ImageBatches:
     """step -> stills, and single frames of clips in the recipe's share. folders: media with their latents."""
 
-    def __init__(self, folders: list[LatentFolder], tokenizer: CLIPTokenizer, recipe: ImageTrainRecipe) -> None:
+    def __init__(self, folders: list[LatentFolder], text: TextConditioner, recipe: ImageTrainRecipe) -> None:
         self.folders = folders
-        self.tokenizer = tokenizer
+        self.text = text
         self.recipe = recipe
 
     def __call__(self, step: int) -> ImageBatch:
@@ -132,8 +110,7 @@ class ImageBatches:
             "" if drop else self.folders[folder][0].captions[sample]
             for drop, (folder, sample, _) in zip(dropped, drawn, strict=True)
         ]
-        ids = self.tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        return ImageBatch(latents.float(), ids)
+        return ImageBatch(latents.float(), self.text.token_ids(captions))
 
 
 def train_image(
@@ -178,18 +155,20 @@ def train_image(
 
 
 def first_networks(
-    recipe: ImageTrainRecipe, folder: str | Path, latent_channels: int, latent_size: int
-) -> tuple[UNet2DConditionModel, CLIPTextModel, CLIPTokenizer]:
-    """New networks, or with `recipe.start` "continue" those of the model in `folder`, for an autoencoder's latents."""
+    recipe: ImageTrainRecipe, folder: str | Path, captions: Sequence[str], latent_channels: int, latent_size: int
+) -> tuple[UNet2DConditionModel, TextConditioner]:
+    """New networks, or with `recipe.start` "continue" those of the model in `folder`, for an autoencoder's latents.
+
+    Either way the text side knows every word of `captions`.
+    """
     if recipe.start == "continue":
         model = load_image_model(folder)
+        model.text.text_encoder.requires_grad_(True)
         with seeded(recipe.seed):
-            unet = fitted(model.unet, latent_channels, latent_size)
-        return unet, model.text.text_encoder.requires_grad_(True), model.text.tokenizer
-    tokenizer = build_tokenizer(vocabulary(), recipe.text_tokens)
+            return fitted(model.unet, latent_channels, latent_size), with_words(model.text, recipe, captions)
     with seeded(recipe.seed):
-        text = build_text(recipe, tokenizer)
-        return build_unet(recipe, latent_channels, latent_size), text, tokenizer
+        text = new_text(recipe, captions)
+        return build_unet(recipe, latent_channels, latent_size), text
 
 
 def train(recipe: ImageTrainRecipe, data: Path, out: Path, resume: bool = False) -> Iterator[TrainState]:
@@ -203,17 +182,24 @@ def train(recipe: ImageTrainRecipe, data: Path, out: Path, resume: bool = False)
     codec = Codec(AutoencoderTiny.from_pretrained(out / "vae").eval())
     media = [load_media(folder, size=recipe.size) for folder in find_folders(data)]
     folders = [(folder, load_latents(folder, codec)) for folder in media]
-    unet, text, tokenizer = first_networks(
-        recipe, out if (out / INDEX).is_file() else recipe.model, codec.latent_channels, folders[0][1].shape[-1]
-    )
+    captions = [caption for folder in media for caption in folder.captions]
+    model = out if (out / INDEX).is_file() else recipe.model
+    unet, text = first_networks(recipe, model, captions, codec.latent_channels, folders[0][1].shape[-1])
     scheduler = build_scheduler()
     yield from train_image(
         unet,
-        text,
-        ImageBatches(folders, tokenizer, recipe),
+        text.text_encoder,
+        ImageBatches(folders, text, recipe),
         NoiseSchedule.from_scheduler(scheduler),
         recipe,
         checkpoint=out / "image.pt",
         resume=resume,
     )
-    save_image_model(out, unet=unet, vae=codec.vae, text_encoder=text, tokenizer=tokenizer, scheduler=scheduler)
+    save_image_model(
+        out,
+        unet=unet,
+        vae=codec.vae,
+        text_encoder=text.text_encoder,
+        tokenizer=text.tokenizer,
+        scheduler=scheduler,
+    )

@@ -33,6 +33,8 @@ class PictureStageRecipe(StageRecipe):
 class AutoencoderTrainRecipe(PictureStageRecipe):
     """A deterministic convolutional autoencoder (diffusers' AutoencoderTiny) at a quarter of the picture's size."""
 
+    start: Literal["new", "continue"] = Field("new", description="a new network, or that of a model trained on")
+    model: str = Field("world", min_length=1, description="model to continue from, where OUT holds none yet")
     size: int = Field(64, ge=8, le=4096, multiple_of=8, description="side of the training pictures in pixels")
     channels: int = Field(64, ge=8, le=512)
     latent_channels: int = Field(8, ge=1, le=32)
@@ -52,7 +54,10 @@ class ImageTrainRecipe(PictureStageRecipe):
     head_dim: int = Field(32, ge=8)
     text_width: int = Field(192, ge=48, multiple_of=48)
     text_layers: int = Field(2, ge=1)
-    text_tokens: int = Field(24, ge=8, le=77)
+    text_tokens: int | None = Field(
+        None, ge=8, le=77, description="tokens of a prompt; unless given, those of the longest caption and 8 more"
+    )
+    vocabulary_size: int = Field(8192, ge=600, le=65_536, description="most tokens; rare words beyond are spelled")
     caption_dropout: float = Field(0.1, ge=0, lt=1)
     min_snr_gamma: float = Field(5.0, gt=0)
     text_learning_rate: float = Field(1e-4, gt=0, le=1, description="learning rate of the text transformer")
@@ -68,3 +73,9 @@ class TextTrainRecipe(PictureStageRecipe):
     image_layers: int = Field(4, ge=1)
     patch_size: int = Field(8, ge=2)
     head_dim: int = Field(32, ge=8)
+    augment: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="how far pictures are moved, scaled and made noisy, so that few are not learned by heart",
+    )

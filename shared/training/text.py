@@ -79,6 +79,19 @@ def contrastive_loss(
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
+def augmented(pixels: Float[Tensor, "b 3 h w"], amount: float, draw: torch.Generator) -> Float[Tensor, "b 3 h w"]:
+    """Pictures moved by up to `amount` eighths of their side, scaled by up to 1/5 and noisy, each at random."""
+    if amount == 0:
+        return pixels
+    u = torch.rand(len(pixels), 3, generator=draw)
+    theta = torch.zeros(len(pixels), 2, 3)
+    theta[:, 0, 0] = theta[:, 1, 1] = 1 + 0.2 * amount * (2 * u[:, 0] - 1)
+    theta[:, :, 2] = 0.25 * amount * (2 * u[:, 1:] - 1)  # the grid goes from -1 to 1
+    grid = F.affine_grid(theta.to(pixels), list(pixels.shape), align_corners=False)
+    moved = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
+    return moved + 0.1 * amount * torch.randn(pixels.shape, generator=draw).to(pixels)
+
+
 class TextBatch(NamedTuple):
     """Pictures in [-1, 1], their captions, and the captions' unit features."""
 
@@ -129,7 +142,7 @@ def train(recipe: TextTrainRecipe, data: Path, out: Path, resume: bool = False) 
     def batch_at(step: int) -> TextBatch:
         draw = generator(recipe.seed, step)
         pixels, captions = draw_pictures(folders, recipe.batch_size, recipe.clip_fraction, draw)
-        return TextBatch(pixels, captions, text.features(captions))
+        return TextBatch(augmented(pixels, recipe.augment, draw), captions, text.features(captions))
 
     tower = first_tower(recipe, text)
     yield from train_tower(tower, batch_at, recipe, checkpoint=out / "text.pt", resume=resume)

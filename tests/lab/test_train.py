@@ -3,10 +3,12 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 from diffusers import AutoencoderTiny
 
 from lab.main import main
+from shared.pictures import write_image
 from tests.lab.command import is_refusal
 from tests.tiny import build_image_folder
 from tests.video.tiny import write_clips
@@ -28,7 +30,9 @@ def test_the_autoencoder_stage_leaves_an_autoencoder(pictures, tmp_path, capsys)
     out, err = capsys.readouterr()
     assert AutoencoderTiny.from_pretrained(tmp_path / "new" / "model" / "vae").config["latent_channels"] == 8
     assert out.startswith("trained autoencoder: 3 steps, loss ")
-    assert err.splitlines()[0].startswith("kinoform: train autoencoder: 1/3 loss ")
+    said, first, *_ = err.splitlines()
+    assert said == f"kinoform: {pictures}: 4 pictures, 64x64, 14 words"
+    assert first.startswith("kinoform: train autoencoder: 1/3 loss ")
 
 
 def test_the_video_stage_goes_on_where_it_stopped(tmp_path, capsys):
@@ -40,10 +44,37 @@ def test_the_video_stage_goes_on_where_it_stopped(tmp_path, capsys):
     assert main([*arguments, "--steps", "3", "--resume"]) == 0
     shown = capsys.readouterr()
     result = json.loads(shown.out)
-    assert shown.err.splitlines()[0].startswith("kinoform: train video: 2/3 ")
+    assert shown.err.splitlines()[1].startswith("kinoform: train video: 2/3 ")
     assert (result["steps"], result["outputs"]) == (3, [str(out)])
     assert result["loss"] > 0
     assert load_temporal(out).alphas() != {}
+
+
+def test_words_of_the_captions_that_a_stage_cannot_learn_are_warned_of(tmp_path, capsys):
+    data, out = write_clips(tmp_path / "data"), build_image_folder(tmp_path / "model")
+    index = data / "captions.jsonl"
+    index.write_text(index.read_text().replace("a red cube moving up", "a striped zebra moving up"))
+    small = [*SMALL, "--embed-dim", "16", "--head-dim", "16", "--frames", "4", "--steps", "1"]
+    assert main(["train", "video", "--data", str(data), "--out", str(out), *small]) == 0
+    assert "warning: the model does not know words of the captions and leaves them out: 'striped', 'zebra'. " in (
+        capsys.readouterr().err
+    )
+
+
+def test_the_image_stage_learns_the_words_of_the_captions(tmp_path, capsys):
+    """Pictures of a zebra: the model that they are trained into knows the word, and the command says nothing of it."""
+    data, out = tmp_path / "data", build_image_folder(tmp_path / "model")
+    data.mkdir()
+    for index in range(3):
+        write_image(data / f"{index}.png", np.full((64, 64, 3), 60 * index, np.uint8))
+        (data / f"{index}.txt").write_text("A striped ZEBRA galloping, in the Straße 7")
+    train = ["train", "image", "--data", str(data), "--out", str(out), *SMALL, "--steps", "1", "--start", "continue"]
+    assert main([*train, "--size", "64"]) == 0
+    make = ["image", "a red striped zebra in the straße 7", "--model", str(out), "--steps", "1"]
+    assert main([*make, "-o", str(tmp_path / "zebra.png")]) == 0
+    assert "does not know" not in capsys.readouterr().err
+    assert main([*make[:1], "a giraffe", *make[2:], "-o", str(tmp_path / "giraffe.png")]) == 0
+    assert "does not know" in capsys.readouterr().err
 
 
 def test_a_finished_training_is_not_done_again(pictures, tmp_path, capsys):

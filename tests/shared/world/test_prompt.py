@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import InputError
+from shared.vocabulary import learn_tokenizer
 from shared.world.dataset import draw_composition, say, visible
 from shared.world.prompt import (
     COLOUR_NAMES,
@@ -21,7 +22,6 @@ from shared.world.prompt import (
     is_held_out,
     vocabulary,
 )
-from shared.world.tokenizer import build_tokenizer
 
 things = st.sampled_from(OBJECT_NAMES), st.sampled_from(COLOUR_NAMES)
 singles = st.builds(
@@ -61,7 +61,7 @@ def test_no_colour_and_object_is_an_input_error(prompt):
 
 def test_every_word_of_every_caption_is_one_token():
     words = set(vocabulary())
-    tokenizer = build_tokenizer(vocabulary())
+    tokenizer = learn_tokenizer([" ".join(vocabulary())])
     for c in [
         *(Composition(o, k) for o, k in itertools.product(OBJECT_NAMES, COLOUR_NAMES)),
         *(Composition("cube", "red", motion=m, view=v) for m in MOTIONS for v in (None, *VIEWS)),

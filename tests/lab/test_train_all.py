@@ -1,0 +1,104 @@
+"""`kinoform train all`: from clips to a model that says them, through a kill."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+from lab.main import main
+from lab.own_data import PLAN, read_plan
+from lab.train_stages import LOG
+from shared.model import load_text
+from shared.pictures import read_image, write_image
+from tests.lab.command import command, environment, is_refusal
+from tests.video.tiny import write_clips
+from video.folder import load_temporal
+
+TINY = ["--minutes", "0.01", "--size", "16"]
+
+
+def digest(folder):
+    return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+
+
+def test_killed_in_the_middle_it_goes_on_and_ends_with_a_model(tmp_path, capsys):
+    data, out = write_clips(tmp_path / "data"), tmp_path / "model"
+    captions = ["a striped zebra", "a walrus"]
+    lines = [
+        json.dumps({"file": f"clips/{w}.mp4", "caption": c}) for w, c in zip(("left", "up"), captions, strict=True)
+    ]
+    (data / "captions.jsonl").write_text("\n".join(lines) + "\n")
+    for other in ("right", "down"):
+        (data / "clips" / f"{other}.mp4").unlink()
+    process = subprocess.Popen(
+        command("train", "all", "--data", data, "--out", out, *TINY), env=environment(), stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not ((out / LOG).is_file() and '"image"' in (out / LOG).read_text()):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    plan, vae = read_plan(out), digest(out / "vae")
+    assert [stage.done for stage in plan.stages] == [True, False, False, False]
+
+    again = ["train", "all", "--data", str(data), "--out", str(out), "--resume"]
+    assert main(again) == 0
+    said = capsys.readouterr()
+    assert "kinoform: train autoencoder" not in said.err
+    assert digest(out / "vae") == vae
+    after = read_plan(out)
+    assert after.done
+    assert [stage.steps for stage in after.stages[:2]] == [stage.steps for stage in plan.stages[:2]]
+    assert load_text(out).unknown_words("a red cube, a striped walrus and a zebra") == []
+    assert load_text(out).unknown_words("giraffe") == ["giraffe"]
+    assert load_temporal(out).alphas()
+    for stage in ("autoencoder", "image", "video", "text"):
+        assert np.ptp(read_image(out / "previews" / f"{stage}.png")) > 100
+        assert not (out / f"{stage}.pt").exists()
+    assert said.out.splitlines()[-1] == f"try: kinoform clip 'a striped zebra' --model {out} -o clip.mp4"
+
+    weights = digest(out / "unet")
+    assert main(again) == 0
+    assert "already done" in capsys.readouterr().err
+    assert digest(out / "unet") == weights
+
+
+@pytest.mark.parametrize(
+    ("files", "flags", "parts"),
+    [
+        ({}, ["--resume"], ("resume", PLAN, "Start without --resume")),
+        ({"notes.txt": "mine"}, [], ("--out", "an empty folder", "Give a new folder")),
+        ({PLAN: "{}"}, [], ("--out", "an empty folder", "--resume goes on")),
+        ({PLAN: "{}"}, ["--resume"], ("a plan of `train all`", "Train into a new folder")),
+        ({}, ["--minutes", "0"], ("--minutes", "above 0", "got 0")),
+        ({}, ["--minutes", "nan"], ("--minutes", "got nan")),
+        ({}, ["--size", "12"], ("--size", "a multiple of 8", "got 12")),
+    ],
+)
+def test_wrong_input_is_one_line(tmp_path, capsys, files, flags, parts):
+    (tmp_path / "data").mkdir()
+    write_image(tmp_path / "data" / "a.png", np.full((16, 16, 3), 200, np.uint8))
+    (tmp_path / "data" / "a.txt").write_text("a zebra")
+    out = tmp_path / "out"
+    out.mkdir()
+    for name, text in files.items():
+        (out / name).write_text(text)
+    code = main(["train", "all", "--data", str(tmp_path / "data"), "--out", str(out), *flags])
+    assert is_refusal(code, capsys.readouterr().err, *parts)
+
+
+def test_a_plan_is_not_resumed_on_other_data(tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    plan = {"data": str(tmp_path / "then"), "minutes": 5, "size": 64, "seed": 0, "stages": []}
+    (tmp_path / "out" / PLAN).write_text(json.dumps(plan))
+    (tmp_path / "now").mkdir()
+    code = main(["train", "all", "--data", str(tmp_path / "now"), "--out", str(tmp_path / "out"), "--resume"])
+    assert is_refusal(code, capsys.readouterr().err, "--data with --resume", str(tmp_path / "then"))
