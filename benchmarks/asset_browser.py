@@ -5,8 +5,8 @@
 
 albedo   under even white light: what the file says its colours are, with our unlit colours beside it.
 lit      under our turntable's ambient and directional light, with our turntable's render beside it. We shade
-         display-referred values, a c (l_a + l_d n.l), as pictures of the world are shaded; renderers shade linear light.
-         Their two intensities are the ones whose display-referred factor is nearest to ours over n.l in [0, 1].
+         display-referred values, c (l_a + l_d n.l), as pictures of the world are shaded; renderers shade linear light,
+         so theirs has the two intensities whose display-referred factor is nearest to ours over n.l in [0, 1].
 viewer   model-viewer as it comes, with its own light and tone mapping: told, not judged.
 Every number is the largest distance, in levels of 255, between two means over the pixels that ours covers, over
 channels and views.
@@ -237,11 +237,10 @@ def main() -> None:
                 off = np.abs(means(theirs, mask) - means(own, mask)).max(axis=1)
                 rows.append(Row(f"{name}{suffix} {kind}", off.max(), VIEWS, off.min(), off.max(), AIM, at_most=True))
         if f"{name}.glb-viewer-0" in studio.pictures:
-            shown = studio.pictures[f"{name}.glb-viewer-0"][None]
-            got, wanted = means(shown, mask[:1])[0], means(ours["lit"][:1], mask[:1])[0]
-            print(
-                f"  {name}: model-viewer {got.round().astype(int)}, ours {wanted.round().astype(int)}", file=sys.stderr
-            )
+            shown = studio.pictures[f"{name}.glb-viewer-0"][None]  # nearer than ours: over the pixels that it covers
+            got, wanted = means(shown, shown[..., 3] == 255)[0], means(ours["albedo"][:1], mask[:1])[0]
+            pair = f"model-viewer {got.round().astype(int)}, ours unlit {wanted.round().astype(int)}"
+            print(f"  {name}: {pair}", file=sys.stderr)
     if args.out:
         Path(args.out).mkdir(parents=True, exist_ok=True)
         for name, picture in studio.pictures.items():

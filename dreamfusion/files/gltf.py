@@ -2,8 +2,8 @@
 
 Vertex colours are linear light (section 3.7.2.1) in 32-bit floats: 8 bits lose the darks, and 16 come out of trimesh as
 they are, not as shares of 65535. The material says that the surface is no metal; without one, glTF's default is
-metallicFactor 1, and viewers show near-black. Nor does it shine (KHR_materials_specular): our pictures are Lambert's, and
-the 4 % that every dielectric reflects otherwise would lift darks by 12 levels of 255.
+metallicFactor 1, and viewers show near-black. Nor does it shine (KHR_materials_specular): our pictures are Lambert's,
+and the 4 % that every dielectric reflects otherwise would lift darks by 12 levels of 255.
 """
 
 from __future__ import annotations
