@@ -2,7 +2,8 @@
 
 Vertex colours are linear light (section 3.7.2.1) in 32-bit floats: 8 bits lose the darks, and 16 come out of trimesh as
 they are, not as shares of 65535. The material says that the surface is no metal; without one, glTF's default is
-metallicFactor 1, and viewers show near-black.
+metallicFactor 1, and viewers show near-black. Nor does it shine (KHR_materials_specular): our pictures are Lambert's,
+and the 4 % that every dielectric reflects otherwise would lift darks by 12 levels of 255.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from shared.mesh_record import join_glb
 from shared.version import VERSION
 
 ROUGHNESS = 0.8
+SPECULAR = "KHR_materials_specular"
 FLOAT, UNSIGNED_SHORT, UNSIGNED_INT = 5126, 5123, 5125  # component types
 VERTICES, INDICES = 34962, 34963  # targets of buffer views
 GLB_BIN = 0x004E4942  # "BIN" in little-endian
@@ -43,6 +45,7 @@ def glb_bytes(mesh: trimesh.Trimesh) -> bytes:
     primitive = {"attributes": {"POSITION": 0, "NORMAL": 1, "COLOR_0": 2}, "indices": 3, "material": 0, "mode": 4}
     document = {
         "asset": {"version": "2.0", "generator": f"kinoform {VERSION}"},
+        "extensionsUsed": [SPECULAR],
         "scene": 0,
         "scenes": [{"nodes": [0]}],
         "nodes": [{"name": "asset", "mesh": 0}],
@@ -55,6 +58,7 @@ def glb_bytes(mesh: trimesh.Trimesh) -> bytes:
                     "metallicFactor": 0.0,
                     "roughnessFactor": ROUGHNESS,
                 },
+                "extensions": {SPECULAR: {"specularFactor": 0.0}},
                 # The inside of a closed surface is never seen.
                 "doubleSided": not mesh.is_watertight,
             }

@@ -32,11 +32,12 @@ def usdz_bytes(mesh: trimesh.Trimesh, record_text: str = "") -> bytes:
     pixels, uv = face_texture(mesh)
     with tempfile.TemporaryDirectory() as folder:
         layer = Path(folder) / LAYER
-        _layer(mesh, uv, record_text).Export(str(layer))
+        stage = _stage(mesh, uv, record_text)  # a name for it: the layer lives no longer than its stage
+        stage.GetRootLayer().Export(str(layer))
         return _package({LAYER: layer.read_bytes(), PICTURE: png_bytes(pixels)})
 
 
-def _layer(mesh: trimesh.Trimesh, uv: np.ndarray, record_text: str) -> Any:
+def _stage(mesh: trimesh.Trimesh, uv: np.ndarray, record_text: str) -> Any:
     from pxr import Gf, Sdf, Usd, UsdGeom, UsdShade, Vt
 
     stage = Usd.Stage.CreateInMemory(LAYER)
@@ -87,7 +88,7 @@ def _layer(mesh: trimesh.Trimesh, uv: np.ndarray, record_text: str) -> Any:
     shader.CreateInput("roughness", Sdf.ValueTypeNames.Float).Set(ROUGHNESS)
     material.CreateSurfaceOutput().ConnectToSource(shader.CreateOutput("surface", Sdf.ValueTypeNames.Token))
     UsdShade.MaterialBindingAPI.Apply(surface.GetPrim()).Bind(material)
-    return stage.GetRootLayer()
+    return stage
 
 
 def _package(files: dict[str, bytes]) -> bytes:
