@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from lab.commands import data, decode, describe, doctor, make, plan, rerun, score, train, world
 from lab.flags import Parser
@@ -12,7 +13,7 @@ from shared.errors import InputError
 from shared.recipe import did_you_mean
 from shared.version import VERSION
 
-COMMANDS = (*make.COMMANDS, world, data, train, plan, score, decode, describe, rerun, doctor)
+COMMANDS: tuple[Any, ...] = (*make.COMMANDS, world, data, train, plan, score, decode, describe, rerun, doctor)
 
 
 def build(name: str) -> Parser:

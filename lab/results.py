@@ -10,6 +10,7 @@ import html
 import io
 import os
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from dreamfusion.files.formats import PRINTED_SUFFIXES
+from shared.animation import webp_bytes
 from shared.media import TAG, write_clip, write_image
 
 if TYPE_CHECKING:
@@ -137,9 +139,7 @@ Result = Picture | Clip | Asset
 
 def _moving_picture(clip: Clip, caption: str) -> str:
     """An animated WebP inside an HTML image: every notebook plays it, and no file has to lie beside the notebook."""
-    from shared.media import encode_clip
-
-    data = base64.b64encode(encode_clip(clip.frames, clip.fps, ".webp")).decode("ascii")
+    data = base64.b64encode(webp_bytes(clip.frames, Fraction(clip.fps), "")).decode("ascii")
     width = max(NOTEBOOK_SIDE, clip.frames.shape[2])
     style = "image-rendering: pixelated" if width > clip.frames.shape[2] else ""
     return (

@@ -37,7 +37,7 @@ def write_animation(path: str | os.PathLike[str], frames: np.ndarray, rate: Frac
     suffix = Path(path).suffix.lower()
     if rate > MAX_FPS[suffix]:
         raise InputError(f"fps for {suffix}", expected=f"at most {MAX_FPS[suffix]}", got=float(rate))
-    encode = {".gif": _gif, ".webp": _webp, ".apng": _apng}[suffix]
+    encode = {".gif": _gif, ".webp": webp_bytes, ".apng": _apng}[suffix]
     write_bytes(path, encode(frames, rate, comment_of(tags)))
 
 
@@ -90,7 +90,7 @@ def _gif(frames: np.ndarray, rate: Fraction, text: str) -> bytes:
     return b"".join([*blocks, b";"])
 
 
-def _webp(frames: np.ndarray, rate: Fraction, text: str) -> bytes:
+def webp_bytes(frames: np.ndarray, rate: Fraction, text: str) -> bytes:
     """The container of Google's "WebP Container Specification": VP8X, ANIM, a chunk ANMF for each frame, EXIF."""
     height, width = frames.shape[1:3]
     exif = exif_of(text) if text else b""

@@ -136,7 +136,7 @@ def _from_3mf(path: Path) -> str | None:
     wanted = "a whole 3MF file"
     try:
         with zipfile.ZipFile(path) as package, package.open(MODEL_3MF) as model:
-            parser = ElementTree.XMLPullParser(("start", "end"))
+            parser: Any = ElementTree.XMLPullParser(("start", "end"))
             for _ in range(MAX_RECORD_BYTES // XML_STEP):
                 part = model.read(XML_STEP)
                 if not part:

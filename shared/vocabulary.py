@@ -162,7 +162,7 @@ def _new_merges(tokenizer: CLIPTokenizer, counts: dict[str, int], known: dict[Pa
     totals: Counter[Pair] = Counter()
     places: defaultdict[Pair, set[int]] = defaultdict(set)
 
-    def count(index: int, sign: int) -> None:
+    def add(index: int, sign: int) -> None:
         for pair in pairwise(words[index]):
             totals[pair] += sign * weight[index]
             (places[pair].add if sign > 0 else places[pair].discard)(index)
@@ -171,7 +171,7 @@ def _new_merges(tokenizer: CLIPTokenizer, counts: dict[str, int], known: dict[Pa
         return (0, known[pair], pair) if pair in known else (1, -totals[pair], pair)
 
     for index in range(len(words)):
-        count(index, +1)
+        add(index, +1)
     queue = [entry(pair) for pair in totals]
     heapq.heapify(queue)
     while queue and room > 0:
@@ -187,9 +187,9 @@ def _new_merges(tokenizer: CLIPTokenizer, counts: dict[str, int], known: dict[Pa
         changed = set()
         for index in touched:
             changed |= set(pairwise(words[index]))
-            count(index, -1)
+            add(index, -1)
             words[index] = _merged(words[index], pair)
-            count(index, +1)
+            add(index, +1)
             changed |= set(pairwise(words[index]))
         for other in changed:
             if totals[other]:

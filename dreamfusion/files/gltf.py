@@ -9,6 +9,7 @@ and the 4 % that every dielectric reflects otherwise would lift darks by 12 leve
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import numpy as np
 import trimesh
@@ -34,7 +35,9 @@ def glb_bytes(mesh: trimesh.Trimesh) -> bytes:
         (to_linear(mesh_colours(mesh)[:, :3]).astype("<f4"), "VEC3", VERTICES),
         (np.asarray(mesh.faces).reshape(-1).astype(index_type), "SCALAR", INDICES),
     ]
-    views, accessors, data = [], [], b""
+    views: list[dict[str, Any]] = []
+    accessors: list[dict[str, Any]] = []
+    data = b""
     for array, kind, target in arrays:
         body = array.tobytes()
         views.append({"buffer": 0, "byteOffset": len(data), "byteLength": len(body), "target": target})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import trimesh
@@ -73,6 +74,6 @@ def load_mesh(path: str | os.PathLike[str]) -> trimesh.Trimesh:
     mesh = trimesh.load_mesh(path, process=False)
     assert isinstance(mesh, trimesh.Trimesh), "several meshes in one file"
     if suffix == ".glb":  # trimesh keeps the colours of a mesh with a material as they are in the file
-        linear = np.asarray(mesh.visual.vertex_attributes["color"], dtype=np.float32)
+        linear = np.asarray(cast(Any, mesh.visual).vertex_attributes["color"], dtype=np.float32)
         mesh = with_colours(mesh, np.insert(to_display(linear), 3, 255, axis=1))
     return with_colours(mesh, mesh_colours(mesh))

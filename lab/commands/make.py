@@ -141,7 +141,9 @@ def _asked(kind: Kind, args: argparse.Namespace) -> list[Asked]:
     if hasattr(args, "prompts_file"):
         asked += read_prompts(args.prompts_file)
     if not asked:
-        raise InputError(kind.name, expected="PROMPT, or --prompts FILE", got="nothing", hint=f"See: kinoform {kind.name} --help")
+        raise InputError(
+            kind.name, expected="PROMPT, or --prompts FILE", got="nothing", hint=f"See: kinoform {kind.name} --help"
+        )
     return asked
 
 

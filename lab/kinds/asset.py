@@ -24,7 +24,7 @@ class AssetKind:
     default = "asset.glb"
     formats = ".glb, .obj, .ply, .stl, .3mf or .usdz"
     looping = "distill"
-    unused = ("image_encoder", "temporal")
+    unused: tuple[str, ...] = ("image_encoder", "temporal")
 
     def check(self, recipe: AssetRecipe, output: Output) -> None:
         if output.path is not None:

@@ -27,7 +27,7 @@ class ClipKind:
     default = "out.mp4"
     formats = ".mp4, .webm, .mov, .gif, .webp, .apng, or a folder for PNGs"
     looping = "sample"
-    unused = ("image_encoder",)
+    unused: tuple[str, ...] = ("image_encoder",)
 
     def check(self, recipe: ClipRecipe, output: Output) -> None:
         if output.path is not None:

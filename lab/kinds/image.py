@@ -26,7 +26,7 @@ class ImageKind:
     default = "out.png"
     formats = ".png, .jpg or .webp"
     looping = "sample"
-    unused = ("image_encoder", "temporal")
+    unused: tuple[str, ...] = ("image_encoder", "temporal")
 
     def check(self, recipe: ImageRecipe, output: Output) -> None:
         from shared.media import IMAGE_SUFFIXES

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TypedDict
 
 from shared.errors import InputError
-from shared.media import SEQUENCE_FILE
+from shared.frame_folder import ABOUT
 
 INDEXES = ("captions.jsonl", "metadata.jsonl", "captions.csv", "metadata.csv")  # the first that is there counts
 FILE_KEYS = ("file", "file_name", "filename", "image", "video", "path")
@@ -100,7 +100,7 @@ def media_below(data: Path) -> list[str]:
 
 def is_media(path: Path) -> bool:
     suffix = path.suffix.lower()
-    return suffix in PICTURE_SUFFIXES or suffix in CLIP_SUFFIXES or (path / SEQUENCE_FILE).is_file()
+    return suffix in PICTURE_SUFFIXES or suffix in CLIP_SUFFIXES or (path / ABOUT).is_file()
 
 
 def read_text(path: Path) -> str:
@@ -133,7 +133,7 @@ def _walk(data: Path) -> Iterator[tuple[Path, list[str]]]:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        clips = [name for name in folders if (Path(place) / name / SEQUENCE_FILE).is_file()]
+        clips = [name for name in folders if (Path(place) / name / ABOUT).is_file()]
         folders[:] = [name for name in folders if name not in clips]
         yield Path(place), sorted([*(name for name in files if not name.startswith(".")), *clips])
 
