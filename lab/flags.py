@@ -2,7 +2,8 @@
 
 Every scalar field of a recipe is a flag of the same name (`guidance_scale` -> `--guidance-scale`), with two exceptions:
 `prompt` is positional (each command adds it), and `width` with `height` is `--size WxH`. A flag that was not given
-leaves no trace, so that preset values and then the recipe's own defaults show through; values stay text until the recipe validates them.
+leaves no trace, so that preset values and then the recipe's own defaults show through; values stay text until the
+recipe validates them.
 """
 
 from __future__ import annotations
