@@ -27,7 +27,7 @@ def check_model(source: str | Path, also: Sequence[str] = ()) -> None:
     Raises ModelError as `resolve_model` does, and for a folder in which a component is missing, pickled, cut short or
     damaged, or a single file that is. What the hub has is not asked.
     """
-    path = _find(source)
+    path = find_model(source)
     if path is None:
         return
     if path.is_file():
@@ -55,10 +55,10 @@ def resolve_model(source: str | Path) -> Path:
     A hub id is fetched, or found in the hub's cache; only safetensors, JSON and text files of it.
     Raises ModelError when there is no such thing, and for pickles.
     """
-    return _find(source) or _fetch(str(source))
+    return find_model(source) or _fetch(str(source))
 
 
-def _find(source: str | Path) -> Path | None:
+def find_model(source: str | Path) -> Path | None:
     """The files of a model on this machine; None for the id of one on the hub. Raises ModelError for neither."""
     if str(source) == "world":
         if not (WORLD / INDEX).is_file():

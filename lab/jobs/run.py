@@ -20,6 +20,8 @@ from lab.jobs.models import Models
 from lab.jobs.record import differences, record_of
 from lab.kinds import Kind, Output, kind_of
 from shared.errors import KinoformError
+from shared.made_for import made_for
+from shared.model_source import check_model, find_model
 
 if TYPE_CHECKING:
     from lab.results import Result
@@ -62,22 +64,40 @@ def run(jobs: Sequence[Job], context: Context) -> Iterator[Event]:
     generator stops the work after the step under way, and leaves no half-written file.
     """
     check(jobs, context)
-    where = device.pick(context.device)
     said: set[str] = set()
-    for group in groups(jobs, context.batch, where):
-        for event in _run_group(jobs, group, context, where):
-            if isinstance(event, Warned) and event.text in said:
+    for event in _events(jobs, context):
+        if isinstance(event, Warned):
+            if event.text in said:
                 continue
-            if isinstance(event, Warned):
-                said.add(event.text)
-            yield event
+            said.add(event.text)
+        yield event
+
+
+def _events(jobs: Sequence[Job], context: Context) -> Iterator[Event]:
+    for job in jobs:
+        yield from map(Warned, _advice(job))
+    where = device.pick(context.device)
+    for group in groups(jobs, context.batch, where):
+        yield from _run_group(jobs, group, context, where)
+
+
+def _advice(job: Job) -> list[str]:
+    """Where a recipe is far from what its model was made for; nothing where the model does not say."""
+    path = find_model(job.recipe.model)
+    model = None if path is None else made_for(path)
+    return [] if model is None else job.kind.advice(job.recipe, model)
 
 
 def check(jobs: Sequence[Job], context: Context) -> None:
     """Refuse what cannot work, before torch is imported. Raises InputError."""
     device.check(context.device)
+    checked = set()
     for job in jobs:
         job.kind.check(job.recipe, job.output)
+        needed = job.recipe.model, job.kind.parts
+        if needed not in checked:
+            check_model(*needed)
+            checked.add(needed)
         if context.device == "cpu":
             job.recipe.check_device("cpu")
 

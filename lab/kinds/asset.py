@@ -14,6 +14,7 @@ from shared.recipe import Recipe
 if TYPE_CHECKING:
     from dreamfusion.distill import DistillState
     from lab.results import Asset
+    from shared.made_for import MadeFor
     from shared.model import ImageModel
     from shared.run_record import RunRecord
 
@@ -25,12 +26,16 @@ class AssetKind:
     formats = ".glb, .obj, .ply, .stl, .3mf or .usdz"
     looping = "distill"
     unused: tuple[str, ...] = ("image_encoder", "temporal")
+    parts: tuple[str, ...] = ()
 
     def check(self, recipe: AssetRecipe, output: Output) -> None:
         if output.path is not None:
             check_mesh(output.path, recipe.print_size)
         if output.turntable is not None:
             check_clip(output.turntable, recipe.turntable_fps)
+
+    def advice(self, recipe: AssetRecipe, model: MadeFor) -> list[str]:
+        return []
 
     def loader(self) -> Loader:
         from shared.model import load_image_model

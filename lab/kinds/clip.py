@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab.kinds.kind import Kind, Loader, Output
 from lab.outputs import check_clip
+from shared.made_for import frames_advice, size_advice, steps_advice
 from shared.recipe import Recipe
 from video.recipe import ClipRecipe
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lab.results import Clip
+    from shared.made_for import MadeFor
     from shared.model import ImageModel
     from shared.run_record import RunRecord
     from shared.sampling import SampleState
@@ -28,10 +30,19 @@ class ClipKind:
     formats = ".mp4, .webm, .mov, .gif, .webp, .apng, or a folder for PNGs"
     looping = "sample"
     unused: tuple[str, ...] = ("image_encoder",)
+    parts: tuple[str, ...] = ("temporal",)
 
     def check(self, recipe: ClipRecipe, output: Output) -> None:
         if output.path is not None:
             check_clip(output.path, recipe.fps)
+
+    def advice(self, recipe: ClipRecipe, model: MadeFor) -> list[str]:
+        lines = (
+            size_advice(model, recipe.width, recipe.height),
+            frames_advice(model, recipe.frames, recipe.window),
+            steps_advice(model, recipe.steps),
+        )
+        return [line for line in lines if line]
 
     def loader(self) -> Loader:
         from video.generate import load_video_model

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 from lab.kinds.kind import Kind, Loader, Output
 from shared.files import check_writable
 from shared.image_recipe import ImageRecipe
+from shared.made_for import size_advice, steps_advice
 from shared.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from lab.results import Picture
+    from shared.made_for import MadeFor
     from shared.model import ImageModel
     from shared.run_record import RunRecord
     from shared.sampling import SampleState
@@ -27,12 +29,17 @@ class ImageKind:
     formats = ".png, .jpg or .webp"
     looping = "sample"
     unused: tuple[str, ...] = ("image_encoder", "temporal")
+    parts: tuple[str, ...] = ()
 
     def check(self, recipe: ImageRecipe, output: Output) -> None:
         from shared.media import IMAGE_SUFFIXES
 
         if output.path is not None:
             check_writable(output.path, IMAGE_SUFFIXES)
+
+    def advice(self, recipe: ImageRecipe, model: MadeFor) -> list[str]:
+        lines = size_advice(model, recipe.width, recipe.height), steps_advice(model, recipe.steps)
+        return [line for line in lines if line]
 
     def loader(self) -> Loader:
         from shared.model import load_image_model

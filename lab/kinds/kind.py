@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lab.results import Result
+    from shared.made_for import MadeFor
     from shared.model import ImageModel
     from shared.run_record import RunRecord
 
@@ -38,6 +39,7 @@ class Kind(Protocol):
     """name: of the command. recipe: its class. default: the file that is written where none is named.
     formats: which there are, for help. looping: what its long loop is called.
     unused: components of a model folder that have no part in a result: they may change, and a rerun is the same.
+    parts: components that it needs beside those of an image model.
     """
 
     name: str
@@ -46,9 +48,14 @@ class Kind(Protocol):
     formats: str
     looping: str
     unused: tuple[str, ...]
+    parts: tuple[str, ...]
 
     def check(self, recipe: Any, output: Output) -> None:
         """Raises InputError for an output that cannot be written, before anything is loaded."""
+        ...
+
+    def advice(self, recipe: Any, model: MadeFor) -> list[str]:
+        """What to say, before the work, of a recipe that is far from what its model was made for."""
         ...
 
     def loader(self) -> Loader:

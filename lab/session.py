@@ -1,0 +1,168 @@
+"""The Python API: prompts to pictures, clips and assets, by the same recipes and in the same bytes as the command line.
+
+`kinoform` hands these names on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast, overload
+
+from lab.flags import given_values
+from lab.jobs.events import Done, Event, Failed
+from lab.jobs.run import Context, Job, run
+from lab.kinds import ASSET, CLIP, IMAGE, Kind
+from lab.results import Asset, Clip, Picture
+from shared.errors import InputError
+
+OnProgress = Callable[[Event], None]
+
+
+class Session:
+    """A model that stays loaded: what it makes is what the functions `image`, `clip` and `asset` make, sooner.
+
+    model: "world", a diffusers folder, a .safetensors file or a hub id. device: "auto", "cpu" or "cuda".
+
+    >>> import kinoform
+    >>> lab = kinoform.load("world", device="cpu")
+    >>> pictures = lab.image(["a red cube", "a blue chair"], steps=4)
+    >>> [picture.pixels.shape for picture in pictures]
+    [(64, 64, 3), (64, 64, 3)]
+    """
+
+    def __init__(self, model: str = "world", *, device: str = "auto", batch: int | None = None) -> None:
+        self.model = model
+        self._context = Context(device, batch)
+
+    @overload
+    def image(self, prompt: str, *, on_progress: OnProgress | None = None, **recipe: Any) -> Picture: ...
+    @overload
+    def image(
+        self, prompt: Sequence[str], *, on_progress: OnProgress | None = None, **recipe: Any
+    ) -> list[Picture]: ...
+    def image(self, prompt: Any, *, on_progress: OnProgress | None = None, **recipe: Any) -> Any:
+        """Pictures. See `kinoform.image`."""
+        return self._make(IMAGE, prompt, on_progress, recipe)
+
+    @overload
+    def clip(self, prompt: str, *, on_progress: OnProgress | None = None, **recipe: Any) -> Clip: ...
+    @overload
+    def clip(self, prompt: Sequence[str], *, on_progress: OnProgress | None = None, **recipe: Any) -> list[Clip]: ...
+    def clip(self, prompt: Any, *, on_progress: OnProgress | None = None, **recipe: Any) -> Any:
+        """Clips. See `kinoform.clip`."""
+        return self._make(CLIP, prompt, on_progress, recipe)
+
+    @overload
+    def asset(self, prompt: str, *, on_progress: OnProgress | None = None, **recipe: Any) -> Asset: ...
+    @overload
+    def asset(self, prompt: Sequence[str], *, on_progress: OnProgress | None = None, **recipe: Any) -> list[Asset]: ...
+    def asset(self, prompt: Any, *, on_progress: OnProgress | None = None, **recipe: Any) -> Any:
+        """Assets. See `kinoform.asset`."""
+        return self._make(ASSET, prompt, on_progress, recipe)
+
+    def _make(self, kind: Kind, prompt: Any, on_progress: OnProgress | None, recipe: dict[str, Any]) -> Any:
+        alone = isinstance(prompt, str)
+        prompts = [prompt] if alone else list(prompt)
+        if not prompts or not all(isinstance(text, str) for text in prompts):
+            raise InputError("prompt", expected="a text, or texts", got=prompt)
+        known = {*kind.recipe.model_fields, "size", "preset"} - {"prompt", "model"}
+        for name in recipe:
+            if name not in known:
+                kind.recipe.parse({"prompt": "x", name: None})  # refuses it, naming the nearest
+        values = {"model": self.model, **given_values(kind.recipe, recipe, kind=kind.name)}
+        jobs = [Job(kind.recipe.parse({**values, "prompt": text})) for text in prompts]
+        made: dict[int, Any] = {}
+        for event in run(jobs, self._context):
+            if on_progress is not None:
+                on_progress(event)
+            if isinstance(event, Failed):
+                raise event.error
+            if isinstance(event, Done):
+                made[event.index] = event.result
+        results = [made[index] for index in range(len(jobs))]
+        return results[0] if alone else results
+
+
+def load(model: str = "world", *, device: str = "auto", batch: int | None = None) -> Session:
+    """A session: the model is loaded at its first use and kept.
+
+    model: as `--model` takes it. device: "auto" (a GPU where there is one), "cpu" or "cuda". batch: the most pictures
+    that are sampled at once; what is fastest where None. On a CPU each is, bit for bit, what it would be alone.
+
+    >>> import kinoform
+    >>> lab = kinoform.load()
+    >>> lab.image("a yellow duck", steps=4, seed=3).record.seed
+    3
+    """
+    return Session(model, device=device, batch=batch)
+
+
+@overload
+def image(
+    prompt: str, *, model: str = ..., device: str = ..., on_progress: OnProgress | None = ..., **recipe: Any
+) -> Picture: ...
+@overload
+def image(
+    prompt: Sequence[str], *, model: str = ..., device: str = ..., on_progress: OnProgress | None = ..., **recipe: Any
+) -> list[Picture]: ...
+def image(
+    prompt: Any, *, model: str = "world", device: str = "auto", on_progress: OnProgress | None = None, **recipe: Any
+) -> Any:
+    """A picture of a prompt, or a list of pictures of several.
+
+    recipe: what `kinoform image --help` lists, with underscores: seed, steps, guidance_scale, negative, width, height,
+    size="64x64", preset="draft", ... on_progress: called with every event of the run (`kinoform.Stepped` and others).
+    Raises InputError for a wrong value, naming what is right; ModelError for a model that cannot be loaded.
+
+    >>> import kinoform
+    >>> picture = kinoform.image("a red cube", seed=1, steps=4)
+    >>> picture.pixels.dtype, picture.pixels.shape
+    (dtype('uint8'), (64, 64, 3))
+    >>> picture.save("cube.png").name
+    'cube.png'
+    """
+    return cast(Any, Session(model, device=device).image)(prompt, on_progress=on_progress, **recipe)
+
+
+@overload
+def clip(
+    prompt: str, *, model: str = ..., device: str = ..., on_progress: OnProgress | None = ..., **recipe: Any
+) -> Clip: ...
+@overload
+def clip(
+    prompt: Sequence[str], *, model: str = ..., device: str = ..., on_progress: OnProgress | None = ..., **recipe: Any
+) -> list[Clip]: ...
+def clip(
+    prompt: Any, *, model: str = "world", device: str = "auto", on_progress: OnProgress | None = None, **recipe: Any
+) -> Any:
+    """A clip of a prompt, or a list of clips of several. recipe: what `kinoform clip --help` lists; else as `image`.
+
+    >>> import kinoform
+    >>> clip = kinoform.clip("a red ball moving left", frames=4, steps=4)
+    >>> clip.frames.shape
+    (4, 64, 64, 3)
+    """
+    return cast(Any, Session(model, device=device).clip)(prompt, on_progress=on_progress, **recipe)
+
+
+@overload
+def asset(
+    prompt: str, *, model: str = ..., device: str = ..., on_progress: OnProgress | None = ..., **recipe: Any
+) -> Asset: ...
+@overload
+def asset(
+    prompt: Sequence[str], *, model: str = ..., device: str = ..., on_progress: OnProgress | None = ..., **recipe: Any
+) -> list[Asset]: ...
+def asset(
+    prompt: Any, *, model: str = "world", device: str = "auto", on_progress: OnProgress | None = None, **recipe: Any
+) -> Any:
+    """A 3D asset of a prompt, or a list of several. recipe: what `kinoform asset --help` lists; else as `image`.
+
+    >>> import kinoform
+    >>> asset = kinoform.asset("a red cube", preset="draft", steps=20, mesh_resolution=32)
+    >>> asset.mesh.is_watertight
+    True
+    >>> asset.turntable(frames=4, size=64).frames.shape
+    (4, 64, 64, 3)
+    """
+    return cast(Any, Session(model, device=device).asset)(prompt, on_progress=on_progress, **recipe)
