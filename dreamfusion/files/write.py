@@ -66,14 +66,16 @@ def _contents(suffix: str, mesh: trimesh.Trimesh, text: str, size_mm: float) -> 
 def load_mesh(path: str | os.PathLike[str]) -> trimesh.Trimesh:
     """A mesh as `write_mesh` wrote it to .glb or .ply, which hold all of it: display-referred vertex colours included.
 
-    Raises InputError for another ending.
+    Raises InputError for another ending, ValueError for a GLB of others with several meshes.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in (".glb", ".ply"):
         raise InputError("mesh file", expected="a name ending in .glb or .ply", got=os.fspath(path))
-    mesh = trimesh.load_mesh(path, process=False)
-    assert isinstance(mesh, trimesh.Trimesh), "several meshes in one file"
-    if suffix == ".glb":  # trimesh keeps the colours of a mesh with a material as they are in the file
-        linear = np.asarray(cast(Any, mesh.visual).vertex_attributes["color"], dtype=np.float32)
-        mesh = with_colours(mesh, np.insert(to_display(linear), 3, 255, axis=1))
-    return with_colours(mesh, mesh_colours(mesh))
+    if suffix == ".ply":
+        mesh = trimesh.load_mesh(path, process=False)
+        assert isinstance(mesh, trimesh.Trimesh), "several meshes in one file"
+        return with_colours(mesh, mesh_colours(mesh))
+    # Of a mesh with a material, trimesh keeps the vertex colours aside, as they are in the file, and in its scene alone.
+    (mesh,) = trimesh.load_scene(path, process=False).geometry.values()
+    linear = np.asarray(cast(Any, mesh.visual).vertex_attributes["color"], dtype=np.float32)
+    return with_colours(mesh, np.insert(to_display(linear), 3, 255, axis=1))

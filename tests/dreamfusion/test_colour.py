@@ -5,17 +5,16 @@ from dreamfusion.colour import mesh_colours, to_display, to_linear, with_colours
 
 
 def test_known_values_of_the_srgb_curve():
-    display = np.array([0, 10, 64, 128, 188, 255], dtype=np.uint8)
-    assert to_linear(display).tolist() == [0, 1, 13, 55, 128, 255]
-    assert to_display(np.array([0, 13, 55, 128, 255], dtype=np.uint8)).tolist() == [0, 64, 128, 188, 255]
+    """IEC 61966-2-1, by its two branches."""
+    display = np.array([0, 10, 11, 128, 255], dtype=np.uint8)
+    wanted = [0, 10 / 255 / 12.92, ((11 / 255 + 0.055) / 1.055) ** 2.4, ((128 / 255 + 0.055) / 1.055) ** 2.4, 1]
+    assert np.allclose(to_linear(display), wanted, rtol=1e-6)
+    assert to_display(np.array([-1, 0, 0.5, 1, 2], dtype=np.float32)).tolist() == [0, 0, 188, 255, 255]
 
 
 def test_display_bytes_survive_the_round_trip():
-    """To half a step of the 8-bit linear value: 6 in the darks, where the curve is steepest, and less than 1 above."""
     display = np.arange(256, dtype=np.uint8)
-    back = to_display(to_linear(display)).astype(int)
-    assert np.abs(back - display).max() <= 7
-    assert np.abs(back - display)[100:].max() <= 1
+    assert np.array_equal(to_display(to_linear(display)), display)
 
 
 def test_colours_are_copied_not_shared():

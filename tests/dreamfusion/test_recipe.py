@@ -16,10 +16,10 @@ def test_importing_the_recipe_imports_no_torch():
 
 @pytest.mark.parametrize("name", preset_names("asset"))
 def test_presets_are_complete_recipes(name):
-    """Every preset says every value except what a user gives, prompt, negative, model and seed, and memory modes."""
+    """Every preset says every value but what a user gives (prompt, negative, model, seed, print size), and memory modes."""
     preset = load_preset("asset", name)
     recipe = AssetRecipe.parse({"prompt": "a red cube", **preset})
-    given = {"prompt", "negative", "model", "seed", *MemoryPolicy.model_fields}
+    given = {"prompt", "negative", "model", "seed", "print_size", *MemoryPolicy.model_fields}
     assert set(recipe.resolved()) - set(preset) == given & set(AssetRecipe.model_fields)
 
 
@@ -39,8 +39,19 @@ def test_the_default_preset_is_the_default():
         ({"lambertian_probability": 0.8, "textureless_probability": 0.3}, "must sum to 1 at most"),
         ({"background": "sky"}, "background: expected grey or network, got sky"),
         ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"print_size": "tall"}, "print_size: expected a length such as 80mm, 8cm or 3in, got tall"),
+        ({"print_size": 0}, "print_size: expected a number above 0"),
     ],
 )
 def test_wrong_values_are_named(change, message):
     with pytest.raises(InputError, match=message):
         AssetRecipe.parse({"prompt": "a red cube", **change})
+
+
+@pytest.mark.parametrize(
+    ("given", "millimetres"),
+    [("80", 80), ("80mm", 80), (" 8 CM ", 80), ("0.5m", 500), ("3in", 76.2), (".5cm", 5), (12.5, 12.5), (None, None)],
+)
+def test_a_print_size_has_a_unit(given, millimetres):
+    size = AssetRecipe.parse({"prompt": "a red cube", "print_size": given}).print_size
+    assert size == (millimetres if millimetres is None else pytest.approx(millimetres))

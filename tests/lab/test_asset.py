@@ -3,8 +3,8 @@
 import json
 
 import pytest
+import trimesh
 
-from dreamfusion.asset import load_asset
 from dreamfusion.recipe import AssetRecipe
 from lab.main import main
 from shared.media import read_clip
@@ -21,7 +21,7 @@ def test_the_mesh_has_its_report_and_its_record(model, tmp_path, capsys, suffix)
     path = tmp_path / f"cube{suffix}"
     assert main(["asset", "a red cube", "--model", str(model), *SHORT, "-o", str(path), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
-    mesh = load_asset(path)
+    mesh = trimesh.load_mesh(path, process=False, maintain_order=True, skip_materials=True)
     assert result["mesh"]["faces"] == len(mesh.faces) > 0
     assert result["mesh"]["watertight"] == mesh.is_watertight
     assert result["mesh"]["volume"] == pytest.approx(mesh.volume, rel=1e-4)
@@ -41,3 +41,21 @@ def test_the_turntable_is_a_clip_of_the_recipe(model, tmp_path, capsys):
     assert out[0].startswith(f"wrote {path}: ")
     assert "faces" in out[0]
     assert out[1] == f"wrote {turning}"
+
+
+def test_a_print_has_its_size_and_is_made_again(model, tmp_path):
+    path = tmp_path / "cube.stl"
+    arguments = ["asset", "a red cube", "--model", str(model), *SHORT, "--print-size", "5cm", "-o", str(path)]
+    assert main(arguments) == 0
+    mesh = trimesh.load_mesh(path)
+    assert mesh.extents.max() == pytest.approx(50)
+    assert mesh.bounds[0].tolist() == pytest.approx([0, 0, 0], abs=1e-6)
+    assert AssetRecipe.parse(read_record(path).recipe).print_size == 50
+    assert main(["rerun", str(path)]) == 0
+    assert (tmp_path / "cube-rerun.stl").read_bytes() == path.read_bytes()
+
+
+def test_a_size_that_no_format_holds_is_refused_before_any_work(tmp_path, capsys):
+    path = tmp_path / "cube.glb"
+    assert main(["asset", "a red cube", "--model", "none", "--print-size", "80mm", "-o", str(path)]) == 2
+    assert "print size: expected .stl or .3mf" in capsys.readouterr().err

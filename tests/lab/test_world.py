@@ -5,6 +5,7 @@ import json
 import pytest
 import trimesh
 
+from dreamfusion.files.write import load_mesh
 from lab.main import main
 from shared.media import read_clip, read_image
 
@@ -43,14 +44,21 @@ def test_more_frames_show_the_same_motion_more_finely(tmp_path):
     assert abs(clips[1][::2] - clips[0]).mean() < 1.5  # every other frame is the same, up to encoding
 
 
-@pytest.mark.parametrize("suffix", [".glb", ".obj", ".ply"])
+@pytest.mark.parametrize("suffix", [".glb", ".ply"])
 def test_mesh_is_closed_and_has_its_colour(tmp_path, suffix):
     file = tmp_path / f"cube{suffix}"
     assert main(["world", "mesh", "a red cube", "-o", str(file)]) == 0
-    mesh = trimesh.load(file, force="mesh")
+    mesh = load_mesh(file)
     assert mesh.is_watertight
     red, green, _, _ = mesh.visual.vertex_colors.mean(axis=0)
     assert red > 2 * green
+
+
+@pytest.mark.parametrize("suffix", [".obj", ".stl"])
+def test_mesh_in_other_formats_is_closed(tmp_path, suffix):
+    file = tmp_path / f"cube{suffix}"
+    assert main(["world", "mesh", "a red cube", "-o", str(file)]) == 0
+    assert trimesh.load_mesh(file, maintain_order=True, skip_materials=True).is_watertight
 
 
 @pytest.mark.parametrize(
@@ -68,7 +76,7 @@ def test_mesh_is_closed_and_has_its_colour(tmp_path, suffix):
         (["render", "--out", ".", "--count", "1"], ("--out", "a new or empty folder", "got .")),
         (["render", "--count", "1"], ("world render", "--out")),
         (["mesh", "a dragon", "-o", "m.glb"], ("world caption", "a red cube", "got a dragon")),
-        (["mesh", "a red cube", "-o", "m.stl"], ("output", ".glb", "got m.stl")),
+        (["mesh", "a red cube", "-o", "m.fbx"], ("output", ".glb", "got m.fbx")),
         (["mesh", "a red cube"], ("world mesh", "-o")),
         ([], ("world", "ACTION")),
     ],

@@ -1,6 +1,5 @@
 import hashlib
 import json
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,8 @@ import trimesh
 
 from shared.errors import InputError
 from shared.media import TAG, sidecar, write_clip, write_image
-from shared.run_record import RunRecord, glb_with_record, installed_versions, read_record, write_sidecar
+from shared.mesh_record import comment_lines, glb_with_record
+from shared.run_record import RunRecord, installed_versions, read_record, write_sidecar
 from shared.version import VERSION
 
 RECIPE = {
@@ -63,41 +63,23 @@ def test_the_same_run_gives_the_same_text(record: RunRecord) -> None:
 MOVING = ("a.mp4", "a.webm", "a.mov", "a.gif", "b.webp", "a.apng", "frames")
 
 
-@pytest.mark.parametrize("name", [*MOVING, "a.png", "a.jpg", "a.webp", "a.glb", "a.obj", "a.ply"])
+@pytest.mark.parametrize("name", [*MOVING, "a.png", "a.jpg", "a.webp", "a.glb", "a.obj", "a.stl"])
 def test_every_artifact_carries_its_record(tmp_path: Path, name: str, record: RunRecord) -> None:
     file = tmp_path / name
     frames = np.zeros((3, 16, 16, 3), np.uint8)
     if name in ("a.png", "a.jpg", "a.webp"):
         write_image(file, frames[0], {TAG: record.to_json()})
     elif file.suffix == ".glb":
-        file.write_bytes(glb_with_record(glb(), record))
-    elif file.suffix in (".obj", ".ply"):
+        file.write_bytes(glb_with_record(glb(), record.to_json()))
+    elif file.suffix == ".obj":
+        file.write_text("\n".join([*comment_lines("#", record.to_json()), "v 0 0 0"]))
+    elif file.suffix == ".stl":
         trimesh.creation.box().export(file)
         write_sidecar(file, record)
     else:
         write_clip(file, frames, 8, {TAG: record.to_json()})
     assert read_record(file) == record
-    assert (tmp_path / f"{name}.json").exists() == (file.suffix in (".obj", ".ply"))
-
-
-def test_a_glb_keeps_its_mesh_and_other_readers_see_the_record(tmp_path: Path, record: RunRecord) -> None:
-    data = glb_with_record(glb(), record)
-    mesh = trimesh.load(trimesh.util.wrap_as_stream(data), file_type="glb", force="mesh")
-    assert mesh.volume == pytest.approx(1.0)
-    assert tuple(mesh.visual.vertex_colors[0]) == (200, 30, 30, 255)
-    # The glTF container by hand: 12 bytes of header, then length, "JSON" and the text, padded to 4 with spaces.
-    magic, version, length, json_length = struct.unpack("<4sIII", data[:16])
-    assert (magic, version, length, json_length % 4) == (b"glTF", 2, len(data), 0)
-    document = json.loads(data[20 : 20 + json_length])
-    assert document["asset"]["extras"][TAG]["recipe"] == RECIPE
-    assert data[20 + json_length :] == glb()[-(len(data) - 20 - json_length) :]
-    (tmp_path / "a.gltf").write_text(json.dumps(document))
-    assert read_record(tmp_path / "a.gltf") == record
-
-
-def test_writing_a_record_twice_is_writing_it_once(record: RunRecord) -> None:
-    once = glb_with_record(glb(), record)
-    assert glb_with_record(once, record) == once
+    assert (tmp_path / f"{name}.json").exists() == (file.suffix == ".stl")
 
 
 def test_a_file_without_a_record_says_so(tmp_path: Path) -> None:
@@ -116,7 +98,7 @@ def test_a_file_without_a_record_says_so(tmp_path: Path) -> None:
 
 
 def test_damaged_files_are_one_line(tmp_path: Path, record: RunRecord) -> None:
-    whole = glb_with_record(glb(), record)
+    whole = glb_with_record(glb(), record.to_json())
     broken = {
         "short.glb": whole[:10],
         "cut.glb": whole[: len(whole) // 2],
@@ -216,14 +198,3 @@ def test_somebody_elses_comment_is_no_record(tmp_path: Path) -> None:
     write_clip(tmp_path / "a.mp4", np.zeros((2, 16, 16, 3), np.uint8), 8, {TAG: "filmed in May"})
     with pytest.raises(InputError, match="a kinoform run record"):
         read_record(tmp_path / "a.mp4")
-
-
-def test_a_gltf_with_other_extras_keeps_them(record: RunRecord) -> None:
-    document = {"asset": {"version": "2.0", "extras": {"by": "me"}}}
-    body = json.dumps(document).encode()
-    body += b" " * (-len(body) % 4)
-    data = struct.pack("<4sIIII", b"glTF", 2, 20 + len(body), len(body), 0x4E4F534A) + body
-    result = glb_with_record(data, record)
-    found = json.loads(result[20:])["asset"]["extras"]
-    assert found["by"] == "me"
-    assert set(found) == {"by", TAG}
