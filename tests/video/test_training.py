@@ -175,6 +175,13 @@ def test_training_into_an_empty_folder_copies_the_image_model_there(tmp_path):
     assert all(abs(after[name] - 0.5) < 0.1 for name in after)  # went on from the source's layers
 
 
+def test_where_the_folder_has_no_layers_yet_those_of_the_model_go_on(tmp_path):
+    data, source = write_clips(tmp_path / "data"), build_video_folder(tmp_path / "source")
+    out = build_image_folder(tmp_path / "out")  # the image model was trained first
+    list(train(small_recipe(steps=1, model=str(source), start="continue"), data, out))
+    assert all(abs(alpha - 0.5) < 0.1 for alpha in load_temporal(out).alphas().values())
+
+
 def test_batches_pair_every_clip_with_its_caption_and_drop_some():
     class Numbers(TextConditioner):
         def __init__(self):

@@ -1,14 +1,19 @@
 """The autoencoder stage: it learns, and a stopped training goes on as if it had never stopped."""
 
+import json
+import shutil
+
 import pytest
 import torch
 from diffusers import AutoencoderTiny
 from torch.nn.functional import avg_pool2d
 
 from shared.codec import Codec
-from shared.training.autoencoder import latent_loss, reconstruction_loss, train
+from shared.errors import ModelError
+from shared.training.autoencoder import first_network, latent_loss, reconstruction_loss, train
 from shared.training.data import draw_pictures, find_folders, load_media
 from shared.training.recipe import AutoencoderTrainRecipe
+from tests.tiny import build_image_folder, tiny_temporal_vae
 
 TINY = {
     "size": 32,
@@ -25,6 +30,30 @@ TINY = {
 
 def weights(folder):
     return AutoencoderTiny.from_pretrained(folder / "vae").state_dict()
+
+
+def test_continuing_starts_from_the_models_autoencoder_and_then_from_that_of_the_folder(data, tmp_path):
+    source = build_image_folder(tmp_path / "source")
+    still = {**TINY, "steps": 1, "learning_rate": 1e-9, "weight_decay": 0, "start": "continue", "model": str(source)}
+    list(train(AutoencoderTrainRecipe(**still), data, tmp_path / "out"))
+    before, after = weights(source), weights(tmp_path / "out")
+    assert all(torch.allclose(before[k], after[k], atol=1e-3) for k in before)
+    list(train(AutoencoderTrainRecipe(**{**TINY, "start": "continue", "learning_rate": 0.01}), data, tmp_path / "out"))
+    moved = weights(tmp_path / "out")
+    assert moved.keys() == before.keys()
+    assert not all(torch.allclose(before[k], moved[k], atol=1e-3) for k in before)
+    assert first_network(AutoencoderTrainRecipe(**still), tmp_path / "out").config["scaling_factor"] != 1.0
+
+
+def test_an_autoencoder_of_another_kind_is_not_trained_on(tmp_path):
+    folder = build_image_folder(tmp_path)
+    shutil.rmtree(folder / "vae")
+    tiny_temporal_vae().save_pretrained(folder / "vae")
+    index = json.loads((folder / "model_index.json").read_text())
+    index["vae"] = ["diffusers", "AutoencoderKLTemporalDecoder"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelError, match="an AutoencoderTiny, got AutoencoderKLTemporalDecoder"):
+        first_network(AutoencoderTrainRecipe(start="continue", model=str(folder)))
 
 
 def test_a_resumed_training_is_bit_for_bit_the_uninterrupted_one(data, tmp_path):

@@ -10,9 +10,10 @@ from transformers import CLIPImageProcessorPil, CLIPTextModel, CLIPVisionModelWi
 from transformers.models.clip.modeling_clip import image_text_contrastive_loss
 
 from shared.errors import ModelError
+from shared.rng import generator
 from shared.text import TextConditioner
 from shared.training.recipe import TextTrainRecipe
-from shared.training.text import contrastive_loss, train
+from shared.training.text import augmented, contrastive_loss, train
 from tests.shared.training.conftest import write_samples
 from tests.tiny import build_image_folder, tiny_text
 from tests.tolerances import close
@@ -126,3 +127,20 @@ def test_checkpointing_trains_the_same(data, tmp_path):
         [state.loss for state in train(TextTrainRecipe(**TINY, checkpointing=on), data, out)] for on in (False, True)
     ]
     assert losses[0] == losses[1]
+
+
+def test_augmented_pictures_are_moved_scaled_and_noisy_by_no_more_than_asked():
+    pixels = torch.full((64, 3, 32, 32), -1.0)
+    pixels[:, :, 12:20, 12:20] = 1.0  # a square of 8 in the middle
+    assert augmented(pixels, 0.0, generator(0)) is pixels
+    seen = augmented(pixels, 0.5, generator(0))
+    mass = (seen.mean(1) + 1) / 2
+    places = torch.arange(32) + 0.5
+    for axis in (1, 2):
+        middle = (mass.sum(3 - axis) * places).sum(1) / mass.sum((1, 2)) - 16
+        assert 0.5 < middle.abs().max() < 0.125 * 0.5 * 32 + 0.6
+    sides = mass.sum((1, 2)).clamp(min=0).sqrt()
+    assert 8 / 1.1 - 0.6 < sides.min() < 7.6
+    assert 8.4 < sides.max() < 8 / 0.9 + 0.6
+    assert 0.03 < (seen - seen.mean(1, keepdim=True)).std() < 0.06
+    assert torch.equal(seen, augmented(pixels, 0.5, generator(0)))
