@@ -75,7 +75,7 @@ def load_mesh(path: str | os.PathLike[str]) -> trimesh.Trimesh:
         mesh = trimesh.load_mesh(path, process=False)
         assert isinstance(mesh, trimesh.Trimesh), "several meshes in one file"
         return with_colours(mesh, mesh_colours(mesh))
-    # Of a mesh with a material, trimesh keeps the vertex colours aside, as they are in the file, and in its scene alone.
-    (mesh,) = trimesh.load_scene(path, process=False).geometry.values()
+    # Of a mesh with a material, trimesh keeps the vertex colours aside, as they are in the file, in its scene alone.
+    (mesh,) = trimesh.load_scene(Path(path), process=False).geometry.values()
     linear = np.asarray(cast(Any, mesh.visual).vertex_attributes["color"], dtype=np.float32)
     return with_colours(mesh, np.insert(to_display(linear), 3, 255, axis=1))

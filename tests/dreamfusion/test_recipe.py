@@ -16,7 +16,7 @@ def test_importing_the_recipe_imports_no_torch():
 
 @pytest.mark.parametrize("name", preset_names("asset"))
 def test_presets_are_complete_recipes(name):
-    """Every preset says every value but what a user gives (prompt, negative, model, seed, print size), and memory modes."""
+    """Every preset says every value but what a user gives (prompt, model, seed, print size, ...) and memory modes."""
     preset = load_preset("asset", name)
     recipe = AssetRecipe.parse({"prompt": "a red cube", **preset})
     given = {"prompt", "negative", "model", "seed", "print_size", *MemoryPolicy.model_fields}
