@@ -7,13 +7,13 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from lab.commands import data, decode, describe, doctor, make, plan, rerun, score, train, world
+from lab.commands import data, decode, describe, doctor, make, plan, rerun, score, train, words, world
 from lab.flags import Parser
 from shared.errors import InputError
 from shared.recipe import did_you_mean
 from shared.version import VERSION
 
-COMMANDS: tuple[Any, ...] = (*make.COMMANDS, world, data, train, plan, score, decode, describe, rerun, doctor)
+COMMANDS: tuple[Any, ...] = (*make.COMMANDS, world, data, train, words, plan, score, decode, describe, rerun, doctor)
 
 
 def build(name: str) -> Parser:

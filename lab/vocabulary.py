@@ -1,13 +1,18 @@
-"""What to tell the user when a prompt has words that a model with a small vocabulary does not know."""
+"""What to tell the user of the words that a model with a small vocabulary knows, and of those that it does not."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from shared.errors import one_line
+from shared.json_text import read_json_file
+from shared.words import nearest
 from shared.world.prompt import COLOUR_NAMES, MOTIONS, OBJECT_NAMES, RELATIONS, SYNONYMS, VIEWS
 
-OTHERS_SHOWN = 20  # words of a vocabulary that is not the world's
+NAMED = 4  # unknown words that a warning names
+LONGEST = 20  # characters of a word in a warning
 
 
 @runtime_checkable
@@ -19,16 +24,31 @@ class Text(Protocol):
 
 
 def unknown_words(text: Text, *prompts: str) -> tuple[list[str], list[str]]:
-    """The words of `prompts` that the model does not know, and what to say of them: a line, or nothing."""
+    """The words of `prompts` that the model does not know, and what to say of them: one short line, or none."""
     unknown = list(dict.fromkeys(word for prompt in prompts for word in text.unknown_words(prompt)))
     if not unknown:
         return [], []
-    shown = ", ".join(repr(word) for word in unknown[:10]) + (", ..." if len(unknown) > 10 else "")
-    return unknown, [f"this model does not know {shown} and leaves it out; kinoform words lists what it knows"]
+    known = text.vocabulary()
+    shown = []
+    for word in unknown[:NAMED]:
+        other = nearest(word, known)
+        shown.append(f'"{one_line(word, LONGEST)}"' + (f" (nearest: {other})" if other else ""))
+    more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
+    out = "leaves it out" if len(unknown) == 1 else "leaves them out"
+    return unknown, [f"this model does not know {', '.join(shown)}{more} and {out}; see: kinoform words"]
 
 
-def known(vocabulary: Sequence[str]) -> str:
-    """The vocabulary in a few lists: what of the world's language it holds, and the first of its other words."""
+def stored_words(folder: Path) -> list[str]:
+    """The words that a model folder's tokenizer lists, the most frequent first; [] for a full vocabulary.
+
+    Raises ModelError or InputError for a folder without a tokenizer, or a damaged one.
+    """
+    words = read_json_file(folder / "tokenizer" / "tokenizer_config.json").get("words", [])
+    return [str(word) for word in words]
+
+
+def grouped(vocabulary: Sequence[str]) -> dict[str, list[str]]:
+    """The vocabulary in lists: what of the world's language it holds, by kind, and all its other words."""
     words = set(vocabulary)
     groups = {
         "objects": (*OBJECT_NAMES, *SYNONYMS),
@@ -37,16 +57,9 @@ def known(vocabulary: Sequence[str]) -> str:
         "relations": RELATIONS,
         "views": VIEWS,
     }
-    lists = []
-    for name, phrases in groups.items():
-        held = [phrase for phrase in phrases if words.issuperset(phrase.split())]
-        if held:
-            lists.append(f"{name}: {', '.join(held)}")
-    listed = {word for phrases in groups.values() for phrase in phrases for word in phrase.split()}
-    others = [word for word in vocabulary if word not in listed]
-    if others and not lists:
-        lists.append(
-            ", ".join(others[:OTHERS_SHOWN])
-            + (f" and {len(others) - OTHERS_SHOWN} more" if len(others) > OTHERS_SHOWN else "")
-        )
-    return "; ".join(lists)
+    held = {name: [p for p in phrases if words.issuperset(p.split())] for name, phrases in groups.items()}
+    if not (held["objects"] and held["colours"]):  # not the world's
+        held = {}
+    listed = {word for phrases in held.values() for phrase in phrases for word in phrase.split()}
+    held["words"] = [word for word in vocabulary if word not in listed]
+    return {name: phrases for name, phrases in held.items() if phrases}

@@ -14,6 +14,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from shared.execution import execution_device
 from shared.vocabulary import is_word, known_words, pieces
+from shared.words import fold
 
 
 class TextConditioner:
@@ -47,17 +48,23 @@ class TextConditioner:
         return list(self._words or [])
 
     def unknown_words(self, prompt: str) -> list[str]:
-        """Words of `prompt` outside a small vocabulary, in order, each once; [] for a full vocabulary."""
+        """Words of `prompt` of which a small vocabulary has no form, in order, each once; [] for a full vocabulary."""
         if self._words is None:
             return []
         words = filter(is_word, pieces(prompt))
-        return [word for word in dict.fromkeys(words) if word not in self._words]
+        return [word for word in dict.fromkeys(words) if self._known(word) is None]
 
     def known_part(self, prompt: str) -> str:
-        """What is encoded: `prompt`, without the words and marks outside a small vocabulary."""
+        """What is encoded: `prompt`, without the words and marks outside a small vocabulary; of a word that it has in
+        another form ("cubes"), that form.
+        """
         if self._words is None:
             return prompt
-        return " ".join(piece for piece in pieces(prompt) if piece in self._words)
+        return " ".join(filter(None, map(self._known, pieces(prompt))))
+
+    def _known(self, piece: str) -> str | None:
+        words = self._words or {}
+        return piece if piece in words else fold(piece, words)
 
     def excess_tokens(self, prompt: str) -> int:
         """How many tokens at the end of `prompt` do not fit into `max_length` and are left out."""
