@@ -1,43 +1,62 @@
-"""What the user hears about words that a model does not know."""
+"""What the user hears about words that a model does not know, and of those that it does."""
 
-from lab.console import Console
-from lab.vocabulary import known, unknown_words
+import json
+
+from lab.main import main
+from lab.vocabulary import grouped, unknown_words
 from shared.text import TextConditioner
 from shared.world.prompt import COLOUR_NAMES, OBJECT_NAMES, vocabulary
 from tests.tiny import tiny_text
 
 
-def test_unknown_words_are_named_with_what_is_known_and_the_way_out(capsys):
-    console = Console()
-    words = unknown_words(console, TextConditioner(*tiny_text()), "a red dragon moving left", "blurry dragon")
-    assert words == ["dragon", "blurry"]
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("kinoform: warning: ")
-    for part in ("'dragon', 'blurry'", "objects: sphere, cube", "colours: red", "moving left", "--model"):
-        assert part in line
-    assert "purple" not in line
-    assert len(console.warnings) == 1
+def test_unknown_words_are_one_short_line_with_the_nearest_known():
+    words, lines = unknown_words(TextConditioner(*tiny_text()), "a crimson dragon moving left", "blurry dragon")
+    assert words == ["crimson", "dragon", "blurry"]
+    assert lines == [
+        'this model does not know "crimson" (nearest: red), "dragon", "blurry" and leaves them out; see: kinoform words'
+    ]
 
 
-def test_known_words_need_no_warning(capsys):
-    assert unknown_words(Console(), TextConditioner(*tiny_text()), "a red cube, front view", "") == []
-    assert capsys.readouterr().err == ""
+def test_other_forms_of_known_words_are_understood():
+    text = TextConditioner(*tiny_text())
+    assert unknown_words(text, "Red cubes bounce") == ([], [])
+    assert text.known_part("Red cubes bounce") == "red cube bouncing"
 
 
-def test_a_megabyte_of_unknown_words_is_still_one_short_line(capsys):
-    prompt = " ".join(f"{chr(97 + i % 26)}{chr(97 + i // 26)}x" for i in range(600))
-    assert len(unknown_words(Console(), TextConditioner(*tiny_text()), prompt)) == 600
-    (line,) = capsys.readouterr().err.splitlines()
-    assert len(line) < 1000
+def test_known_words_need_no_warning():
+    assert unknown_words(TextConditioner(*tiny_text()), "a red cube, front view", "") == ([], [])
+
+
+def test_a_megabyte_of_unknown_words_is_still_one_short_line():
+    prompt = " ".join(f"{chr(97 + i % 26)}{chr(97 + i // 26)}x" * 9 for i in range(600))
+    words, (line,) = unknown_words(TextConditioner(*tiny_text()), prompt)
+    assert len(words) == 600
+    assert len(line) < 200
 
 
 def test_the_whole_world_is_grouped():
-    text = known(vocabulary())
-    assert f"colours: {', '.join(COLOUR_NAMES)}" in text
-    assert all(name in text for name in OBJECT_NAMES)
-    assert "relations: on top of, next to" in text
+    groups = grouped(vocabulary())
+    assert groups["colours"] == list(COLOUR_NAMES)
+    assert groups["objects"][: len(OBJECT_NAMES)] == list(OBJECT_NAMES)
+    assert groups["relations"] == ["on top of", "next to"]
+    assert set(groups["words"]) == {"a", "an", "the", "and", "with", ","}
 
 
-def test_another_vocabulary_shows_its_first_words():
-    assert known(["dog", "cat", "runs"]) == "dog, cat, runs"
-    assert known([f"word{i}" for i in range(50)]).endswith("word19 and 30 more")
+def test_another_vocabulary_is_one_list():
+    assert grouped(["dog", "cat", "runs"]) == {"words": ["dog", "cat", "runs"]}
+
+
+def test_words_lists_what_a_model_knows(capsys):
+    assert main(["words"]) == 0
+    out = capsys.readouterr().out
+    assert "colours: red, orange" in out
+    assert max(map(len, out.splitlines())) <= 110
+    assert main(["words", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["groups"]["views"][0] == "front view"
+
+
+def test_words_of_no_model_is_one_line(tmp_path, capsys):
+    (tmp_path / "tokenizer").mkdir()
+    assert main(["words", "--model", str(tmp_path)]) == 2
+    assert main(["words", "--model", "no-such-folder"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2
