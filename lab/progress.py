@@ -109,4 +109,4 @@ class Bar:
         from lab.terminal_picture import as_rich
 
         if pixels is not None:
-            self._live.update(self._group(as_rich(pixels), self._bar))
+            self._live.update(self._group(self._bar, as_rich(pixels)))
