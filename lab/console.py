@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -29,6 +29,8 @@ class Step(Protocol):
 
 
 S = TypeVar("S", bound=Step)
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 class Console:
@@ -40,6 +42,7 @@ class Console:
         self.warnings: list[str] = []
         self._started = time.perf_counter()
         self._meter: Meter | None = None
+        self._blind = False  # no previews any more
 
     def say(self, text: str) -> None:
         line = f"kinoform: {text}"
@@ -94,6 +97,7 @@ class Console:
 
     def watch(self, events: Iterable[Event], count: int, preview: Preview | None = None) -> Iterator[Done | Failed]:
         """Show what a run of `count` jobs tells, and hand on how each of them ends."""
+        ended = None
         with self._metered() as shown:
             for event in events:
                 if isinstance(event, Timed):
@@ -103,9 +107,25 @@ class Console:
                 elif isinstance(event, Stepped):
                     shown.show(_title(event, count), event.step, event.total, _numbers(event))
                     if preview is not None and event.preview is not None:
-                        shown.picture(preview.update(event.preview))
+                        shown.picture(self._look(preview.update, event.preview))
                 else:
+                    ended = event
+                    if preview is not None and isinstance(event, Done):
+                        self._look(preview.finished, event.result.thumbnails)
                     yield event
+        if preview is not None and count == 1 and isinstance(ended, Done):
+            print(self._look(preview.closing, ended.result.thumbnails) or "", end="", file=sys.stderr, flush=True)
+
+    def _look(self, look: Callable[[Callable[[], A]], B], pictures: Callable[[], A]) -> B | None:
+        """One preview. What it does wrong is a warning and no error, and the end of previews."""
+        if self._blind:
+            return None
+        try:
+            return look(pictures)
+        except Exception as error:
+            self._blind = True
+            self.warn(f"no preview: {error if isinstance(error, KinoformError) else type(error).__name__}")
+            return None
 
     def result(self, lines: Iterable[str] = (), **fields: Any) -> None:
         """End the command: `lines` for people, or `fields` with timings and peak memory as one line of JSON."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 PLAIN_SECONDS = 2.0  # between two plain lines
+REFRESHES = 2  # of a bar in a second; with a picture each is some 40 KB to the terminal
 
 
 @runtime_checkable
@@ -81,7 +82,12 @@ class Bar:
         self._name = ""
         # What goes to standard output is the result and must not come out on standard error.
         self._live = Live(
-            self._bar, console=self._console, transient=True, redirect_stdout=False, redirect_stderr=False
+            self._bar,
+            console=self._console,
+            refresh_per_second=REFRESHES,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
         )
         self._live.__enter__()
         return self
@@ -109,4 +115,4 @@ class Bar:
         from lab.terminal_picture import as_rich
 
         if pixels is not None:
-            self._live.update(self._group(as_rich(pixels), self._bar))
+            self._live.update(self._group(self._bar, as_rich(pixels)))

@@ -55,7 +55,7 @@ def generate_images(
     for state in sample_images(model, prompts, seeds, recipe, device):
         last = state.step == state.total
         pixels = decode_images(model, state.latents, recipe, device) if last else None
-        yield ImageState(state.step, state.total, state.latents, pixels)
+        yield ImageState(state.step, state.total, state.latents, state.x0, pixels)
 
 
 @torch.no_grad()

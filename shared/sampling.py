@@ -25,11 +25,15 @@ from shared.step_noise import Draw, Noise, standard_normal
 
 @dataclass(frozen=True)
 class SampleState:
-    """After `step` of `total` denoising steps; `latents` are clean after the last."""
+    """After `step` of `total` denoising steps; `latents` are clean after the last.
+
+    x0: what the network took the clean latents to be, in this step; to be looked at before the last.
+    """
 
     step: int
     total: int
     latents: Float[Tensor, "b c ..."]
+    x0: Float[Tensor, "b c ..."] | None = None
 
 
 def sample(
@@ -103,5 +107,5 @@ def denoise(
         except (ValueError, NotImplementedError) as error:  # what it cannot do, it says as it goes
             name = type(scheduler).__name__
             raise InputError(f"scheduler {name}", expected="one that can take the model's steps", got=error) from error
-        changed = yield SampleState(step, len(timesteps), x_t)
+        changed = yield SampleState(step, len(timesteps), x_t, prediction.x0)
         x_t = x_t if changed is None else changed

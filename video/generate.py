@@ -88,7 +88,7 @@ def generate_clips(
     for state in sample_latents(model, recipes, device):
         last = state.step == state.total
         frames = decode_clips(model.image, state.latents, recipes[0].memory, device) if last else None
-        yield ClipState(state.step, state.total, state.latents, frames)
+        yield ClipState(state.step, state.total, state.latents, state.x0, frames)
 
 
 @torch.no_grad()

@@ -123,7 +123,9 @@ def make(kind: Kind, args: argparse.Namespace) -> None:
     check(jobs, context)
     if several:
         jobs = _wanted(jobs, console, overwrite=args.overwrite)
-    show_run(console, jobs, context, sheet=folder_of(output) / SHEET if several else None, preview=_preview(args))
+    sheet = folder_of(output) / SHEET if several else None
+    written = [path for path in (*paths, sheet, getattr(args, "turntable", None)) if path is not None]
+    show_run(console, jobs, context, sheet=sheet, preview=_preview(args, written))
 
 
 def _asked(kind: Kind, args: argparse.Namespace) -> list[Asked]:
@@ -193,10 +195,16 @@ def _wanted(jobs: Sequence[Job], console: Console, *, overwrite: bool) -> list[J
     return left
 
 
-def _preview(args: argparse.Namespace) -> Preview:
+def _preview(args: argparse.Namespace, outputs: Sequence[str | Path]) -> Preview:
+    """Raises InputError where the preview would lie on a result, or in a folder that is one."""
     from lab.preview import Preview
 
-    return Preview(getattr(args, "preview", None))
+    file = getattr(args, "preview", None)
+    if file is not None:
+        place = Path(file).resolve()
+        if any(result in (place, *place.parents) for result in (Path(path).resolve() for path in outputs)):
+            raise InputError("--preview", expected="another file than the result's", got=file)
+    return Preview(file)
 
 
 def show_run(

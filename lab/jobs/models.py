@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lab.kinds import Kind
 from lab.kinds.kind import network_dtype
+
+if TYPE_CHECKING:
+    from shared.codec import Codec
+    from shared.preview import LatentPreview
 
 
 class Models:
@@ -14,6 +18,7 @@ class Models:
     def __init__(self) -> None:
         self._key: tuple[Any, ...] | None = None
         self._model: Any = None
+        self._preview: LatentPreview | None = None
 
     def get(self, kind: Kind, recipe: Any, device: str) -> Any:
         """The model of a recipe: on the device, unless it is offloaded; in the precision it will run in.
@@ -25,7 +30,15 @@ class Models:
         # compile: a compiled network stays compiled.
         key = (load, recipe.model, str(where), dtype, recipe.channels_last, recipe.compile, recipe.offload)
         if key != self._key:
-            self._key, self._model = None, None  # the old one goes before the new one comes
+            self._key, self._model, self._preview = None, None, None  # the old one goes before the new one comes
             self._model = load(recipe.model, device=where, dtype=dtype)
             self._key = key
         return self._model
+
+    def latent_preview(self, codec: Codec) -> LatentPreview:
+        """Small pictures of the model's latents; made ready when first asked for."""
+        from shared.preview import LatentPreview
+
+        if self._preview is None or self._preview.codec is not codec:
+            self._preview = LatentPreview(codec)
+        return self._preview

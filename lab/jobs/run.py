@@ -11,6 +11,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,17 @@ from lab.jobs.events import Done, Event, Failed, Stepped, Timed, Warned
 from lab.jobs.models import Models
 from lab.jobs.record import differences, record_of
 from lab.kinds import Kind, Output, kind_of
+from lab.preview import tiled
 from shared.errors import KinoformError
 from shared.made_for import made_for
 from shared.model_source import check_model, find_model
 
 if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import UInt8
+
     from lab.results import Result
+    from shared.model import ImageModel
     from shared.run_record import RunRecord
 
 
@@ -194,9 +200,21 @@ class _Batch:
         last = None
         for last in self.kind.sample(model, [job.recipe for job in jobs], self.where):
             loss = getattr(last, "loss", None)
-            yield Stepped(self.kind.looping, last.step, last.total, tuple(self.jobs), loss)
+            picture = partial(self._picture, self.kind.image_model(model), last)
+            yield Stepped(self.kind.looping, last.step, last.total, tuple(self.jobs), loss, picture)
         latents = [self.kind.latents(last, position) for position in range(len(jobs))]
         return [last if found is None else found for found in latents]
+
+    def _picture(self, image: ImageModel, state: Any) -> UInt8[np.ndarray, "h w 3"]:
+        """What the loop has so far: clean latents as the network sees them behind the noise, or else renders."""
+        from shared.pixels import to_uint8
+        from shared.sampling import SampleState
+
+        if not isinstance(state, SampleState):
+            return tiled(to_uint8(state.pixels))
+        latents = state.latents if state.x0 is None else state.x0
+        show = self.context.models.latent_preview(image.codec)
+        return tiled([frame for sample in latents for frame in show.frames(sample)])
 
     def _finished(self, model: Any, job: Job, record: RunRecord, last: Any) -> tuple[Result, list[Path]]:
         with _latents_kept(job, last, record):
