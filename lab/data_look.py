@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab.console import Console
-from shared.training.groups import DataFolder, read_data
 
 if TYPE_CHECKING:
     from shared.text import TextConditioner
+    from shared.training.groups import DataFolder
 
 NAMED = 8  # words that a warning names
 
 
 def look(console: Console, data: Path) -> DataFolder:
     """Says in a line what is below `data`. Raises InputError where nothing should be trained on it."""
+    from shared.training.groups import read_data
     from shared.training.survey import survey_line, survey_of
 
     found = read_data(data)

@@ -14,6 +14,7 @@ from shared.decoding import decode
 from shared.errors import InputError
 from shared.execution import execution_device
 from shared.image_recipe import ImageRecipe
+from shared.made_for import check_multiple
 from shared.memory_modes import applied, placed
 from shared.model import ImageModel
 from shared.pixels import to_uint8
@@ -102,8 +103,5 @@ def picture_size(model: ImageModel, width: int | None, height: int | None) -> tu
     own = model.own_size
     sizes = (own[0] if width is None else width, own[1] if height is None else height)
     for name, size in zip(("width", "height"), sizes, strict=True):
-        if size < 1 or size % factor:
-            below = size // factor * factor
-            nearest = f"{below} or {below + factor}" if below else f"{factor}"
-            raise InputError(name, expected=f"a multiple of {factor} pixels, such as {nearest}", got=size)
+        check_multiple(name, size, factor)
     return sizes

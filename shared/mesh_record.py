@@ -21,7 +21,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from shared.errors import InputError
-from shared.pictures import TAG
+from shared.tag import TAG
 
 MAX_RECORD_BYTES = 16 * 1024**2
 COMMENT_WIDTH = 200  # characters of a record in one comment line

@@ -20,11 +20,10 @@ from PIL import Image, PngImagePlugin
 from shared.errors import InputError, KinoformError
 from shared.files import write_bytes
 from shared.rgb import as_rgb
+from shared.tag import TAG as TAG
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
-# The key of the run record. Formats with no free keys (MP4, WebM, MOV, GIF, JPEG, WebP) keep it in their one comment.
-TAG = "kinoform"
 EXIF_IFD, USER_COMMENT = 0x8769, 0x9286
 ASCII, UNICODE = b"ASCII\0\0\0", b"UNICODE\0"  # before a user comment: how it is written
 MAX_EXIF = 65_000  # bytes: what fits into a segment of a JPEG

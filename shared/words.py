@@ -5,8 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterator
 
-from shared.colour_words import nearest_colour
-
 SHORTEST = 3  # letters of a base: shorter ones are in too many words
 ALIKE = 0.8  # of difflib's ratio, from which on a word is taken for a slip of another
 
@@ -26,6 +24,8 @@ def nearest(word: str, known: Collection[str]) -> str | None:
     >>> nearest("crimson", ["red", "blue"]), nearest("sphear", ["sphere"]), nearest("kitten", ["mug"])
     ('red', 'sphere', None)
     """
+    from shared.colour_words import nearest_colour  # here: it brings Pillow, which folding has no use for
+
     colour = nearest_colour(word, known)
     if colour is not None or len(word) <= SHORTEST:
         return colour

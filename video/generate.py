@@ -23,6 +23,7 @@ from shared.decoding import decode_by_parts
 from shared.denoiser import Denoiser
 from shared.errors import InputError
 from shared.execution import execution_device
+from shared.made_for import check_multiple
 from shared.memory import MemoryPolicy
 from shared.memory_modes import applied, placed
 from shared.model import ImageModel, load_image_model
@@ -163,8 +164,7 @@ def latent_shape(codec: Codec, frames: int, height: int, width: int) -> tuple[in
     if frames < 1:
         raise InputError("frames", expected="1 or more", got=frames)
     for name, size in (("height", height), ("width", width)):
-        if size < codec.factor or size % codec.factor:
-            raise InputError(name, expected=f"a multiple of {codec.factor} pixels", got=size)
+        check_multiple(name, size, codec.factor)
     return codec.latent_channels, frames, height // codec.factor, width // codec.factor
 
 

@@ -13,7 +13,6 @@ from lab.flags import Parser, add_command
 from lab.outputs import check_folder, existing_folder, whole_number
 from lab.own_data import PLAN, Plan, plan_stages, read_plan, write_plan
 from shared.errors import InputError
-from shared.training.groups import read_data
 
 NAME = "all"
 HELP = "Train every stage that the data needs: autoencoder, image, video where there are clips, scorer."
@@ -119,6 +118,8 @@ def _train(plan: Plan, out: Path, console: Console) -> None:
 
 def _closing(plan: Plan, out: Path) -> list[str]:
     """Where the model is, and the command that uses it, with a caption of the data."""
+    from shared.training.groups import read_data
+
     caption = captions_of(read_data(Path(plan.data)))[0]
     kind = "clip" if any(stage.name == "video" for stage in plan.stages) else "image"
     name = "clip.mp4" if kind == "clip" else "picture.png"

@@ -21,8 +21,8 @@ SHEET = "contact-sheet.png"  # beside many results
 
 
 def many(output: str) -> bool:
-    """Whether `output` names a place for many results: a template, or a folder."""
-    return "{" in output or output.endswith("/") or Path(output).is_dir()
+    """Whether `output` names a place for many results: a template, or a folder; one with an ending needs a slash."""
+    return "{" in output or output.endswith("/") or (Path(output).is_dir() and not Path(output).suffix)
 
 
 def names(output: str, kind: Kind, recipes: Sequence[Any]) -> list[str]:

@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from lab.jobs.record import differences, record_of
 from lab.kinds import Kind, Output, kind_of
 from lab.preview import tiled
 from shared.errors import KinoformError
-from shared.made_for import made_for
+from shared.made_for import MadeFor, made_for
 from shared.model_source import check_model, find_model
 
 if TYPE_CHECKING:
@@ -69,9 +70,9 @@ def run(jobs: Sequence[Job], context: Context) -> Iterator[Event]:
     What is wrong with a recipe or an output is raised as InputError at once, before anything is loaded. Closing the
     generator stops the work after the step under way, and leaves no half-written file.
     """
-    check(jobs, context)
+    advice = check(jobs, context)
     said: set[str] = set()
-    for event in _events(jobs, context):
+    for event in chain(map(Warned, advice), _events(jobs, context)):
         if isinstance(event, Warned):
             if event.text in said:
                 continue
@@ -80,32 +81,30 @@ def run(jobs: Sequence[Job], context: Context) -> Iterator[Event]:
 
 
 def _events(jobs: Sequence[Job], context: Context) -> Iterator[Event]:
-    for job in jobs:
-        yield from map(Warned, _advice(job))
     where = device.pick(context.device)
     for group in groups(jobs, context.batch, where):
         yield from _run_group(jobs, group, context, where)
 
 
-def _advice(job: Job) -> list[str]:
-    """Where a recipe is far from what its model was made for; nothing where the model does not say."""
-    path = find_model(job.recipe.model)
-    model = None if path is None else made_for(path)
-    return [] if model is None else job.kind.advice(job.recipe, model)
-
-
-def check(jobs: Sequence[Job], context: Context) -> None:
-    """Refuse what cannot work, before torch is imported. Raises InputError."""
+def check(jobs: Sequence[Job], context: Context) -> list[str]:
+    """Refuse what cannot work, before torch is imported. Returns what to say of recipes that are far from what their
+    model was made for. Raises InputError.
+    """
     device.check(context.device)
-    checked = set()
+    made: dict[Any, MadeFor | None] = {}
+    advice: list[str] = []
     for job in jobs:
         job.kind.check(job.recipe, job.output)
         needed = job.recipe.model, job.kind.parts
-        if needed not in checked:
+        if needed not in made:
             check_model(*needed)
-            checked.add(needed)
+            path = find_model(job.recipe.model)
+            made[needed] = None if path is None else made_for(path)
+        model = made[needed]
+        advice += [] if model is None else job.kind.advice(job.recipe, model)
         if context.device == "cpu":
             job.recipe.check_device("cpu")
+    return advice
 
 
 def groups(jobs: Sequence[Job], most: int | None, where: str) -> Iterator[list[int]]:
@@ -167,8 +166,7 @@ class _Batch:
                 yield from map(Warned, differences(job.earlier, records[index]))
             unknown[index], lines = self._prompt_advice(image, job)
             yield from map(Warned, lines)
-        with self._timed(self.kind.looping):
-            sampled = yield from self._sampled(model)
+        sampled = yield from self._sampled(model)
         for (index, job), last in zip(self.jobs.items(), sampled, strict=True):
             try:
                 result, written = self._finished(model, job, records[index], last)
@@ -198,10 +196,11 @@ class _Batch:
 
             return [load_latents(jobs[0].latents)]
         last = None
-        for last in self.kind.sample(model, [job.recipe for job in jobs], self.where):
-            loss = getattr(last, "loss", None)
-            picture = partial(self._picture, self.kind.image_model(model), last)
-            yield Stepped(self.kind.looping, last.step, last.total, tuple(self.jobs), loss, picture)
+        with self._timed(self.kind.looping):
+            for last in self.kind.sample(model, [job.recipe for job in jobs], self.where):
+                loss = getattr(last, "loss", None)
+                picture = partial(self._picture, self.kind.image_model(model), last)
+                yield Stepped(self.kind.looping, last.step, last.total, tuple(self.jobs), loss, picture)
         latents = [self.kind.latents(last, position) for position in range(len(jobs))]
         return [last if found is None else found for found in latents]
 

@@ -22,6 +22,7 @@ from shared.media import read_image
 from shared.training.captions import PICTURE_SUFFIXES, is_media
 from shared.training.frames import is_animated, open_frames
 
+BROKEN = ("Invalid data found", "End of file")  # what FFmpeg says of files that it cannot make sense of
 SEEN_FILE = "files.json"
 VERSION = 1  # of what is kept there
 WORKERS = 4
@@ -147,7 +148,7 @@ def _digest(path: Path) -> str:
 def _reason(error: Exception, kind: str) -> str:
     cause = error.__cause__ if isinstance(error, InputError) and isinstance(error.__cause__, Exception) else error
     text = str(error.got) if isinstance(error, InputError) and cause is error else str(cause)
-    if isinstance(cause, UnidentifiedImageError) or "Invalid data found" in text:
+    if isinstance(cause, UnidentifiedImageError) or any(words in text for words in BROKEN):
         return f"damaged, cut short or no {kind}"
     if "truncated" in text.lower():
         return "cut short"

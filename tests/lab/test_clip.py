@@ -15,7 +15,7 @@ from tests.lab.command import is_refusal
 from video.generate import generate_clip, load_video_model
 from video.recipe import ClipRecipe
 
-SHORT = ["--steps", "2", "--frames", "3", "--size", "32x32"]
+SHORT = ["--steps", "4", "--frames", "3", "--size", "32x32"]
 
 
 def run(model, *arguments):
@@ -31,7 +31,7 @@ def test_every_format_has_the_frames_and_the_record(model, tmp_path, capsys, nam
     assert clip.fps == pytest.approx(10)
     assert record.command == "clip"
     assert ClipRecipe.parse(record.recipe) == ClipRecipe(
-        prompt="a red cube moving left", model=str(model), frames=3, fps=10, width=32, height=32, steps=2
+        prompt="a red cube moving left", model=str(model), frames=3, fps=10, width=32, height=32, steps=4
     )
     assert set(record.model.hashes) == {
         f"{part}.safetensors"
@@ -62,7 +62,7 @@ def test_json_says_what_a_program_wants(model, tmp_path, capsys):
     assert result["unknown_words"] == ["dragon"]
     assert set(result["seconds"]) == {"load", "sample", "decode", "write", "total"}
     assert result["peak_memory_bytes"] > 2**20
-    assert "does not know 'dragon'" in err
+    assert 'does not know "dragon"' in err
 
 
 def test_a_prompt_beyond_the_model_s_tokens_is_said(model, tmp_path, capsys):

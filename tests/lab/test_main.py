@@ -11,7 +11,10 @@ from lab.main import main
 from shared.run_record import RunRecord
 from tests.lab.command import command, environment, is_refusal, kinoform
 
-COMMANDS = ("clip", "image", "asset", "world", "train", "plan", "score", "decode", "describe", "rerun", "doctor")
+COMMANDS = (
+    "clip", "image", "asset", "world", "data", "train", "words", "plan", "score", "decode", "describe", "rerun",
+    "doctor",
+)  # fmt: skip
 LONGEST_ARGUMENT = 128 * 1024 - 64  # what Linux lets one argument be
 
 
@@ -46,7 +49,7 @@ WRONG = {
     "blank prompt": (["image", " \n"], ("prompt", "got an empty text")),
     "huge prompt": (["clip", "cube " * (LONGEST_ARGUMENT // 5)], ("prompt", "1 to 2000 characters")),
     "prompt in no encoding": (["clip", b"a \xff cube"], ("prompt", "expected text")),
-    "words without quotes": (["clip", "a", "red", "cube"], ("got red", "quotes")),
+    "words without quotes": (["clip", "a", "red", "cube"], ("got a red cube", "quotes")),
     "zero frames": (["clip", "a cube", "--frames", "0"], ("frames", "whole number from 1 to 64", "got 0")),
     "negative frames": (["clip", "a cube", "--frames", "-1"], ("frames", "got -1")),
     "too many frames": (["clip", "a cube", "--frames", "1000000000"], ("frames", "got 1000000000")),
@@ -61,7 +64,7 @@ WRONG = {
     "unknown device": (["clip", "a cube", "--device", "tpu"], ("--device", "auto, cpu or cuda", "got tpu")),
     "unknown ending": (["clip", "a cube", "-o", "cube.avi"], ("output", ".mp4", "got cube.avi")),
     "unknown image ending": (["image", "a cube", "-o", "cube.tiff"], ("output", ".png", "got cube.tiff")),
-    "unknown asset ending": (["asset", "a cube", "-o", "cube.stl"], ("output", ".glb", "got cube.stl")),
+    "unknown asset ending": (["asset", "a cube", "-o", "cube.fbx"], ("output", ".glb", "got cube.fbx")),
     "unknown turntable ending": (["asset", "a cube", "--turntable", "t.avi"], ("output", ".mp4", "got t.avi")),
     "below a file": (["clip", "a cube", "-o", "file/cube.mp4"], ("output", "not a file among them")),
     "a folder as file": (["asset", "a cube", "-o", "folder.glb"], ("output", "not a folder", "got folder.glb")),

@@ -36,7 +36,8 @@ def test_no_known_word_of_the_world_is_folded_into_another_by_chance():
     ("word", "known"),
     [
         ("crimson", "red"), ("scarlet", "red"), ("navy", "blue"), ("sphear", "sphere"), ("snowmann", "snowman"),
-        ("turquoise", "cyan"), ("gold", "yellow"), ("ivory", "white"), ("kitten", None), ("dragon", None), ("xyz", None),
+        ("turquoise", "cyan"), ("gold", "yellow"), ("ivory", "white"),
+        ("kitten", None), ("dragon", None), ("xyz", None),
     ],
 )  # fmt: skip
 def test_the_nearest_is_named_where_there_is_a_near_one(word, known):

@@ -8,7 +8,7 @@ from shared.run_record import RunRecord
 
 RECORD = RunRecord.of_run(
     "asset",
-    {"prompt": 'a "réd" <chair> & a --> sofa' + "  x" * 300},
+    {"prompt": 'a "réd" <chair> & a --> sofa' + "  x" * 300, "model": "world", "seed": 3},
     3,
     "world",
     {f"f{i}": "ab" * 32 for i in range(12)},

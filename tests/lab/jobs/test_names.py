@@ -19,7 +19,10 @@ def test_a_folder_names_them_by_number_prompt_and_seed():
 
 
 def test_a_template_has_its_fields():
-    assert names("o/{kind}/{seed}_{prompt}.jpg", IMAGE, RECIPES[:2]) == ["o/image/3_a-red-cube.jpg", "o/image/4_a-red-cube.jpg"]
+    assert names("o/{kind}/{seed}_{prompt}.jpg", IMAGE, RECIPES[:2]) == [
+        "o/image/3_a-red-cube.jpg",
+        "o/image/4_a-red-cube.jpg",
+    ]
     assert names("{index}.mp4", CLIP, RECIPES[:1]) == ["001.mp4"]
     assert names("{index}.png", IMAGE, RECIPES * 300)[-1] == "1200.png"
 

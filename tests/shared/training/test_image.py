@@ -9,7 +9,7 @@ from shared.errors import ModelError
 from shared.schedule import NoiseSchedule
 from shared.text import TextConditioner
 from shared.training.autoencoder import train as train_autoencoder
-from shared.training.data import find_folders, read_captions
+from shared.training.data import find_folders
 from shared.training.image import build_scheduler, train
 from shared.training.recipe import AutoencoderTrainRecipe, ImageTrainRecipe
 from shared.vocabulary import pieces
@@ -56,9 +56,7 @@ def test_resuming_is_exact_and_stock_diffusers_loads_the_result(start):
     picture = pipeline("a red cube", num_inference_steps=2, generator=generator, output_type="np").images[0]
     assert picture.shape == (32, 32, 3)
     assert np.isfinite(picture).all()
-    said = {
-        piece for folder in find_folders(data) for line in read_captions(folder) for piece in pieces(line["caption"])
-    }
+    said = {piece for group in find_folders(data) for entry in group.entries for piece in pieces(entry["caption"])}
     assert set(TextConditioner(pipeline.tokenizer, pipeline.text_encoder).vocabulary()) == said
 
 
