@@ -20,6 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     for library in ("DIFFUSERS", "TRANSFORMERS"):  # their notes on how a model was loaded say nothing to our user
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
+    os.environ.setdefault("TQDM_DISABLE", "1")  # bars of libraries: we have our own
     # Before torch loads OpenMP: threads that wait for work let go of their core, so that commands can share a machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     signals: list[int] = []

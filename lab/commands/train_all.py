@@ -82,6 +82,7 @@ def _minutes(text: str) -> float:
 
 
 def _new(args: argparse.Namespace, data: Path, out: Path, console: Console) -> Plan:
+    out.mkdir(parents=True, exist_ok=True)
     if any(out.iterdir()):
         hint = "--resume goes on with the training there." if (out / PLAN).is_file() else "Give a new folder."
         raise InputError("--out", expected="an empty folder", got=str(out), hint=hint)

@@ -210,7 +210,7 @@ class _Batch:
         from shared.sampling import SampleState
 
         if not isinstance(state, SampleState):
-            return tiled(to_uint8(state.pixels))
+            return tiled(list(to_uint8(state.pixels)))
         latents = state.latents if state.x0 is None else state.x0
         show = self.context.models.latent_preview(image.codec)
         return tiled([frame for sample in latents for frame in show.frames(sample)])

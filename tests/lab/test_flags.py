@@ -30,7 +30,7 @@ class Toy(Recipe):
 def toy_parser(recipe: type[Recipe] = Toy) -> Parser:
     parser = add_command(Parser(prog="kinoform").add_subparsers(), "toy", lambda args: None, "Toys.")
     if "prompt" in recipe.model_fields:
-        parser.add_argument("prompt", metavar="PROMPT")
+        parser.add_argument("prompt", metavar="PROMPT", help="what to make")
     add_recipe_flags(parser, recipe, kind="clip")
     return parser
 

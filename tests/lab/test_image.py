@@ -13,7 +13,7 @@ from shared.model import load_image_model
 from shared.run_record import read_record
 from tests.lab.command import is_refusal
 
-SHORT = ["--steps", "2"]
+SHORT = ["--steps", "4"]
 
 
 @pytest.mark.parametrize("name", ["cube.png", "cube.webp"])

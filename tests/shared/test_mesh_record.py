@@ -65,7 +65,7 @@ def test_a_gltf_with_other_extras_keeps_them() -> None:
     assert set(found) == {"by", TAG}
 
 
-@pytest.mark.parametrize("text", ["", "{}", TEXT, "x" * 1000, " " * 1000, "ab cd " * 200, "x" * COMMENT_WIDTH])
+@pytest.mark.parametrize("text", ["", "{}", TEXT, "x" * 1000, " " * 1000, "ab cd " * 200 + "e", "x" * COMMENT_WIDTH])
 def test_comment_lines_hold_any_text_in_short_lines(text: str) -> None:
     lines = comment_lines("#", text)
     assert all(line.startswith("# kinoform ") and len(line) <= COMMENT_WIDTH + 11 for line in lines)

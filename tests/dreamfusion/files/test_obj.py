@@ -84,6 +84,7 @@ def test_what_another_obj_still_names_stays(tmp_path):
 
 
 def test_a_place_that_is_none_gets_nothing(tmp_path):
+    (tmp_path / "file").touch()
     with pytest.raises(InputError):
-        write_obj(tmp_path / "no" / "a.obj", obj_files(coloured_ball()))
-    assert names(tmp_path) == []
+        write_obj(tmp_path / "file" / "a.obj", obj_files(coloured_ball()))
+    assert names(tmp_path) == ["file"]

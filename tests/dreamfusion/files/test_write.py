@@ -68,14 +68,15 @@ def test_the_size_of_a_print_is_asked_for_or_80_mm(tmp_path):
 
 
 def test_what_cannot_be_written_leaves_nothing(tmp_path):
+    (tmp_path / "file").touch()
     for name, mesh, size in (
         ("a.fbx", coloured_ball(), None),
         ("a.glb", coloured_ball(), 80.0),
         ("a.obj", trimesh.Trimesh(), None),
-        ("no/a.glb", coloured_ball(), None),
+        ("file/a.glb", coloured_ball(), None),
     ):
         with pytest.raises(InputError):
             write_mesh(tmp_path / name, mesh, RECORD, print_size_mm=size)
-    assert list(tmp_path.iterdir()) == []
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
     with pytest.raises(InputError, match=r"\.glb or \.ply"):
         load_mesh(tmp_path / "a.obj")
