@@ -15,8 +15,9 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 
+import imageio.v3 as iio
 import numpy as np
-from PIL import GifImagePlugin, Image, ImageSequence, PngImagePlugin
+from PIL import GifImagePlugin, Image, PngImagePlugin
 
 from shared.clip import Clip, Frames, comment_of
 from shared.errors import InputError
@@ -42,13 +43,15 @@ def write_animation(path: str | os.PathLike[str], frames: np.ndarray, rate: Frac
 
 
 def read_animation(source: Path) -> Clip:
-    """Every frame of an animated picture; transparency lies on white. Raises InputError, and what Pillow raises."""
+    """Every frame of an animated picture, read by imageio; transparency lies on white. Raises InputError, and what
+    Pillow raises.
+    """
     frames, seconds = Frames(source), 0.0
-    with Image.open(source, formats=["GIF", "WEBP", "PNG"]) as picture:
-        for frame in ImageSequence.Iterator(picture):
+    tags = animation_tags(source)  # Pillow knows the file for one of these formats
+    with iio.imopen(source, "r", plugin="pillow") as opened:
+        for index, frame in enumerate(opened.iter(mode="RGBA")):
             frames.add(_opaque(frame))
-            seconds += frame.info.get("duration", 0) / 1000
-        tags = _tags(picture)
+            seconds += opened.metadata(index=index).get("duration", 0) / 1000
     return Clip(frames.stacked(), len(frames.frames) / seconds if seconds else 10.0, tags)
 
 
@@ -58,11 +61,9 @@ def animation_tags(source: Path) -> dict[str, str]:
         return _tags(picture)
 
 
-def _opaque(frame: Image.Image) -> np.ndarray:
-    if frame.has_transparency_data:
-        layer = frame.convert("RGBA")
-        frame = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    return np.array(frame.convert("RGB"))
+def _opaque(frame: np.ndarray) -> np.ndarray:
+    layer = Image.fromarray(frame)
+    return np.array(Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB"))
 
 
 def _tags(picture: Image.Image) -> dict[str, str]:

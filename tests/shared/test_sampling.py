@@ -253,3 +253,14 @@ def test_wrong_numbers_are_refused():
         arguments = {"shape": (4, 8, 8), "cond": None, "uncond": None, **options}
         with pytest.raises(InputError):
             last(sample(gaussian(schedule), tiny_scheduler(), **arguments))
+
+
+def test_states_carry_the_clean_latents_that_the_network_sees():
+    scheduler = tiny_scheduler()
+    denoiser = gaussian(NoiseSchedule.from_scheduler(scheduler))
+    states = list(sample(denoiser, scheduler, shape=(4, 8, 8), seeds=[0, 1], cond=None, uncond=None, steps=4))
+    x_t = noise((0, 1))
+    for state, t in zip(states, scheduler.timesteps, strict=True):
+        near(state.x0, denoiser(x_t, t.expand(2)).x0)
+        x_t = state.latents
+    near(states[-1].x0, states[-1].latents)  # DDIM's last step goes all the way
