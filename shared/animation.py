@@ -48,7 +48,8 @@ def read_animation(source: Path) -> Clip:
     """
     frames, seconds = Frames(source), 0.0
     tags = animation_tags(source)  # Pillow knows the file for one of these formats
-    with iio.imopen(source, "r", plugin="pillow") as opened:
+    opened = iio.imopen(source, "r", plugin="pillow")
+    with opened:
         for index, frame in enumerate(opened.iter(mode="RGBA")):
             frames.add(_opaque(frame))
             seconds += opened.metadata(index=index).get("duration", 0) / 1000

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
@@ -182,8 +182,6 @@ def _model_at(model: type[BaseModel], location: Iterable[str | int]) -> type[Bas
         if field is None:
             continue
         inside = [field.annotation, *get_args(field.annotation)]
-        classes = [
-            t for t in inside if isinstance(t, type) and get_origin(t) is None
-        ]  # on 3.10 list[int] is a type too
+        classes = [t for t in inside if isinstance(t, type)]
         model = next((t for t in classes if issubclass(t, BaseModel)), model)
     return model

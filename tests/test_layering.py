@@ -14,6 +14,7 @@ PACKAGES = {  # package: what it may import of ours
     "video": {"shared", "video"},
     "dreamfusion": {"shared", "dreamfusion"},
     "lab": {"shared", "video", "dreamfusion", "lab"},
+    "kinoform": {"shared", "lab", "kinoform"},
 }
 OURS = {*PACKAGES, "tests", "benchmarks", "configs"}
 DOORS_ONLY = {"argparse", "tyro", "rich", "click", "typer", "getpass", "readline"}
