@@ -1,15 +1,21 @@
 """How mesh files look in a real browser: mean colours by three.js in headless Chromium beside our own render's.
 
     npm install --prefix DIR three @google/model-viewer
+    kinoform asset "a red chair" --preset draft -o red-chair.glb
     python -m benchmarks.asset_browser --modules DIR/node_modules [--chromium FILE] [--out DIR] [--json] [FILE.glb ...]
 
-albedo   under even white light: what the file says its colours are, with our unlit colours beside it.
+Needs Node's npm for the two packages and a Chromium or Chrome (Debian's package: chromium); no graphics card. The GLBs
+named are shown as they are, exact meshes of CAPTIONS as GLB; both as OBJ with MTL and as PLY, too.
+
+unlit    under even white light: what the file says its colours are, with our unlit colours beside it.
 lit      under our turntable's ambient and directional light, with our turntable's render beside it. We shade
          display-referred values, c (l_a + l_d n.l), as pictures of the world are shaded; renderers shade linear light,
          so theirs has the two intensities whose display-referred factor is nearest to ours over n.l in [0, 1].
-viewer   model-viewer as it comes, with its own light and tone mapping: told, not judged.
+same numbers   ours as theirs, not the nearest: how much lighter linear shading is. Told, not judged.
+model-viewer   as it comes, with its own light and tone mapping, beside our unlit colours. Told, not judged.
+
 Every number is the largest distance, in levels of 255, between two means over the pixels that ours covers, over
-channels and views.
+channels and views. --out takes sheet.png: for each mesh ours, GLB, OBJ and PLY lit, ours and GLB unlit, model-viewer.
 """
 
 from __future__ import annotations
@@ -19,16 +25,20 @@ import base64
 import http.server
 import io
 import json
+import math
 import mimetypes
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import torch
@@ -43,7 +53,9 @@ from dreamfusion.raster import rasterise
 from dreamfusion.shading import AMBIENT, DIFFUSE
 from dreamfusion.turntable import render_mesh
 from dreamfusion.views import CAMERA_RADIUS, FOV_Y, Views, around
-from shared.media import write_image
+from shared.contact_sheet import contact_sheet
+from shared.errors import InputError, KinoformError
+from shared.pictures import write_image
 from shared.world.mesh import scene_mesh
 from shared.world.prompt import Composition
 from shared.world.scene import arrange
@@ -56,22 +68,27 @@ CAPTIONS = (
     "a purple lamp",
     "a yellow cube on top of a green sphere",
 )
-ROOT = Path(__file__).parent
+PAGE = Path(__file__).with_suffix(".html")
+FORMATS = (".glb", ".obj", ".ply")
 VIEWS, SIZE = 4, 256
 AIM = 8.0  # levels
-PATIENCE = 300  # seconds for all pictures
+PATIENCE = 600  # seconds for all pictures
+
+Pictures = UInt8[np.ndarray, "n h w 4"]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to take: `name` of it, `file` to show, by which viewer, from and under what."""
+    """One picture to take: of which file, by which viewer, of which view and under which light's name."""
 
-    name: str
     file: str
     viewer: str
+    light: str
     view: int
-    ambient: float = 0.0
-    diffuse: float = 0.0
+
+    @property
+    def name(self) -> str:
+        return f"{self.file}-{self.light}-{self.view}"
 
 
 @dataclass
@@ -102,17 +119,18 @@ def _encoded(linear: np.ndarray) -> np.ndarray:
     return np.where(v <= 0.0031308, v * 12.92, 1.055 * v ** (1 / 2.4) - 0.055)
 
 
-def take_pictures(studio: Studio, chromium: str) -> None:
-    """Serve the page on this machine alone, let a browser without a window run it, and wait for its pictures."""
+@contextmanager
+def served(studio: Studio) -> Iterator[str]:
+    """The address, on this machine alone, of the page, what it needs, and where it sends its pictures."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            folder, _, rest = self.path.split("?")[0].lstrip("/").partition("/")
+            folder, _, rest = unquote(urlsplit(self.path).path).lstrip("/").partition("/")
             roots = {"files": studio.files, "modules": studio.modules}
             if folder == "jobs":
                 self._answer(json.dumps(studio.jobs).encode(), "application/json")
             elif not folder:
-                self._answer((ROOT / "asset_browser.html").read_bytes(), "text/html")
+                self._answer(PAGE.read_bytes(), "text/html")
             elif folder in roots and (file := (roots[folder] / rest).resolve()).is_relative_to(roots[folder]):
                 if not file.is_file():
                     return self.send_error(404)
@@ -122,7 +140,10 @@ def take_pictures(studio: Studio, chromium: str) -> None:
                 self.send_error(404)
 
         def do_POST(self) -> None:
-            name, body = self.path.rpartition("/")[2], self.rfile.read(int(self.headers["Content-Length"] or 0))
+            name, body = (
+                unquote(self.path).rpartition("/")[2],
+                self.rfile.read(int(self.headers["Content-Length"] or 0)),
+            )
             if name == "error":
                 studio.error = body.decode()
             elif name != "end":
@@ -142,23 +163,33 @@ def take_pictures(studio: Studio, chromium: str) -> None:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        flags = ["--headless=new", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--hide-scrollbars"]
-        flags += ["--force-color-profile=srgb", f"--user-data-dir={profile}", "--no-first-run"]
-        flags += ["--no-sandbox"] if os.geteuid() == 0 else []
-        address = f"http://127.0.0.1:{server.server_address[1]}/"
-        browser = subprocess.Popen([chromium, *flags, address], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
-            if not studio.ended.wait(PATIENCE):
-                studio.error = f"no answer in {PATIENCE} s"
+            yield f"http://127.0.0.1:{server.server_address[1]}/"
+        finally:
+            server.shutdown()
+
+
+def take_pictures(studio: Studio, chromium: str) -> None:
+    """Let a browser without a window run the page, and wait for its pictures. KinoformError when they do not come."""
+    flags = ["--headless=new", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--hide-scrollbars"]
+    flags += ["--force-color-profile=srgb", "--no-first-run"]
+    flags += ["--no-sandbox"] if os.geteuid() == 0 else []
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile, served(studio) as address:
+        command = [chromium, *flags, f"--user-data-dir={profile}", address]
+        browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until = time.monotonic() + PATIENCE
+        try:
+            while not studio.ended.wait(0.2):
+                if browser.poll() is not None or time.monotonic() > until:
+                    studio.error = f"nothing (exit code {browser.poll()})"
+                    break
         finally:
             browser.terminate()
             browser.wait(20)
-            server.shutdown()
     if studio.error:
-        raise SystemExit(f"the page failed: {studio.error}")
+        raise KinoformError("page", expected="pictures", got=studio.error)
 
 
 def covered(mesh: trimesh.Trimesh, views: Views) -> Bool[np.ndarray, "n h w"]:
@@ -173,21 +204,27 @@ def means(pictures: UInt8[np.ndarray, "n h w c"], mask: Bool[np.ndarray, "n h w"
     return np.stack([picture[..., :3][inside].mean(axis=0) for picture, inside in zip(pictures, mask, strict=True)])
 
 
-def plan(files: list[str], light: tuple[float, float], viewer: bool) -> list[Job]:
-    """Every file even and lit by three.js; GLBs by model-viewer too."""
+def plan(names: Sequence[str], *, model_viewer: bool) -> list[Job]:
+    """Every mesh in every format unlit and lit by three.js; GLBs under our numbers and by model-viewer too."""
     jobs = []
-    for file in files:
-        for view in range(VIEWS):
-            jobs.append(Job(f"{file}-albedo-{view}", file, "three", view, ambient=1.0))
-            jobs.append(Job(f"{file}-lit-{view}", file, "three", view, *light))
-        if viewer and file.endswith(".glb"):
-            jobs.append(Job(f"{file}-viewer-0", file, "model-viewer", 0))
+    for name in names:
+        for file in (f"{name}{suffix}" for suffix in FORMATS):
+            jobs += [Job(file, "three", light, view) for light in ("unlit", "lit") for view in range(VIEWS)]
+        jobs += [Job(f"{name}.glb", "three", "same numbers", view) for view in range(VIEWS)]
+        if model_viewer:
+            jobs += [Job(f"{name}.glb", "model-viewer", "model-viewer", view) for view in range(VIEWS)]
     return jobs
 
 
-def as_page_wants(job: Job, views: Views) -> dict[str, Any]:
+def as_page_wants(job: Job, views: Views, lights: dict[str, tuple[float, float]]) -> dict[str, Any]:
+    """Lengths in the world's units, angles in degrees."""
+    ambient, diffuse = lights.get(job.light, (0.0, 0.0))
     return {
-        **job.__dict__,
+        "name": job.name,
+        "file": job.file,
+        "viewer": job.viewer,
+        "ambient": ambient,
+        "diffuse": diffuse,
         "size": SIZE,
         "fov": float(np.degrees(FOV_Y)),
         "eye": views.cameras.origins[job.view].tolist(),
@@ -196,64 +233,70 @@ def as_page_wants(job: Job, views: Views) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="*", help="GLBs of kinoform to look at as well")
-    parser.add_argument("--modules", default=os.environ.get("KINOFORM_NODE_MODULES"), help="a node_modules folder")
-    parser.add_argument("--chromium", default=shutil.which("chromium") or shutil.which("google-chrome"))
-    parser.add_argument("--out", help="folder for the pictures: three.js, ours and model-viewer")
-    parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
-    if not args.modules or not (Path(args.modules) / "three").is_dir():
-        raise SystemExit("--modules: expected a node_modules folder with three. npm install --prefix DIR three")
-    if not args.chromium:
-        raise SystemExit("--chromium: expected a Chromium, got none on the path")
+def measure(mesh: trimesh.Trimesh, name: str, views: Views, jobs: Sequence[Job], taken: dict[str, Any]) -> list[Row]:
+    """A row for each file and light. KinoformError when a picture shows the mesh elsewhere than ours."""
+    mask = covered(mesh, views)
+    lit, unlit = render_mesh(mesh, views), render_mesh(mesh, views, shading="albedo")
+    rows = []
+    for file, light in dict.fromkeys((job.file, job.light) for job in jobs if Path(job.file).stem == name):
+        theirs: Pictures = np.stack([taken[Job(file, "", light, view).name] for view in range(VIEWS)])
+        if (filled := float((theirs[..., 3][mask] == 255).mean())) < 0.99:
+            raise KinoformError(f"{file}, {light}", expected="its pixels where ours are", got=f"{filled:.0%} of them")
+        ours = lit if light in ("lit", "same numbers") else unlit
+        off = float(np.abs(means(theirs, mask) - means(ours, mask)).max())
+        judged = AIM if light in ("lit", "unlit") else None
+        rows.append(Row(f"{file} {light}", off, VIEWS, math.nan, math.nan, judged, at_most=True))
+    return rows
 
-    views, light = around(VIEWS, SIZE, start=20.0), linear_light()
-    meshes = {caption.replace(" ", "_"): scene_mesh(arrange(Composition.parse(caption))) for caption in CAPTIONS}
-    meshes |= {Path(file).stem: load_mesh(file) for file in args.files}
+
+def sheet_row(mesh: trimesh.Trimesh, name: str, views: Views, taken: dict[str, Any]) -> list[np.ndarray]:
+    """The first view: ours, GLB, OBJ and PLY lit; ours and GLB unlit; model-viewer where it is there."""
+    keys = [*(f"{name}{suffix}-lit-0" for suffix in FORMATS), f"{name}.glb-unlit-0", f"{name}.glb-model-viewer-0"]
+    lit, unlit = (render_mesh(mesh, views, shading=shading)[0] for shading in ("lambertian", "albedo"))
+    shown = [on_grey(taken[key]) for key in keys if key in taken]
+    return [lit, *shown[:3], unlit, *shown[3:]]
+
+
+def on_grey(picture: UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h w 3"]:
+    """Over the grey that our renders stand on."""
+    alpha = picture[..., 3:] / 255.0
+    return np.round(picture[..., :3] * alpha + 127.5 * (1 - alpha)).astype(np.uint8)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="*", type=Path, help="GLBs of kinoform to look at as well")
+    parser.add_argument("--modules", type=Path, required=True, help="a node_modules folder with three")
+    parser.add_argument("--chromium", default=shutil.which("chromium") or shutil.which("google-chrome"))
+    parser.add_argument("--out", type=Path, help="folder for sheet.png")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args(argv)
+    modules = args.modules.resolve()
+    if not (modules / "three").is_dir():
+        raise InputError("modules", expected="a folder with three", got=modules, hint="npm install --prefix DIR three")
+    if not args.chromium:
+        raise InputError("chromium", expected="a browser", got="none on the path")
+
+    views = around(VIEWS, SIZE, start=20.0)
+    lights = {"unlit": (1.0, 0.0), "lit": linear_light(), "same numbers": (AMBIENT, DIFFUSE)}
+    meshes = {file.stem: load_mesh(file) for file in args.files}
+    meshes |= {caption.replace(" ", "-"): scene_mesh(arrange(Composition.parse(caption))) for caption in CAPTIONS}
+    jobs = plan(list(meshes), model_viewer=(modules / "@google" / "model-viewer").is_dir())
     with tempfile.TemporaryDirectory() as folder:
-        files = []
         for name, mesh in meshes.items():
-            for suffix in (".glb", ".obj"):
+            for suffix in FORMATS:
                 write_mesh(Path(folder) / f"{name}{suffix}", mesh)
-                files.append(f"{name}{suffix}")
-        modules = Path(args.modules).resolve()
-        jobs = plan(files, light, (modules / "@google" / "model-viewer").is_dir())
-        studio = Studio(Path(folder).resolve(), modules, [as_page_wants(job, views) for job in jobs])
+        for file in args.files:
+            shutil.copy(file, folder)
+        studio = Studio(Path(folder).resolve(), modules, [as_page_wants(job, views, lights) for job in jobs])
         take_pictures(studio, args.chromium)
 
-    rows = []
-    for name, mesh in meshes.items():
-        mask = covered(mesh, views)
-        ours = {
-            "albedo": render_mesh(mesh, views, shading="albedo"),
-            "lit": render_mesh(mesh, views),
-        }
-        for suffix in (".glb", ".obj"):
-            for kind, own in ours.items():
-                theirs = np.stack([studio.pictures[f"{name}{suffix}-{kind}-{view}"] for view in range(VIEWS)])
-                assert (theirs[..., 3][mask] == 255).mean() > 0.995, "seen from elsewhere"
-                off = np.abs(means(theirs, mask) - means(own, mask)).max(axis=1)
-                rows.append(Row(f"{name}{suffix} {kind}", off.max(), VIEWS, off.min(), off.max(), AIM, at_most=True))
-        if f"{name}.glb-viewer-0" in studio.pictures:
-            shown = studio.pictures[f"{name}.glb-viewer-0"][None]  # nearer than ours: over the pixels that it covers
-            got, wanted = means(shown, shown[..., 3] == 255)[0], means(ours["albedo"][:1], mask[:1])[0]
-            pair = f"model-viewer {got.round().astype(int)}, ours unlit {wanted.round().astype(int)}"
-            print(f"  {name}: {pair}", file=sys.stderr)
+    rows = [row for name, mesh in meshes.items() for row in measure(mesh, name, views, jobs, studio.pictures)]
     if args.out:
-        Path(args.out).mkdir(parents=True, exist_ok=True)
-        for name, picture in studio.pictures.items():
-            write_image(Path(args.out) / f"{name}.png", on_grey(picture[None])[0])
-        for name, mesh in meshes.items():
-            for view, picture in enumerate(render_mesh(mesh, views)):
-                write_image(Path(args.out) / f"{name}-ours-{view}.png", picture)
-    print(as_json(rows, light=light) if args.json else table(rows))
-
-
-def on_grey(pictures: UInt8[np.ndarray, "n h w 4"]) -> UInt8[np.ndarray, "n h w 3"]:
-    alpha = pictures[..., 3:] / 255.0
-    return np.round(pictures[..., :3] * alpha + 127.5 * (1 - alpha)).astype(np.uint8)
+        args.out.mkdir(parents=True, exist_ok=True)
+        pictures = [sheet_row(mesh, name, views, studio.pictures) for name, mesh in meshes.items()]
+        write_image(args.out / "sheet.png", contact_sheet(pictures, list(meshes)))
+    print(as_json(rows, lights=lights) if args.json else table(rows))
 
 
 if __name__ == "__main__":

@@ -161,7 +161,7 @@ def _from_usdz(path: Path) -> str | None:
     from pxr import Sdf, Tf
 
     try:
-        layer = Sdf.Layer.FindOrOpen(str(path.resolve()))
+        layer = Sdf.Layer.OpenAsAnonymous(str(path.resolve()))  # as it lies there, not as somebody has it open
     except Tf.ErrorException as error:
         raise InputError(f"file {path}", expected="a whole USDZ file", got=str(error)) from error
     if layer is None:

@@ -4,6 +4,8 @@ Each face f has 2 x 2 texels of its own, with the colours of its corners c0, c1 
 between the four texel centres bilinear filtering is then linear interpolation over the face, in the linear light in
 which renderers filter, and no face sees another's texels. Blocks lie in the order of their colours, so that the
 smaller copies of the picture that renderers use from afar mix like with like; edges are powers of two for that, too.
+A face of one colour has all its corners at its block's middle: there, whatever the angle, none of the smaller copies is
+read, which mix the last of one colour with the first of the next.
 """
 
 from __future__ import annotations
@@ -20,22 +22,22 @@ from dreamfusion.colour import mesh_colours, to_display, to_linear
 
 def face_texture(mesh: trimesh.Trimesh) -> tuple[UInt8[np.ndarray, "h w 3"], Float64[np.ndarray, "f 3 2"]]:
     """The picture, display-referred, and where in it each corner of each face lies: u to the right, v up, in [0, 1]."""
-    faces = np.asarray(mesh.faces)
-    linear = to_linear(mesh_colours(mesh)[:, :3])[faces]  # f 3 c
+    colours = mesh_colours(mesh)[np.asarray(mesh.faces), :3]  # f 3 c
+    linear = to_linear(colours)
     blocks = np.stack([linear[:, 0], linear[:, 1], linear[:, 2], linear[:, 1] + linear[:, 2] - linear[:, 0]], axis=1)
-    columns = _power_of_two(int(np.ceil(np.sqrt(len(faces)))))
-    rows = _power_of_two(-(-len(faces) // columns))
+    columns = _power_of_two(int(np.ceil(np.sqrt(len(colours)))))
+    rows = _power_of_two(-(-len(colours) // columns))
     order = np.argsort(_along_colours(to_display(linear.mean(axis=1))), kind="stable")
-    filled = np.concatenate([blocks[order], np.repeat(blocks[order[-1:]], rows * columns - len(faces), axis=0)])
+    filled = np.concatenate([blocks[order], np.repeat(blocks[order[-1:]], rows * columns - len(colours), axis=0)])
     grid = filled.reshape(rows, columns, 2, 2, 3).transpose(0, 2, 1, 3, 4)
     pixels = to_display(np.ascontiguousarray(grid.reshape(2 * rows, 2 * columns, 3)))
 
-    place = np.empty(len(faces), dtype=np.int64)
-    place[order] = np.arange(len(faces))
-    corner = np.stack([2 * (place % columns), 2 * (place // columns)], axis=-1)[:, None] + np.array(
-        [[0, 0], [1, 0], [0, 1]]
-    )
-    uv = (corner + 0.5) / np.array([2 * columns, 2 * rows])
+    place = np.empty(len(colours), dtype=np.int64)
+    place[order] = np.arange(len(colours))
+    one_colour = (colours == colours[:, :1]).all(axis=(1, 2))
+    inside = np.where(one_colour[:, None, None], 1.0, np.array([[0.5, 0.5], [1.5, 0.5], [0.5, 1.5]]))  # texels
+    block = np.stack([2 * (place % columns), 2 * (place // columns)], axis=-1)
+    uv = (block[:, None] + inside) / np.array([2 * columns, 2 * rows])
     uv[..., 1] = 1 - uv[..., 1]
     return pixels, uv
 

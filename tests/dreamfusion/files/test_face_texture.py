@@ -55,6 +55,20 @@ def test_no_two_faces_share_a_texel():
     assert ((texels // 2) == (texels // 2)[:, :1]).all()
 
 
+def test_faces_of_one_colour_read_one_place():
+    """Renderers choose a smaller copy of the picture by how far apart places are on it: here never, so none bleeds."""
+    mesh = trimesh.util.concatenate([trimesh.creation.box(), trimesh.creation.icosphere(subdivisions=1)])
+    mesh.visual.vertex_colors = np.where(np.arange(len(mesh.vertices))[:, None] < 8, 250, 20) * np.ones(4, np.uint8)
+    mesh.visual.vertex_colors[0] = (250, 250, 0, 255)  # the faces around it are the only ones of two colours
+    pixels, uv = face_texture(mesh)
+    mixed = (mesh.faces == 0).any(axis=1)
+    spread = np.ptp(uv, axis=1).max(axis=1)
+    assert (spread[~mixed] == 0).all()
+    assert (spread[mixed] > 0).all()
+    got = to_display(bilinear(pixels, uv.reshape(-1, 2)).astype(np.float32))
+    assert np.array_equal(got, mesh_colours(mesh)[mesh.faces.reshape(-1), :3])
+
+
 @pytest.mark.parametrize("faces", [1, 2, 3, 5])
 def test_few_faces_fit(faces):
     mesh = coloured_ball()

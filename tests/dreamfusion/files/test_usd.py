@@ -48,7 +48,9 @@ def test_usdz_or_what_to_install(tmp_path):
     colours = np.array(UsdGeom.PrimvarsAPI(surface).GetPrimvar("displayColor").Get())
     assert np.array_equal(colours, to_linear(mesh_colours(mesh)[:, :3]))
     material, _ = UsdShade.MaterialBindingAPI(surface).ComputeBoundMaterial()
-    assert UsdShade.Shader(material.ComputeSurfaceSource()[0]).GetIdAttr().Get() == "UsdPreviewSurface"
+    shader = UsdShade.Shader(material.ComputeSurfaceSource()[0])
+    assert shader.GetIdAttr().Get() == "UsdPreviewSurface"
+    assert {name: shader.GetInput(name).Get() for name in ("metallic", "ior")} == {"metallic": 0.0, "ior": 1.0}
     place.write_bytes(data[: len(data) // 2])
     with pytest.raises(InputError, match="a whole USDZ file"):
         mesh_record_text(place)
