@@ -21,32 +21,21 @@ channels and views. --out takes sheet.png: for each mesh ours, GLB, OBJ and PLY 
 from __future__ import annotations
 
 import argparse
-import base64
-import http.server
-import io
-import json
 import math
-import mimetypes
-import os
 import shutil
-import subprocess
 import tempfile
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import torch
 import trimesh
 from jaxtyping import Bool, Float, UInt8
-from PIL import Image
 from scipy.optimize import minimize
 
+from benchmarks.browser import Studio, take_pictures
 from benchmarks.report import Row, as_json, table
 from dreamfusion.files.write import load_mesh, write_mesh
 from dreamfusion.raster import rasterise
@@ -72,7 +61,6 @@ PAGE = Path(__file__).with_suffix(".html")
 FORMATS = (".glb", ".obj", ".ply")
 VIEWS, SIZE = 4, 256
 AIM = 8.0  # levels
-PATIENCE = 600  # seconds for all pictures
 
 Pictures = UInt8[np.ndarray, "n h w 4"]
 
@@ -91,18 +79,6 @@ class Job:
         return f"{self.file}-{self.light}-{self.view}"
 
 
-@dataclass
-class Studio:
-    """What a page needs: folders to serve, jobs to hand out; and what came back from it."""
-
-    files: Path
-    modules: Path
-    jobs: list[dict[str, Any]]
-    pictures: dict[str, UInt8[np.ndarray, "h w 4"]] = field(default_factory=dict)
-    error: str = ""
-    ended: threading.Event = field(default_factory=threading.Event)
-
-
 def linear_light() -> tuple[float, float]:
     """Ambient and diffuse intensity, linear, whose display-referred sum is nearest to AMBIENT + DIFFUSE n.l."""
     x = np.linspace(0, 1, 101)
@@ -119,85 +95,15 @@ def _encoded(linear: np.ndarray) -> np.ndarray:
     return np.where(v <= 0.0031308, v * 12.92, 1.055 * v ** (1 / 2.4) - 0.055)
 
 
-@contextmanager
-def served(studio: Studio) -> Iterator[str]:
-    """The address, on this machine alone, of the page, what it needs, and where it sends its pictures."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            folder, _, rest = unquote(urlsplit(self.path).path).lstrip("/").partition("/")
-            roots = {"files": studio.files, "modules": studio.modules}
-            if folder == "jobs":
-                self._answer(json.dumps(studio.jobs).encode(), "application/json")
-            elif not folder:
-                self._answer(PAGE.read_bytes(), "text/html")
-            elif folder in roots and (file := (roots[folder] / rest).resolve()).is_relative_to(roots[folder]):
-                if not file.is_file():
-                    return self.send_error(404)
-                kind = "text/javascript" if file.suffix == ".js" else mimetypes.guess_type(file.name)[0]
-                self._answer(file.read_bytes(), kind or "application/octet-stream")
-            else:
-                self.send_error(404)
-
-        def do_POST(self) -> None:
-            name, body = (
-                unquote(self.path).rpartition("/")[2],
-                self.rfile.read(int(self.headers["Content-Length"] or 0)),
-            )
-            if name == "error":
-                studio.error = body.decode()
-            elif name != "end":
-                png = base64.b64decode(body.partition(b",")[2])
-                studio.pictures[name] = np.array(Image.open(io.BytesIO(png)).convert("RGBA"))
-            self._answer(b"", "text/plain")
-            if name in ("error", "end"):
-                studio.ended.set()
-
-        def _answer(self, body: bytes, kind: str) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}/"
-        finally:
-            server.shutdown()
-
-
-def take_pictures(studio: Studio, chromium: str) -> None:
-    """Let a browser without a window run the page, and wait for its pictures. KinoformError when they do not come."""
-    flags = ["--headless=new", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--hide-scrollbars"]
-    flags += ["--force-color-profile=srgb", "--no-first-run"]
-    flags += ["--no-sandbox"] if os.geteuid() == 0 else []
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile, served(studio) as address:
-        command = [chromium, *flags, f"--user-data-dir={profile}", address]
-        browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until = time.monotonic() + PATIENCE
-        try:
-            while not studio.ended.wait(0.2):
-                if browser.poll() is not None or time.monotonic() > until:
-                    studio.error = f"nothing (exit code {browser.poll()})"
-                    break
-        finally:
-            browser.terminate()
-            browser.wait(20)
-    if studio.error:
-        raise KinoformError("page", expected="pictures", got=studio.error)
-
-
 def covered(mesh: trimesh.Trimesh, views: Views) -> Bool[np.ndarray, "n h w"]:
     """Pixels that the mesh fills, corners and all: the ones at its edge are left out."""
     vertices = torch.tensor(np.asarray(mesh.vertices), dtype=torch.float32)
     faces = torch.tensor(np.asarray(mesh.faces), dtype=torch.int64)
-    fine = [rasterise(vertices, faces, views.cameras[i].resized(3 * SIZE, 3 * SIZE)).face >= 0 for i in range(VIEWS)]
-    return torch.stack(fine).view(VIEWS, SIZE, 3, SIZE, 3).all(dim=4).all(dim=2).numpy()
+    size = views.cameras.height
+    fine = [
+        rasterise(vertices, faces, views.cameras[i].resized(3 * size, 3 * size)).face >= 0 for i in range(len(views))
+    ]
+    return torch.stack(fine).view(len(views), size, 3, size, 3).all(dim=4).all(dim=2).numpy()
 
 
 def means(pictures: UInt8[np.ndarray, "n h w c"], mask: Bool[np.ndarray, "n h w"]) -> Float[np.ndarray, "n 3"]:
@@ -225,7 +131,7 @@ def as_page_wants(job: Job, views: Views, lights: dict[str, tuple[float, float]]
         "viewer": job.viewer,
         "ambient": ambient,
         "diffuse": diffuse,
-        "size": SIZE,
+        "size": views.cameras.height,
         "fov": float(np.degrees(FOV_Y)),
         "eye": views.cameras.origins[job.view].tolist(),
         "light": views.light[job.view].tolist(),
@@ -239,13 +145,13 @@ def measure(mesh: trimesh.Trimesh, name: str, views: Views, jobs: Sequence[Job],
     lit, unlit = render_mesh(mesh, views), render_mesh(mesh, views, shading="albedo")
     rows = []
     for file, light in dict.fromkeys((job.file, job.light) for job in jobs if Path(job.file).stem == name):
-        theirs: Pictures = np.stack([taken[Job(file, "", light, view).name] for view in range(VIEWS)])
+        theirs: Pictures = np.stack([taken[Job(file, "", light, view).name] for view in range(len(views))])
         if (filled := float((theirs[..., 3][mask] == 255).mean())) < 0.99:
             raise KinoformError(f"{file}, {light}", expected="its pixels where ours are", got=f"{filled:.0%} of them")
         ours = lit if light in ("lit", "same numbers") else unlit
         off = float(np.abs(means(theirs, mask) - means(ours, mask)).max())
         judged = AIM if light in ("lit", "unlit") else None
-        rows.append(Row(f"{file} {light}", off, VIEWS, math.nan, math.nan, judged, at_most=True))
+        rows.append(Row(f"{file} {light}", off, len(views), math.nan, math.nan, judged, at_most=True))
     return rows
 
 
@@ -255,6 +161,11 @@ def sheet_row(mesh: trimesh.Trimesh, name: str, views: Views, taken: dict[str, A
     lit, unlit = (render_mesh(mesh, views, shading=shading)[0] for shading in ("lambertian", "albedo"))
     shown = [on_grey(taken[key]) for key in keys if key in taken]
     return [lit, *shown[:3], unlit, *shown[3:]]
+
+
+def sheet_label(name: str, rows: Sequence[Row]) -> str:
+    lit = {row.metric: row.value for row in rows}
+    return f"{name}, levels off when lit: " + ", ".join(f"{s[1:].upper()} {lit[f'{name}{s} lit']:.1f}" for s in FORMATS)
 
 
 def on_grey(picture: UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h w 3"]:
@@ -277,10 +188,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not args.chromium:
         raise InputError("chromium", expected="a browser", got="none on the path")
 
+    if any(file.suffix != ".glb" for file in args.files) or len({file.stem for file in args.files}) < len(args.files):
+        raise InputError("files", expected="GLBs of different names", got=" ".join(map(str, args.files)))
+
     views = around(VIEWS, SIZE, start=20.0)
     lights = {"unlit": (1.0, 0.0), "lit": linear_light(), "same numbers": (AMBIENT, DIFFUSE)}
     meshes = {file.stem: load_mesh(file) for file in args.files}
-    meshes |= {caption.replace(" ", "-"): scene_mesh(arrange(Composition.parse(caption))) for caption in CAPTIONS}
+    meshes |= {f"exact {caption}": scene_mesh(arrange(Composition.parse(caption))) for caption in CAPTIONS}
     jobs = plan(list(meshes), model_viewer=(modules / "@google" / "model-viewer").is_dir())
     with tempfile.TemporaryDirectory() as folder:
         for name, mesh in meshes.items():
@@ -288,14 +202,14 @@ def main(argv: Sequence[str] | None = None) -> None:
                 write_mesh(Path(folder) / f"{name}{suffix}", mesh)
         for file in args.files:
             shutil.copy(file, folder)
-        studio = Studio(Path(folder).resolve(), modules, [as_page_wants(job, views, lights) for job in jobs])
+        studio = Studio(PAGE, Path(folder).resolve(), modules, [as_page_wants(job, views, lights) for job in jobs])
         take_pictures(studio, args.chromium)
 
     rows = [row for name, mesh in meshes.items() for row in measure(mesh, name, views, jobs, studio.pictures)]
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
         pictures = [sheet_row(mesh, name, views, studio.pictures) for name, mesh in meshes.items()]
-        write_image(args.out / "sheet.png", contact_sheet(pictures, list(meshes)))
+        write_image(args.out / "sheet.png", contact_sheet(pictures, [sheet_label(name, rows) for name in meshes]))
     print(as_json(rows, lights=lights) if args.json else table(rows))
 
 
