@@ -72,8 +72,8 @@ def test_events_come_in_order(jobs):
 
     def batch(*numbers):
         steps = [(f"sample {step}/{STEPS}", numbers) for step in range(1, STEPS + 1)]
-        each = [["decode", "write", ("Done", number)] for number in numbers]
-        return ["load", *steps, "sample", *sum(each, [])]
+        each = [told for number in numbers for told in ("decode", "write", ("Done", number))]
+        return ["load", *steps, "sample", *each]
 
     assert told == [*batch(0, 1), *batch(2)]
 
@@ -141,22 +141,25 @@ def test_groups_are_of_neighbours_and_no_larger_than_asked():
     assert list(groups([], 4, "cpu")) == []
 
 
-@pytest.fixture(scope="module")
-def alone():
-    """Pictures of the embedded model, each made by itself."""
-    return pixels(run([image("world", number, steps=2) for number in range(4)], Context("cpu", batch=1)))
+@pytest.fixture(scope="module", params=[5.0, 1.0], ids=["guided", "not guided"])
+def world(request):
+    """Pictures of the embedded model, each made by itself; with guidance even those are sampled as two."""
+    jobs = [image("world", number, steps=2, guidance_scale=request.param) for number in range(4)]
+    return jobs, pixels(run(jobs, Context("cpu", batch=1)))
 
 
 @pytest.mark.parametrize("order", [(0, 1), (3, 1, 0), (2, 3, 0, 1)], ids=str)
-def test_the_embedded_model_s_pictures_are_the_same_bit_for_bit_in_any_batch(alone, order):
-    together = pixels(run([image("world", number, steps=2) for number in order], Context("cpu", batch=4)))
+def test_the_embedded_model_s_pictures_are_the_same_bit_for_bit_in_any_batch(world, order):
+    jobs, alone = world
+    together = pixels(run([jobs[number] for number in order], Context("cpu", batch=4)))
     for number, made in zip(order, together, strict=True):
         np.testing.assert_array_equal(made, alone[number])
     assert not np.array_equal(together[0], together[1])
 
 
-def test_clips_in_a_batch_are_those_made_alone(model, context):
-    asked = [clip(model, 0, negative="a cube", fps=9), clip(model, 1, fps=5)]
+@pytest.mark.parametrize("changes", [{}, {"guidance_scale": 1}, {"guidance_scale": 1, "frames": 1}], ids=str)
+def test_clips_in_a_batch_are_those_made_alone(model, context, changes):
+    asked = [clip(model, 0, negative="a cube", fps=9, **changes), clip(model, 1, fps=5, **changes)]
     together = list(run(asked, context))
     assert {event.jobs for event in together if isinstance(event, Stepped)} == {(0, 1)}
     for job, made, event in zip(asked, pixels(together), ended(together), strict=True):
