@@ -5,9 +5,10 @@ import pytest
 from PIL import ImageColor
 from skimage.color import deltaE_ciede94, rgb2lab
 
-from shared.colour_words import EVERYDAY, FAR, is_colour, nearest_colour
+from shared.colour_words import EVERYDAY, is_colour, nearest_colour
 from shared.world.prompt import COLOUR_NAMES
 
+FAR = 22.0  # what two colours may differ by at most
 WORDS = sorted({*EVERYDAY, *ImageColor.colormap})
 
 

@@ -15,7 +15,7 @@ from shared.run_record import read_record
 from tests.lab.command import command, environment, is_refusal
 from tests.lab.jobs.test_run import FailsToFinish, files
 
-STEPS = ["--steps", "2"]
+SHORT = ["--steps", "1", "--size", "32x32"]
 PROMPTS = """# what is wanted
 a red cube
 
@@ -50,12 +50,12 @@ def copy(folder, tmp_path):
 
 def asked(model, place, *more):
     source = str(place / "prompts.txt")
-    return ["a ball", "--prompts", source, "--count", "2", "--seed", "3", *STEPS, "--model", str(model), "-o",
+    return ["a ball", "--prompts", source, "--count", "2", "--seed", "3", *SHORT, "--model", str(model), "-o",
             f"{place}/out/", *more]  # fmt: skip
 
 
 def image(model, *arguments):
-    return main(["image", "--model", str(model), *STEPS, *map(str, arguments)])
+    return main(["image", "--model", str(model), *SHORT, *map(str, arguments)])
 
 
 def contents(folder):
@@ -76,7 +76,7 @@ def test_prompts_seeds_and_negatives_are_those_of_the_line_and_the_file(folder, 
 def test_the_sheet_shows_them_all_a_row_for_each_prompt(folder):
     pictures = [read_image(folder / "out" / name) for name in NAMES]
     rows = [pictures[start : start + 2] for start in range(0, 8, 2)]
-    expected = contact_sheet(rows, ["a ball", "a red cube", "a duck", "a car"], scale=2)
+    expected = contact_sheet(rows, ["a ball", "a red cube", "a duck", "a car"], scale=4)
     np.testing.assert_array_equal(read_image(folder / "out" / "contact-sheet.png"), expected)
 
 
@@ -88,7 +88,7 @@ def test_what_is_said_of_many(model, tmp_path, capsys):
     assert out.splitlines() == [
         *(f"wrote {name}" for name in names), f"all of them on one page: {place}contact-sheet.png",
     ]  # fmt: skip
-    assert "kinoform: sample 1 to 2 of 2: 2/2" in err.splitlines()
+    assert "kinoform: sample 1 to 2 of 2: 1/1" in err.splitlines()
     assert image(model, "a red cube", "a red dragon", "-o", place, "--overwrite", "--json") == 0
     result = json.loads(capsys.readouterr().out)
     assert result["outputs"] == names
@@ -197,7 +197,7 @@ def test_one_that_fails_is_said_and_the_others_are_there(model, tmp_path, monkey
     assert image(model, *words) == 0  # as it was said
     assert set(names) < set(files(place))
     pictures = [read_image(place / name) for name in names]
-    sheet = contact_sheet([pictures], ["a red cube"], scale=2)
+    sheet = contact_sheet([pictures], ["a red cube"], scale=4)
     np.testing.assert_array_equal(read_image(place / "contact-sheet.png"), sheet)
 
 
@@ -233,7 +233,20 @@ def test_many_assets_have_no_turntable(tmp_path, monkeypatch, capsys):
 
 
 def test_ctrl_c_in_the_middle_of_many_leaves_whole_files(model, tmp_path):
-    words = ["image", "a red cube", "--model", str(model), "--steps", "20", "--batch", "2", "-o", "out/"]
+    words = [
+        "image",
+        "a red cube",
+        "--model",
+        str(model),
+        "--steps",
+        "20",
+        "--size",
+        "32x32",
+        "--batch",
+        "2",
+        "-o",
+        "out/",
+    ]
     with subprocess.Popen(
         command(*words, "--count", "99"), cwd=tmp_path, env=environment(), stderr=subprocess.PIPE,
         stdout=subprocess.PIPE, text=True,
@@ -250,4 +263,4 @@ def test_ctrl_c_in_the_middle_of_many_leaves_whole_files(model, tmp_path):
     assert left == [f"out/{number + 1:03d}-a-red-cube-{number}.png" for number in range(len(left))]
     for number, name in enumerate(left):
         assert read_record(tmp_path / name).seed == number
-        assert read_image(tmp_path / name).shape == (64, 64, 3)
+        assert read_image(tmp_path / name).shape == (32, 32, 3)

@@ -83,5 +83,7 @@ def test_previews_are_made_ready_once_for_each_model(model):
     preview = models.latent_preview(codec)
     assert preview.codec is codec
     assert models.latent_preview(codec) is preview
-    other = models.get(IMAGE, recipe(model, precision="bf16"), "cpu").codec
+    other = Models().get(IMAGE, recipe(model), "cpu").codec
     assert models.latent_preview(other).codec is other
+    models.get(IMAGE, recipe(model, precision="bf16"), "cpu")
+    assert models._preview is None  # with the model goes what was made ready of it
