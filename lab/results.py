@@ -57,6 +57,7 @@ class Picture:
         return Path(path)
 
     def thumbnails(self) -> list[UInt8[np.ndarray, "h w 3"]]:
+        """The picture itself, alone."""
         return [self.pixels]
 
     def _repr_png_(self) -> bytes:

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast, overload
 
 from lab.flags import given_values
@@ -14,7 +15,10 @@ from lab.jobs.run import Context, Job, run
 from lab.kinds import ASSET, CLIP, IMAGE, Kind
 from lab.results import Asset, Clip, Picture
 from shared.errors import InputError
+from shared.recipe import did_you_mean
 
+MOST_AT_ONCE = 4096
+Source = str | os.PathLike[str]
 OnProgress = Callable[[Event], None]
 
 
@@ -30,8 +34,10 @@ class Session:
     [(64, 64, 3), (64, 64, 3)]
     """
 
-    def __init__(self, model: str = "world", *, device: str = "auto", batch: int | None = None) -> None:
-        self.model = model
+    def __init__(self, model: Source = "world", *, device: str = "auto", batch: int | None = None) -> None:
+        if batch is not None and not 1 <= batch <= MOST_AT_ONCE:
+            raise InputError("batch", expected=f"a whole number from 1 to {MOST_AT_ONCE}", got=batch)
+        self.model = os.fspath(model)
         self._context = Context(device, batch)
 
     @overload
@@ -62,13 +68,14 @@ class Session:
 
     def _make(self, kind: Kind, prompt: Any, on_progress: OnProgress | None, recipe: dict[str, Any]) -> Any:
         alone = isinstance(prompt, str)
-        prompts = [prompt] if alone else list(prompt)
+        prompts = [prompt] if alone else list(prompt) if isinstance(prompt, Iterable) else []
         if not prompts or not all(isinstance(text, str) for text in prompts):
             raise InputError("prompt", expected="a text, or texts", got=prompt)
-        known = {*kind.recipe.model_fields, "size", "preset"} - {"prompt", "model"}
+        known = [name for name in (*kind.recipe.model_fields, "size", "preset") if name not in ("prompt", "model")]
         for name in recipe:
             if name not in known:
-                kind.recipe.parse({"prompt": "x", name: None})  # refuses it, naming the nearest
+                hint = "A session has one: kinoform.load(model)" if name == "model" else did_you_mean(name, known)
+                raise InputError(f"unknown key {name}", expected=", ".join(known), hint=hint)
         values = {"model": self.model, **given_values(kind.recipe, recipe, kind=kind.name)}
         jobs = [Job(kind.recipe.parse({**values, "prompt": text})) for text in prompts]
         made: dict[int, Any] = {}
@@ -83,7 +90,7 @@ class Session:
         return results[0] if alone else results
 
 
-def load(model: str = "world", *, device: str = "auto", batch: int | None = None) -> Session:
+def load(model: Source = "world", *, device: str = "auto", batch: int | None = None) -> Session:
     """A session: the model is loaded at its first use and kept.
 
     model: as `--model` takes it. device: "auto" (a GPU where there is one), "cpu" or "cuda". batch: the most pictures
@@ -99,14 +106,19 @@ def load(model: str = "world", *, device: str = "auto", batch: int | None = None
 
 @overload
 def image(
-    prompt: str, *, model: str = ..., device: str = ..., on_progress: OnProgress | None = ..., **recipe: Any
+    prompt: str, *, model: Source = ..., device: str = ..., on_progress: OnProgress | None = ..., **recipe: Any
 ) -> Picture: ...
 @overload
 def image(
-    prompt: Sequence[str], *, model: str = ..., device: str = ..., on_progress: OnProgress | None = ..., **recipe: Any
+    prompt: Sequence[str],
+    *,
+    model: Source = ...,
+    device: str = ...,
+    on_progress: OnProgress | None = ...,
+    **recipe: Any,
 ) -> list[Picture]: ...
 def image(
-    prompt: Any, *, model: str = "world", device: str = "auto", on_progress: OnProgress | None = None, **recipe: Any
+    prompt: Any, *, model: Source = "world", device: str = "auto", on_progress: OnProgress | None = None, **recipe: Any
 ) -> Any:
     """A picture of a prompt, or a list of pictures of several.
 
@@ -126,14 +138,19 @@ def image(
 
 @overload
 def clip(
-    prompt: str, *, model: str = ..., device: str = ..., on_progress: OnProgress | None = ..., **recipe: Any
+    prompt: str, *, model: Source = ..., device: str = ..., on_progress: OnProgress | None = ..., **recipe: Any
 ) -> Clip: ...
 @overload
 def clip(
-    prompt: Sequence[str], *, model: str = ..., device: str = ..., on_progress: OnProgress | None = ..., **recipe: Any
+    prompt: Sequence[str],
+    *,
+    model: Source = ...,
+    device: str = ...,
+    on_progress: OnProgress | None = ...,
+    **recipe: Any,
 ) -> list[Clip]: ...
 def clip(
-    prompt: Any, *, model: str = "world", device: str = "auto", on_progress: OnProgress | None = None, **recipe: Any
+    prompt: Any, *, model: Source = "world", device: str = "auto", on_progress: OnProgress | None = None, **recipe: Any
 ) -> Any:
     """A clip of a prompt, or a list of clips of several. recipe: what `kinoform clip --help` lists; else as `image`.
 
@@ -147,14 +164,19 @@ def clip(
 
 @overload
 def asset(
-    prompt: str, *, model: str = ..., device: str = ..., on_progress: OnProgress | None = ..., **recipe: Any
+    prompt: str, *, model: Source = ..., device: str = ..., on_progress: OnProgress | None = ..., **recipe: Any
 ) -> Asset: ...
 @overload
 def asset(
-    prompt: Sequence[str], *, model: str = ..., device: str = ..., on_progress: OnProgress | None = ..., **recipe: Any
+    prompt: Sequence[str],
+    *,
+    model: Source = ...,
+    device: str = ...,
+    on_progress: OnProgress | None = ...,
+    **recipe: Any,
 ) -> list[Asset]: ...
 def asset(
-    prompt: Any, *, model: str = "world", device: str = "auto", on_progress: OnProgress | None = None, **recipe: Any
+    prompt: Any, *, model: Source = "world", device: str = "auto", on_progress: OnProgress | None = None, **recipe: Any
 ) -> Any:
     """A 3D asset of a prompt, or a list of several. recipe: what `kinoform asset --help` lists; else as `image`.
 

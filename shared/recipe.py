@@ -30,6 +30,7 @@ BOUNDS = {
 PLAIN = {
     "string_type": "text",
     "string_unicode": "text",
+    "string_pattern_mismatch": "some words",  # of prompts, whose pattern is no blank text
     "path_type": "a path",
     "bool_type": "true or false",
     "bool_parsing": "true or false",

@@ -148,3 +148,29 @@ def test_recipes_and_doors_import_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+# Tests of what is no module of ours: two modules together, or a whole.
+NO_MODULE = {
+    "tests/docs/test_examples.py",
+    "tests/kinoform/test_exported_names.py",
+    "tests/shared/attention/test_large.py",
+    "tests/video/test_pipeline_contract.py",
+}
+
+
+def without_module(tests: list[str]) -> set[str]:
+    """Those of some test files that no module or folder of the mirrored name has: tests/a/b/test_c.py has a/b/c."""
+    mirrored = {test: ROOT.joinpath(*Path(test).parts[1:-1], Path(test).stem.removeprefix("test_")) for test in tests}
+    return {test for test, module in mirrored.items() if not (module.is_dir() or module.with_suffix(".py").is_file())}
+
+
+def test_tests_mirror_the_packages() -> None:
+    tests = [str(file.relative_to(ROOT)) for file in (ROOT / "tests").glob("*/**/test_*.py")]
+    assert len(tests) > 100
+    assert without_module(tests) == NO_MODULE
+    assert without_module(["tests/lab/test_session.py", "tests/lab/commands/test_make.py"]) == set()
+    assert without_module(["tests/lab/test_make.py", "tests/lab/jobs/test_runs.py"]) == {
+        "tests/lab/test_make.py",
+        "tests/lab/jobs/test_runs.py",
+    }

@@ -19,7 +19,9 @@ from lab.jobs.prompts import Asked, read_prompts
 from lab.jobs.run import Context, Job, check, run
 from lab.kinds import KINDS, Kind, Output
 from lab.outputs import whole_number
+from lab.sheet import SHEET_ROWS, Sheet
 from shared.errors import InputError, KinoformError
+from shared.files import check_writable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from lab.preview import Preview
 
 MOST = 100_000  # results of one command
-SHEET_ROWS = 200  # results that a contact sheet shows
 
 
 @dataclass(frozen=True)
@@ -100,11 +101,10 @@ COMMANDS = tuple(MakeCommand(kind) for kind in KINDS.values())
 def make(kind: Kind, args: argparse.Namespace) -> None:
     base = given_values(kind.recipe, vars(args), kind=kind.name)
     count = whole_number("--count", args.count, 1, MOST) if hasattr(args, "count") else 1
-    recipes = [
-        kind.recipe.parse({**base, **values}) for asked in _asked(kind, args) for values in _values(asked, base, count)
-    ]
-    if len(recipes) > MOST:
-        raise InputError("results", expected=f"at most {MOST}", got=len(recipes))
+    wanted = _asked(kind, args)
+    if len(wanted) * count > MOST:
+        raise InputError("results", expected=f"at most {MOST}", got=len(wanted) * count)
+    recipes = [kind.recipe.parse({**base, **values}) for asked in wanted for values in _values(asked, base, count)]
     output = getattr(args, "output", None)
     several = len(recipes) > 1 or (output is not None and "{" in output)
     if output is None:
@@ -121,10 +121,11 @@ def make(kind: Kind, args: argparse.Namespace) -> None:
     context = Context(device.check(args.device), batch)
     console = Console(as_json=args.json)
     check(jobs, context)
-    if several:
+    sheet = Sheet(folder_of(output) / SHEET, jobs) if several else None
+    if sheet is not None:
         jobs = _wanted(jobs, console, overwrite=args.overwrite)
-    sheet = folder_of(output) / SHEET if several else None
-    written = [path for path in (*paths, sheet, getattr(args, "turntable", None)) if path is not None]
+        check_writable(sheet.path, (".png",))
+    written = [path for path in (*paths, sheet and sheet.path, getattr(args, "turntable", None)) if path is not None]
     show_run(console, jobs, context, sheet=sheet, preview=_preview(args, written))
 
 
@@ -187,7 +188,7 @@ def _wanted(jobs: Sequence[Job], console: Console, *, overwrite: bool) -> list[J
             recipe = {}
         if recipe != job.recipe.resolved():
             raise InputError(
-                "output", expected="a new file", got=f"{path}, which is there",
+                f"output {path}", expected="a new file, or one of the same recipe", got="another, which is there",
                 hint="Use --overwrite, or another folder",
             )  # fmt: skip
     if len(left) < len(jobs):
@@ -208,9 +209,9 @@ def _preview(args: argparse.Namespace, outputs: Sequence[str | Path]) -> Preview
 
 
 def show_run(
-    console: Console, jobs: Sequence[Job], context: Context, *, sheet: Path | None = None, preview: Any = None
+    console: Console, jobs: Sequence[Job], context: Context, *, sheet: Sheet | None = None, preview: Any = None
 ) -> None:
-    """Run jobs and tell of it. sheet: where a contact sheet of many goes; None for one job, whose error is the
+    """Run jobs and tell of it. sheet: of many; None for one job, whose error is the
     command's own.
 
     Raises KinoformError at the end where some of many have failed.
@@ -242,10 +243,10 @@ def next_step(job: Job, ended: Done) -> str:
     return f"{again}; another: --seed {job.recipe.seed + 1}; more at once: --count 4 -o {job.kind.name}s/"
 
 
-def _show_many(console: Console, jobs: Sequence[Job], context: Context, sheet: Path, preview: Any) -> None:
+def _show_many(console: Console, jobs: Sequence[Job], context: Context, sheet: Sheet, preview: Any) -> None:
     results: list[dict[str, Any]] = []
     failures: list[dict[str, Any]] = []
-    shown: list[tuple[Job, list[np.ndarray]]] = []
+    pictures: dict[str | None, list[np.ndarray]] = {}  # by output
     for ended in console.watch(run(jobs, context), len(jobs), preview) if jobs else ():
         job = jobs[ended.index]
         about = {"prompt": job.recipe.prompt, "seed": job.recipe.seed}
@@ -257,14 +258,16 @@ def _show_many(console: Console, jobs: Sequence[Job], context: Context, sheet: P
         console.tell(f"wrote {ended.outputs[0]}")
         results.append({**about, "outputs": list(ended.outputs), "unknown_words": list(ended.unknown_words),
                         **job.kind.facts(ended.result)})  # fmt: skip
-        if len(shown) < SHEET_ROWS:
-            shown.append((job, ended.result.thumbnails()))
+        if len(pictures) < SHEET_ROWS:
+            pictures[job.output.path] = ended.result.thumbnails()
     lines = []
-    if shown:
-        write_sheet(sheet, shown)
-        lines.append(f"all of them on one page: {sheet}")
+    if pictures:
+        shown = sheet.write(pictures, tried={job.output.path for job in jobs})
+        count = "all of them" if shown == len(sheet.jobs) else f"{shown} of {len(sheet.jobs)}"
+        lines.append(f"{count} on one page: {sheet.path}")
     outputs = [path for result in results for path in result["outputs"]]
-    console.result(lines, outputs=outputs, results=results, failures=failures, sheet=sheet if shown else None)
+    place = sheet.path if pictures else None
+    console.result(lines, outputs=outputs, results=results, failures=failures, sheet=place)
     if failures:
         raise KinoformError(
             f"{len(failures)} of {len(jobs)} failed", hint="The same command again makes those that are missing"
@@ -274,21 +277,3 @@ def _show_many(console: Console, jobs: Sequence[Job], context: Context, sheet: P
 def explain(error: Exception) -> str:
     """An error as one line; the kind of one that nobody foresaw is named."""
     return str(error) if isinstance(error, KinoformError) else f"{type(error).__name__}: {error}"
-
-
-def write_sheet(path: Path, shown: Sequence[tuple[Job, list[np.ndarray]]]) -> None:
-    """A page of all results: a row for each prompt, of its pictures side by side, or of one clip's or asset's own."""
-    from shared.contact_sheet import contact_sheet
-    from shared.media import write_image
-
-    rows: list[list[np.ndarray]] = []
-    labels: list[str] = []
-    for job, pictures in shown:
-        same = len(pictures) == 1 and labels and labels[-1] == job.recipe.prompt and len(rows[-1]) < 8
-        if same:
-            rows[-1].append(pictures[0])
-        else:
-            rows.append(list(pictures))
-            labels.append(job.recipe.prompt if len(pictures) == 1 else f"{job.recipe.prompt} (seed {job.recipe.seed})")
-    smallest = min(picture.shape[1] for row in rows for picture in row)
-    write_image(path, contact_sheet(rows, labels, scale=max(1, 128 // smallest)))

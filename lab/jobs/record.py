@@ -49,5 +49,5 @@ def differences(earlier: RunRecord, now: RunRecord) -> list[str]:
     return [
         f"made with {what} {then}, this is {today}: the result may differ in rounding"
         for what, then, today in pairs
-        if then != today
+        if then not in (None, today)
     ]

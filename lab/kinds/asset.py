@@ -91,6 +91,15 @@ class AssetKind:
                 written.append(clip.save(output.turntable))
         return written
 
+    def read(self, path: Path) -> Asset:
+        from dreamfusion.files.write import load_mesh
+        from dreamfusion.report import mesh_report
+        from lab.results import Asset
+        from shared.run_record import read_record
+
+        mesh = load_mesh(path)
+        return Asset(mesh, mesh_report(mesh), read_record(path))
+
     def facts(self, result: Asset) -> dict[str, Any]:
         return {"mesh": result.report.to_dict()}
 

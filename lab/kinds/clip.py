@@ -90,6 +90,14 @@ class ClipKind:
         with timed("write"):
             return [result.save(output.path)]
 
+    def read(self, path: Path) -> Clip:
+        from lab.results import Clip
+        from shared.media import read_clip
+        from shared.run_record import read_record
+
+        held = read_clip(path)
+        return Clip(held.frames, float(held.fps), read_record(path))
+
     def facts(self, result: Clip) -> dict[str, Any]:
         return {"frames": len(result.frames), "fps": result.fps}
 

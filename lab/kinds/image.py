@@ -89,6 +89,13 @@ class ImageKind:
         with timed("write"):
             return [result.save(output.path)]
 
+    def read(self, path: Path) -> Picture:
+        from lab.results import Picture
+        from shared.media import read_image
+        from shared.run_record import read_record
+
+        return Picture(read_image(path), read_record(path))
+
     def facts(self, result: Picture) -> dict[str, Any]:
         return {}
 

@@ -98,6 +98,13 @@ class Kind(Protocol):
         """Write the result; the paths that were written."""
         ...
 
+    def read(self, path: Path) -> Result:
+        """A result from a file that `save` wrote, as near as its format holds it.
+
+        Raises InputError for another file, or one of a format that results are not read from.
+        """
+        ...
+
     def facts(self, result: Any) -> dict[str, Any]:
         """What a program wants to know of a result, beyond its record."""
         ...

@@ -19,7 +19,7 @@ class StageRecipe(GradientMemory):
     ema_decay: float = Field(0.999, ge=0, lt=1)
     weight_decay: float = Field(0.01, ge=0)
     seed: int = Field(0, ge=0, lt=2**63)
-    precision: str = Field("bf16", pattern="^(bf16|fp32)$")
+    precision: Literal["bf16", "fp32"] = "bf16"
     checkpoint_minutes: float = Field(3.0, gt=0)
 
 

@@ -6,9 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
+from dreamfusion.recipe import AssetRecipe
 from shared import recipe as recipe_module
 from shared.errors import InputError
+from shared.image_recipe import ImageRecipe
 from shared.recipe import Recipe, did_you_mean, load_preset, load_yaml, preset_names
+from video.recipe import ClipRecipe, VideoTrainRecipe
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -176,3 +179,12 @@ def test_whatever_is_given_the_answer_is_a_recipe_or_one_line(data: dict[str, An
     except InputError as error:
         line = str(error)
     assert len(line.splitlines()) == 1
+
+
+def test_what_a_pattern_asks_for_is_said_in_words() -> None:
+    for recipe in (ImageRecipe, ClipRecipe, AssetRecipe):
+        with pytest.raises(InputError) as caught:
+            recipe.parse({"prompt": "  "})
+        assert str(caught.value) == "prompt: expected some words, got   "
+    with pytest.raises(InputError, match=r"^precision: expected bf16 or fp32, got fp8$"):
+        VideoTrainRecipe.parse({"precision": "fp8"})

@@ -129,7 +129,7 @@ def test_size_is_the_models_own_unless_given(model):
 
 
 def test_sizes_off_the_codecs_grid_are_refused(model):
-    with pytest.raises(InputError, match="width: expected a multiple of 4 pixels, got 33"):
+    with pytest.raises(InputError, match="width: expected a multiple of 4 pixels, such as 32 or 36, got 33"):
         clip(model, width=33)
 
 

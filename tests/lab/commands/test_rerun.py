@@ -9,8 +9,8 @@ from lab.main import main
 from shared.media import TAG, read_image, write_image
 from shared.run_record import RunRecord, read_record
 from tests.lab.command import is_refusal, kinoform
-from tests.lab.test_asset import SHORT as SHORT_ASSET
-from tests.lab.test_clip import SHORT as SHORT_CLIP
+from tests.lab.kinds.test_asset import SHORT as SHORT_ASSET
+from tests.lab.kinds.test_clip import SHORT as SHORT_CLIP
 from tests.video.tiny import build_video_folder
 
 RUNS = {

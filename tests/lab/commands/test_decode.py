@@ -11,7 +11,7 @@ from lab.main import main
 from shared.codec import Codec
 from shared.run_record import read_record
 from tests.lab.command import is_refusal
-from tests.lab.test_clip import SHORT
+from tests.lab.kinds.test_clip import SHORT
 
 RUNS = {"clip.mp4": ["clip", *SHORT], "clip": ["clip", *SHORT], "image.png": ["image", "--steps", "2"]}
 

@@ -24,7 +24,7 @@ def test_the_picture_is_the_generator_s_and_has_its_record(model, tmp_path, name
     recipe = ImageRecipe.parse(record.recipe)
     *_, last = generate_image(load_image_model(model), recipe)
     np.testing.assert_array_equal(read_image(path), last.images[0])
-    assert (record.command, record.seed, recipe.steps) == ("image", 3, 2)
+    assert (record.command, record.seed, recipe.steps) == ("image", 3, 4)
     assert not any(file.startswith("temporal") for file in record.model.hashes)
 
 

@@ -1,0 +1,104 @@
+"""Records of jobs: what they hold, and when one from before may be made again."""
+
+import shutil
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from lab.jobs.record import differences, record_of
+from lab.kinds import CLIP, IMAGE
+from shared.errors import InputError
+from shared.image_recipe import ImageRecipe
+from shared.model import load_image_model
+from shared.weight_files import sha256
+from video.generate import load_video_model
+from video.recipe import ClipRecipe
+
+
+@pytest.fixture(scope="module")
+def copy(model, tmp_path_factory):
+    """The same model somewhere else."""
+    place = tmp_path_factory.mktemp("moved") / "copy"
+    shutil.copytree(model, place)
+    return place
+
+
+def picture_of(folder, earlier=None):
+    recipe = ImageRecipe(prompt="a red cube", model=str(folder), seed=5)
+    return record_of(IMAGE, recipe, load_image_model(folder), earlier)
+
+
+def clip_of(folder, earlier=None):
+    recipe = ClipRecipe(prompt="a red cube", model=str(folder), seed=5)
+    return record_of(CLIP, recipe, load_video_model(folder).image, earlier)
+
+
+def change(folder, part):
+    weights = next((folder / part).glob("*.safetensors"))
+    save_file({name: tensor * 0.5 for name, tensor in load_file(weights).items()}, weights)
+    return weights
+
+
+def test_it_holds_the_whole_recipe_and_the_hashes_of_what_took_part(model):
+    picture, clip = picture_of(model), clip_of(model)
+    assert (picture.command, clip.command) == ("image", "clip")
+    assert (picture.seed, picture.model.name) == (5, str(model))
+    assert picture.recipe == ImageRecipe(prompt="a red cube", model=str(model), seed=5).resolved()
+    hashes = {
+        str(file.relative_to(model)): sha256(file)
+        for part in ("unet", "vae", "text_encoder", "temporal")
+        for file in (model / part).glob("*.safetensors")
+    }
+    assert len(hashes) == 4
+    assert clip.model.hashes == hashes
+    assert picture.model.hashes == {name: value for name, value in hashes.items() if not name.startswith("temporal")}
+
+
+def test_a_model_that_has_moved_keeps_the_name_and_so_the_bytes(model, copy):
+    assert picture_of(copy, picture_of(model)) == picture_of(model)
+    assert picture_of(copy) != picture_of(model)
+
+
+def test_other_weights_are_refused_and_named(model, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(model, other)
+    before = clip_of(model)
+    change(other, "temporal")
+    with pytest.raises(InputError) as caught:
+        clip_of(other, before)
+    name = "temporal/diffusion_pytorch_model.safetensors"
+    was, now = sha256(model / name)[:12], sha256(other / name)[:12]
+    assert str(caught.value) == (
+        f"model {other}: expected the weights the file was made with ({name} {was}), got {now}. "
+        "Give the folder that holds those: --model FOLDER"
+    )
+    assert picture_of(other, picture_of(model)) == picture_of(model)  # which temporal layers have no part in
+
+
+def test_a_file_more_or_less_is_another_model(model):
+    record = picture_of(model)
+    hashes = record.model.hashes
+    more = {**hashes, "unet/more.safetensors": "ab" * 32}
+    for known, expected, got in ((more, "ab" * 6, "none"), ({}, "absent", hashes[min(hashes)][:12])):
+        earlier = record.model_copy(update={"model": record.model.model_copy(update={"hashes": known})})
+        with pytest.raises(InputError, match=rf"{expected}\), got {got}"):
+            picture_of(model, earlier)
+
+
+def test_what_may_change_the_last_bits_is_said(model):
+    now = picture_of(model)
+    assert differences(now, now) == []
+    versions = {**now.versions, "torch": "1.0", "gone": "2"}
+    earlier = now.model_copy(update={"versions": versions, "platform": "Plan 9", "kinoform_version": "0"})
+    end = ": the result may differ in rounding"
+    assert differences(earlier, now) == [
+        f"made with kinoform 0, this is {now.kinoform_version}{end}",
+        f"made with platform Plan 9, this is {now.platform}{end}",
+        f"made with torch 1.0, this is {now.versions['torch']}{end}",
+    ]
+
+
+def test_of_a_version_that_was_not_recorded_nothing_is_said(model):
+    now = picture_of(model)
+    versions = {name: version for name, version in now.versions.items() if name != "pillow"}
+    assert differences(now.model_copy(update={"versions": versions}), now) == []
