@@ -1,10 +1,14 @@
-"""What every test runs under: types checked, one torch thread, no network, no model hub."""
+"""What every test runs under: types checked, one thread, no network, no model hub."""
 
 import os
 import sys
 
 # Before the first import of a hub client: a test that reaches for the network is wrong, and must not wait for it.
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+# One thread in each of several processes (pytest -n), and in each that a test starts, such as a notebook's kernel: more
+# threads than cores wait for one another, many times slower. Results also depend on their number, in the last bit.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
 
@@ -23,7 +27,6 @@ install_import_hook(["shared", "video", "dreamfusion", "lab"], TYPE_CHECKER)
 settings.register_profile("kinoform", deadline=None, derandomize=True, database=None, max_examples=50)
 settings.load_profile("kinoform")
 
-# Tests run as several processes (pytest -n); results also depend on the number of threads in the last bit.
 torch.set_num_threads(1)
 
 

@@ -59,9 +59,12 @@ def test_data_that_stays_in_memory_is_in_the_plan(model, capsys, tmp_path):
     assert 0.9 * latents < peaks[1] - peaks[0] < 1.5 * latents
 
 
-def test_a_training_that_does_not_fit_is_refused_with_what_would(model, capsys):
-    code = main(["plan", "train", "image", "--size", "64", "--batch-size", "256", "--memory", "1.2G"])
-    assert is_refusal(code, capsys.readouterr().err, "memory for image", "at most", "takes")
+def test_a_training_that_does_not_fit_is_refused_with_what_would(capsys):
+    training = ["plan", "train", "autoencoder", "--size", "64", "--batch-size", "64"]
+    assert main([*training, "--json"]) == 0
+    peak = json.loads(capsys.readouterr().out)["planned"]["peak_bytes"]
+    code = main([*training, "--memory", str(peak - 10 * 2**20)])
+    assert is_refusal(code, capsys.readouterr().err, "memory for autoencoder", "at most", "--checkpointing takes")
 
 
 def test_what_does_not_fit_is_refused_with_what_would(model, capsys):
