@@ -1,9 +1,10 @@
-# make demo | test | check | clean. Each does its own set-up: no step has to be run before it.
+# make demo | test | check | docs | clean. Each does its own set-up: no step has to be run before it.
 PYTHON ?= python3
 # Where a CPU build of torch is looked for when the configured index has none. `make venv TORCH_INDEX=` takes the default
 # build instead (on Linux: the CUDA one, several GB). Unreachable is fine: then pip's own choice is taken.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 VENV := .venv
+DOCS := .venv-docs
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 KERNELS := $(VENV)/.kernels
@@ -12,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST_ARGS ?= -n 2
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 
-.PHONY: venv check test demo clean
+.PHONY: venv check test docs demo clean
 
 venv: $(STAMP)
 
@@ -41,9 +42,19 @@ $(KERNELS): $(STAMP)
 test: $(KERNELS)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+# The pages alone need no torch: an environment of their own. A broken link or anchor is an error.
+$(DOCS)/.installed: constraints.txt
+	test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt mkdocs-material
+	touch $@
+
+docs: $(DOCS)/.installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet
+	@echo "the pages are in out/site/index.html"
+
 demo: $(STAMP)
 	$(BIN)/python -m lab.demo --out out/demo
 
 clean:
-	rm -rf $(VENV) build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DOCS) build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
