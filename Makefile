@@ -42,14 +42,14 @@ $(KERNELS): $(STAMP)
 test: $(KERNELS)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-# The pages alone need no torch: an environment of their own. A broken link or anchor is an error.
+# The pages need no torch: an environment of their own. A broken link or anchor is an error (not so with --quiet).
 $(DOCS)/.installed: constraints.txt
 	test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
 	$(DOCS)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt mkdocs-material
 	touch $@
 
 docs: $(DOCS)/.installed
-	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
 	@echo "the pages are in out/site/index.html"
 
 demo: $(STAMP)
