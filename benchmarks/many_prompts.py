@@ -14,22 +14,20 @@ import numpy as np
 
 from benchmarks.report import Row, as_json, share, table
 from benchmarks.speed import machine, timed
+from lab.jobs.prompts import read_prompts
 
 OBJECTS = ("cube", "chair", "duck", "house", "teapot", "tree", "robot", "mushroom", "mug", "fish")
 PROMPTS = [f"a {colour} {thing}" for thing in OBJECTS for colour in ("red", "blue")]
 
 
-def read_prompts(path: Path | None) -> list[str]:
-    """A prompt a line, without comments; ours where there is no file."""
-    if path is None:
-        return PROMPTS
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    return [line for line in lines if line and not line.startswith("#")]
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.many_prompts", description=__doc__.splitlines()[0])
-    parser.add_argument("--prompts", type=Path, metavar="FILE", help="a prompt a line; without it 20 of ours")
+    parser.add_argument(
+        "--prompts",
+        type=Path,
+        metavar="FILE",
+        help="a prompt a line (negatives and seeds are left out); without it 20 of ours",
+    )
     parser.add_argument("--count", type=int, default=4, metavar="N", help="seeds of each prompt")
     parser.add_argument(
         "--single-commands", type=int, metavar="N", help="how many of the pictures to make alone, evenly chosen: all"
@@ -37,7 +35,7 @@ def main() -> int:
     parser.add_argument("--model", default="world")
     parser.add_argument("--json", action="store_true", help="one line of JSON in place of the table")
     args = parser.parse_args()
-    prompts = read_prompts(args.prompts)
+    prompts = [asked.prompt for asked in read_prompts(str(args.prompts))] if args.prompts else PROMPTS
     pictures = [(prompt, seed) for prompt in prompts for seed in range(args.count)]
     chosen = np.linspace(0, len(pictures) - 1, args.single_commands or len(pictures)).round().astype(int)
     with tempfile.TemporaryDirectory() as name:
@@ -52,8 +50,7 @@ def main() -> int:
         seconds, equal = [], []
         for index in chosen:
             prompt, seed = pictures[index]
-            overwritten = ["-o", str(alone), "--model", args.model]
-            seconds.append(timed(["image", prompt, "--seed", str(seed), *overwritten]))
+            seconds.append(timed(["image", prompt, "--seed", str(seed), "-o", str(alone), "--model", args.model]))
             equal.append(alone.read_bytes() == made[index].read_bytes())
     single = float(np.mean(seconds))
     n = len(pictures)

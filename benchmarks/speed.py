@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
@@ -43,6 +44,15 @@ def median(metric: str, arguments: list[str], times: int, aim: float | None = No
         seconds.append(timed(arguments))
         print(f"  {metric}: {seconds[-1]:.2f} s", file=sys.stderr, flush=True)
     return Row(metric, float(np.median(seconds)), times, min(seconds), max(seconds), aim, at_most=True)
+
+
+def at_once(metric: str, arguments: list[list[str]], alone: float) -> Row:
+    """How many times as long as one command several take that start together; alone: seconds of one."""
+    with ThreadPoolExecutor(len(arguments)) as pool:
+        started = time.monotonic()
+        list(pool.map(timed, arguments))
+    ratio = (time.monotonic() - started) / alone
+    return Row(metric, ratio, 1, ratio, ratio, 1.5, at_most=True)
 
 
 def machine() -> dict[str, object]:
@@ -78,6 +88,8 @@ def main() -> int:
             median("kinoform image, s", ["image", "a red cube", "-o", f"{folder}/a.png", *model], 3),
             median("kinoform clip, 16 frames, s", ["clip", PROMPT, "-o", f"{folder}/a.mp4", *model], 2, 15),
         ]
+        two = [["clip", PROMPT, "-o", f"{folder}/{name}.mp4", *model] for name in ("b", "c")]
+        rows.append(at_once("two clips at once / one", two, rows[-1].value))
         if not args.skip_asset:
             command = ["asset", "a blue chair", "-o", f"{folder}/a.glb", "--turntable", f"{folder}/turn.mp4", *model]
             rows.append(median("kinoform asset with a turntable, s", command, 1, 120))
