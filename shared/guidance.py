@@ -31,7 +31,7 @@ class GuidedDenoiser(WrappedDenoiser):
 class ClassifierFree(GuidedDenoiser):
     """u + s (c - u): Ho and Salimans 2022, equation 6, where w = s - 1. Both are evaluated in one batch.
 
-    negative: what u is told, for one sample or for each. scale: s by convention "cfg", w by "dreamfusion", which is that
+    negative: what u is told, for one sample or for each. scale: s by convention "cfg", w by "dreamfusion", that
     of Ho and Salimans too: the first is no guidance at 1, the second at 0, and then c alone is evaluated.
     Raises InputError for an unknown convention, and where condition and negative do not say the same things.
     """

@@ -109,14 +109,12 @@ def test_one_negative_serves_all_samples():
     x_t, t, cond, uncond = inputs()
     denoiser = Denoiser(Linear(), SCHEDULE, "v_prediction")
     first = uncond[0:1]
-    near(
-        ClassifierFree(denoiser, first, 3.0)(x_t, t, cond).v,
-        ClassifierFree(denoiser, first.expand(3), 3.0)(x_t, t, cond).v,
-    )
+    of_one, of_each = (ClassifierFree(denoiser, each, 3.0)(x_t, t, cond).v for each in (first, first.expand(3)))
+    assert torch.equal(of_one, of_each)
 
 
 def sampled(wrap, spread=SPREAD, steps=100):
-    """Latents by DDIM from an exact denoiser under guidance; noise z ends at mean + spread z but for the steps' size."""
+    """Latents by DDIM from an exact denoiser under guidance; z ends at mean + spread z, but for the steps' size."""
     scheduler = tiny_scheduler()
     schedule = NoiseSchedule.from_scheduler(scheduler)
     denoiser = wrap(Denoiser(Gaussian(schedule, spread), schedule, "sample"))
