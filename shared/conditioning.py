@@ -22,16 +22,19 @@ class Conditioning:
 
     text: states of the text encoder, n tokens of width d.
     pooled: one vector for the whole text.
-    added: further conditions by the network's name for them, such as "time_ids": sizes and crops (Podell et al. 2023).
+    added: further conditions, "b ...", by the network's name for them, such as "time_ids": sizes and crops (Podell et
+        al. 2023, section 2.2).
     beside: latents, masks: whatever is laid beside the channels of x_t (Rombach et al. 2022, section 3.3).
-    frames: conditions of every frame of a clip by the network's name for them, such as "moments".
+    frames: conditions of every frame of a clip, "b t ...", by the network's name for them, such as "moments".
+
+    Raises InputError where they are not all of one batch.
     """
 
     text: Float[Tensor, "b n d"] | None = None
     pooled: Float[Tensor, "b p"] | None = None
-    added: Mapping[str, Shaped[Tensor, "b ..."]] = field(default_factory=dict)
+    added: Mapping[str, Tensor] = field(default_factory=dict)
     beside: Float[Tensor, "b c ..."] | None = None
-    frames: Mapping[str, Shaped[Tensor, "b t ..."]] = field(default_factory=dict)
+    frames: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         sizes = {name: len(tensor) for name, tensor in self._tensors().items()}

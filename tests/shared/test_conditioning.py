@@ -57,7 +57,7 @@ def test_frames_are_taken_out_of_what_has_frames():
 
 def test_what_does_not_go_together_is_refused():
     with pytest.raises(InputError, match="all of one batch"):
-        Conditioning(text=torch.zeros(2, 3, 8), pooled=torch.zeros(1, 5))
+        Conditioning(text=torch.zeros(2, 3, 8), added={"time_ids": torch.zeros(1, 6)})
     with pytest.raises(InputError, match="the same parts in each"):
         stack([whole(), Conditioning(text=torch.zeros(2, 3, 8))])
     with pytest.raises(InputError, match="one for each of 5 samples"):
