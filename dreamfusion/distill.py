@@ -31,8 +31,10 @@ from dreamfusion.sds import ScoreDistillation, sample_timesteps, score_distillat
 from dreamfusion.shading import Shading
 from dreamfusion.views import Views, sample_views, view_prompts
 from dreamfusion.volume import RayRender, joined, render_rays
+from shared.conditioning import Conditioning
 from shared.denoiser import Denoiser
 from shared.errors import KinoformError
+from shared.guidance import guided
 from shared.memory_modes import applied, checkpointed, moved
 from shared.model import ImageModel
 from shared.rng import generator, normal
@@ -98,8 +100,13 @@ def score_critic(model: ImageModel, recipe: AssetRecipe, denoiser: Denoiser | No
     """Score distillation from `model`, with view-dependent prompts. denoiser: to use in place of the model's own."""
     prompts = view_prompts(recipe.prompt)
     conditioning = dict(zip(prompts, model.text.encode(list(prompts.values())), strict=True))
-    unconditional = model.text.encode([recipe.negative])[0]
-    denoiser = model.denoiser if denoiser is None else denoiser
+    denoiser = guided(
+        model.denoiser if denoiser is None else denoiser,
+        Conditioning(model.text.encode([recipe.negative])),
+        recipe.guidance_scale,
+        rescale=recipe.guidance_rescale,
+        convention=recipe.cfg_convention,
+    )
 
     def criticise(pixels: Tensor, views: Views, done: float, step: int) -> tuple[Tensor, float]:
         wanted = (model.default_size, model.default_size)
@@ -112,13 +119,8 @@ def score_critic(model: ImageModel, recipe: AssetRecipe, denoiser: Denoiser | No
             count, model.schedule.num_timesteps, generator(recipe.seed, 2, step), t_min=recipe.t_min, t_max=t_max
         ).to(latents.device)
         noise = torch.stack([normal(latents.shape[1:], recipe.seed, 3, step, view) for view in range(count)])
-        score = score_distillation(
-            denoiser, latents, t, noise.to(latents),
-            torch.stack([conditioning[word] for word in views.words]),
-            repeat(unconditional, "n d -> views n d", views=count),
-            guidance_scale=recipe.guidance_scale, cfg_convention=recipe.cfg_convention,
-            guidance_rescale=recipe.guidance_rescale,
-        )  # fmt: skip
+        told = Conditioning(torch.stack([conditioning[word] for word in views.words]))
+        score = score_distillation(denoiser, latents, t, noise.to(latents), told)
         return mean_loss(score, latents), float(score.gradient.square().mean().sqrt())
 
     return criticise

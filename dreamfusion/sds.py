@@ -20,8 +20,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from shared.conditioning import NOTHING, Conditioning
 from shared.denoiser import Denoiser
-from shared.guidance import guided
 
 
 @dataclass(frozen=True)
@@ -52,27 +52,19 @@ def score_distillation(
     x: Float[Tensor, "b ..."],
     t: Int[Tensor, " b"],
     noise: Float[Tensor, "b ..."],
-    conditioning: Float[Tensor, "b n d"] | None,
-    unconditional: Float[Tensor, "b n d"] | None,
+    conditioning: Conditioning = NOTHING,
     *,
-    guidance_scale: float,
-    cfg_convention: str,
-    guidance_rescale: float = 0.0,
     weight: Float[Tensor, " b"] | None = None,
 ) -> ScoreDistillation:
     """Equation 3 for given timesteps and noise.
 
+    denoiser: guided, by `shared.guidance`: DreamFusion's w = 100 is its scale 100 in convention "dreamfusion".
     x: renders, where the denoiser works: pixels in [-1, 1] or scaled latents.
-    guidance_scale, cfg_convention, guidance_rescale: see `shared.guidance.guided`. DreamFusion's w = 100 is
-        guidance_scale 100 with cfg_convention "dreamfusion" and 101 with "cfg".
     weight: w(t) of each sample; None is sigma_t^2.
     """
     x = x.detach()
     z_t = denoiser.schedule.add_noise(x, noise, t)
-    prediction = guided(
-        denoiser, z_t, t, conditioning, unconditional, guidance_scale,
-        cfg_convention=cfg_convention, rescale=guidance_rescale,
-    )  # fmt: skip
+    prediction = denoiser(z_t, t, conditioning)
     w = denoiser.schedule.sigma(t).square() if weight is None else weight
     gradient = w.to(x).view(-1, *[1] * (x.ndim - 1)) * (prediction.eps - noise)  # equation 3
     return ScoreDistillation(gradient, prediction.x0)

@@ -6,7 +6,7 @@ x_t, x0, eps, v as in `shared.schedule`. Samplers and score distillation see not
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,12 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from shared.conditioning import NOTHING, Conditioning
 from shared.errors import ModelError
 from shared.schedule import NoiseSchedule
 
+# What diffusers' UNets need by their `addition_embed_type`.
+ADDED = {None: frozenset(), "text": frozenset(), "text_time": frozenset({"text_embeds", "time_ids"})}
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample", "flow")
 
 
@@ -29,11 +32,22 @@ class Prediction:
     v: Float[Tensor, "b ..."]
 
 
+@dataclass(frozen=True)
+class Outputs:
+    """What a denoiser's network returns, guided or not, in the network's own parameterisation.
+
+    conditional: without guidance; `output` itself where there is none.
+    """
+
+    output: Float[Tensor, "b ..."]
+    conditional: Float[Tensor, "b ..."]
+
+
 class Denoiser:
     """Wraps a network of any parameterisation.
 
     network: a diffusers UNet (anything whose forward takes `encoder_hidden_states`), or any callable
-        `(x_t, t, conditioning) -> Tensor`.
+        `(x_t, t, text states or None) -> Tensor`.
     prediction_type: what the network returns: "epsilon", "v_prediction", "sample" (x0), or "flow" (eps - x0). The
         first three are diffusers' names.
 
@@ -52,33 +66,53 @@ class Denoiser:
         self.schedule = schedule
         self.prediction_type = prediction_type
         forward = network.forward if isinstance(network, nn.Module) else network
-        self._by_keyword = "encoder_hidden_states" in inspect.signature(forward).parameters
+        parameters = inspect.signature(forward).parameters
+        self._by_keyword = "encoder_hidden_states" in parameters
+        anything = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+        self._takes = None if anything else frozenset(parameters)
 
     def __call__(
-        self,
-        x_t: Float[Tensor, "b ..."],
-        t: Shaped[Tensor, " b"],
-        conditioning: Float[Tensor, "b n d"] | None = None,
-        **extra: Any,
+        self, x_t: Float[Tensor, "b ..."], t: Shaped[Tensor, " b"], conditioning: Conditioning = NOTHING
     ) -> Prediction:
-        """x_t: images "b c h w" or frames "b c t h w"; t: timesteps "b"; `extra` goes to the network as it is."""
-        return self.prediction(x_t, t, self.output(x_t, t, conditioning, **extra))
+        """x_t: images "b c h w" or frames "b c t h w"; t: timesteps "b".
 
-    def output(
-        self,
-        x_t: Float[Tensor, "b ..."],
-        t: Shaped[Tensor, " b"],
-        conditioning: Float[Tensor, "b n d"] | None = None,
-        **extra: Any,
-    ) -> Float[Tensor, "b ..."]:
+        Raises ModelError where the conditioning lacks what the network needs, or says what it does not know.
+        """
+        return self.prediction(x_t, t, self.outputs(x_t, t, conditioning).output)
+
+    def outputs(
+        self, x_t: Float[Tensor, "b ..."], t: Shaped[Tensor, " b"], conditioning: Conditioning = NOTHING
+    ) -> Outputs:
         """What the network itself returns, computed in the network's dtype and given in x_t's."""
         dtype = _dtype_of(self.network, x_t.dtype)
-        conditioning = None if conditioning is None else conditioning.to(dtype)
+        conditioning = conditioning.expand(len(x_t))
+        x = x_t.to(dtype)
+        if conditioning.beside is not None:
+            x = torch.cat([x, conditioning.beside.to(dtype)], dim=1)
+        wanted = getattr(self.network, "config", {}).get("in_channels", x.shape[1])
+        if x.shape[1] != wanted:
+            raise ModelError("channels of the latents and of what lies beside them", expected=wanted, got=x.shape[1])
+        text = None if conditioning.text is None else conditioning.text.to(dtype)
+        told = self._told(conditioning, dtype)
         if self._by_keyword:
-            result = self.network(x_t.to(dtype), t, encoder_hidden_states=conditioning, **extra)
+            result = self.network(x, t, encoder_hidden_states=text, **told)
         else:
-            result = self.network(x_t.to(dtype), t, conditioning, **extra)
-        return (result if isinstance(result, Tensor) else result.sample).to(x_t.dtype)
+            result = self.network(x, t, text, **told)
+        output = (result if isinstance(result, Tensor) else result.sample).to(x_t.dtype)
+        return Outputs(output, output)
+
+    def _told(self, conditioning: Conditioning, dtype: torch.dtype) -> dict[str, Any]:
+        """What the network is told beside text, by its own names. Sizes and moments keep their precision."""
+        added = dict(conditioning.added)
+        if conditioning.pooled is not None:
+            added["text_embeds"] = conditioning.pooled.to(dtype)
+        needed = needs(self.network)
+        if needed is not None and added.keys() != needed:
+            raise ModelError("conditions added to the text", expected=_listed(needed), got=_listed(added))
+        told = {**conditioning.frames, **({"added_cond_kwargs": added} if added else {})}
+        if self._takes is not None and not told.keys() <= self._takes:
+            raise ModelError("conditions that the network takes", expected=_listed(self._takes), got=_listed(told))
+        return told
 
     def prediction(
         self, x_t: Float[Tensor, "b ..."], t: Shaped[Tensor, " b"], output: Float[Tensor, "b ..."]
@@ -92,6 +126,32 @@ class Denoiser:
             eps = schedule.eps_from_x0(x_t, output, t)
             return Prediction(eps=eps, x0=output, v=schedule.velocity(output, eps, t))
         return Prediction(eps=schedule.eps_from_v(x_t, output, t), x0=schedule.x0_from_v(x_t, output, t), v=output)
+
+
+def needs(network: object) -> frozenset[str] | None:
+    """Conditions beside the text that a network wants, all of them and no others, by diffusers' names; None where its
+    configuration does not tell."""
+    config = getattr(network, "config", {})
+    return ADDED.get(config["addition_embed_type"]) if "addition_embed_type" in config else None
+
+
+class WrappedDenoiser(Denoiser):
+    """A denoiser that asks another one, perhaps several times. Subclasses say how, in `outputs`."""
+
+    def __init__(self, inner: Denoiser) -> None:
+        self.inner = inner
+        self.network = inner.network
+        self.schedule = inner.schedule
+        self.prediction_type = inner.prediction_type
+
+    def outputs(
+        self, x_t: Float[Tensor, "b ..."], t: Shaped[Tensor, " b"], conditioning: Conditioning = NOTHING
+    ) -> Outputs:
+        raise NotImplementedError
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
 
 
 def _dtype_of(network: Callable[..., Any], default: torch.dtype) -> torch.dtype:

@@ -10,9 +10,11 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from shared.conditioning import Conditioning
 from shared.decoding import decode
 from shared.errors import InputError
 from shared.execution import execution_device
+from shared.guidance import guided
 from shared.image_recipe import ImageRecipe
 from shared.made_for import check_multiple
 from shared.memory_modes import applied, placed
@@ -76,14 +78,16 @@ def sample_images(
     text = model.text.text_encoder
     with applied(recipe.memory, device, model.denoiser, before=[text]) as denoiser:
         yield from sample(
-            denoiser,
+            guided(
+                denoiser,
+                Conditioning(model.text.encode([recipe.negative] * len(prompts))),
+                recipe.guidance_scale,
+                rescale=recipe.guidance_rescale,
+            ),
             model.make_scheduler(),
             shape=(model.codec.latent_channels, height // factor, width // factor),
             seeds=seeds,
-            cond=model.text.encode(prompts),
-            uncond=model.text.encode([recipe.negative] * len(prompts)),
-            guidance_scale=recipe.guidance_scale,
-            rescale=recipe.guidance_rescale,
+            conditioning=Conditioning(model.text.encode(prompts)),
             steps=recipe.steps,
         )
 

@@ -14,10 +14,10 @@ from diffusers import SchedulerMixin
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from shared.conditioning import NOTHING, Conditioning
 from shared.denoiser import Denoiser, Prediction
 from shared.errors import InputError
 from shared.exact_batches import ExactBatches
-from shared.guidance import guided
 from shared.rng import generator
 from shared.schedulers import check_sampler, form_of, set_steps
 from shared.step_noise import Draw, Noise, standard_normal
@@ -42,39 +42,31 @@ def sample(
     *,
     shape: tuple[int, ...],
     seeds: list[int],
-    cond: Float[Tensor, "b n d"] | None,
-    uncond: Float[Tensor, "b n d"] | None,
-    guidance_scale: float = 1.0,
-    rescale: float = 0.0,
+    conditioning: Conditioning = NOTHING,
     steps: int = 25,
     device: str | torch.device | None = None,
     draw_noise: Draw = standard_normal,
 ) -> Generator[SampleState, Tensor | None, None]:
     """Sample `len(seeds)` latents of `shape` (c h w, or c t h w), yielding after every step.
 
+    denoiser: guided or not, see `shared.guidance`. conditioning: for each seed, or one for all.
+
     Sample i draws all its noise from `generator(seeds[i])`, so it does not depend on its batch, up to rounding.
     scheduler: any diffusers scheduler with the model's own noise schedule; its timesteps are set here.
-    guidance_scale: convention "cfg" of `shared.guidance`. device: where cond is, unless given.
+    device: where the conditioning is, unless given.
     draw_noise: (shape, generator) -> noise: what a sample starts from, and what the scheduler adds as it steps.
 
     Raises InputError when conditions and seeds differ in number, or the scheduler cannot take so many steps, or cannot
     sample from this model.
     """
-    for what, condition in (("conditions", cond), ("negative conditions", uncond)):
-        if condition is not None and len(condition) != len(seeds):
-            raise InputError(f"number of {what}", expected=f"one for each of {len(seeds)} seeds", got=len(condition))
     if not seeds:
         raise InputError("samples", expected="at least one seed", got="none")
-    if device is None:
-        device = cond.device if cond is not None else "cpu"
+    told = conditioning.expand(len(seeds))
+    device = device or told.device or "cpu"
     check_sampler(scheduler, denoiser.schedule)
     timesteps = set_steps(scheduler, steps, device)
-
-    def predict(x_t: Tensor, t: Tensor) -> Prediction:
-        return guided(denoiser, x_t, t, cond, uncond, guidance_scale, rescale=rescale)
-
     noise = Noise([generator(seed) for seed in seeds], shape, draw_noise)
-    return denoise(predict, scheduler, timesteps, noise, noise.start(device))
+    return denoise(lambda x_t, t: denoiser(x_t, t, told), scheduler, timesteps, noise, noise.start(device))
 
 
 @torch.no_grad()

@@ -19,10 +19,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from shared.codec import Codec
+from shared.conditioning import Conditioning
 from shared.decoding import decode_by_parts
 from shared.denoiser import Denoiser
 from shared.errors import InputError
 from shared.execution import execution_device
+from shared.guidance import guided
 from shared.made_for import check_multiple
 from shared.memory import MemoryPolicy
 from shared.memory_modes import applied, placed
@@ -107,19 +109,21 @@ def sample_latents(
     image = model.image
     place = execution_device(model.network) if device is None else device
     with applied(first.memory, place, model.denoiser, before=[image.text.text_encoder]) as denoiser:
+        conditioning, negative = (
+            Conditioning(image.text.encode(texts))
+            for texts in ([recipe.prompt for recipe in recipes], [recipe.negative for recipe in recipes])
+        )
+        denoiser = windowed(denoiser, first.window)
         yield from sample_clips(
-            windowed(denoiser, first.window),
+            guided(denoiser, negative, first.guidance_scale, rescale=first.guidance_rescale),
             image.codec,
             image.make_scheduler(),
-            cond=image.text.encode([recipe.prompt for recipe in recipes]),
-            uncond=image.text.encode([recipe.negative for recipe in recipes]),
+            conditioning=conditioning,
             seeds=[recipe.seed for recipe in recipes],
             frames=first.frames,
             height=image.own_size[1] if first.height is None else first.height,
             width=image.own_size[0] if first.width is None else first.width,
             steps=first.steps,
-            guidance_scale=first.guidance_scale,
-            guidance_rescale=first.guidance_rescale,
             noise_share=model.network.temporal.noise_share,
         )
 
@@ -129,15 +133,12 @@ def sample_clips(
     codec: Codec,
     scheduler: SchedulerMixin,
     *,
-    cond: Float[Tensor, "b n d"],
-    uncond: Float[Tensor, "b n d"],
+    conditioning: Conditioning,
     seeds: Sequence[int],
     frames: int,
     height: int,
     width: int,
     steps: int,
-    guidance_scale: float,
-    guidance_rescale: float,
     noise_share: float,
 ) -> Iterator[SampleState]:
     """Denoise all frames of each clip together. `height` and `width` are in pixels.
@@ -149,10 +150,7 @@ def sample_clips(
         scheduler,
         shape=latent_shape(codec, frames, height, width),
         seeds=list(seeds),
-        cond=cond,
-        uncond=uncond,
-        guidance_scale=guidance_scale,
-        rescale=guidance_rescale,
+        conditioning=conditioning,
         steps=steps,
         draw_noise=partial(mixed_noise, share=noise_share),
     )

@@ -91,7 +91,7 @@ class TemporalLayers(ModelMixin, ConfigMixin):
     def noise_share(self) -> float:
         return self.config["noise_share"]
 
-    def when(self, moments: Float[Tensor, " t"], device: torch.device) -> Float[Tensor, " t"]:
+    def when(self, moments: Float[Tensor, "*batch t"], device: torch.device) -> Float[Tensor, "*batch t"]:
         """Moments of a clip, from 0 to 1, in frames as the layers were trained on."""
         return (moments.double() * (self.config["frames"] - 1)).to(device, torch.float32)
 
@@ -135,14 +135,14 @@ class VideoUNet(nn.Module):
         x_t: Float[Tensor, "b c t h w"],
         t: Shaped[Tensor, " b"] | Shaped[Tensor, ""] | float,
         encoder_hidden_states: Float[Tensor, "b n d"],
-        moments: Float[Tensor, " t"] | None = None,
+        moments: Float[Tensor, "*batch t"] | None = None,
     ) -> Float[Tensor, "b c t h w"]:
         """The UNet's prediction (of eps, v or x0, whichever it was trained for) for every frame.
 
         x_t: noisy latents, scaled. t: training timesteps, one a clip; some schedulers' are fractions.
         encoder_hidden_states: one prompt a clip.
-        moments: when each frame is, from 0, where the clip begins, to 1, where it ends: for a part of a clip. Without
-        them the frames are a whole clip, evenly spaced.
+        moments: when each frame is, of every clip or of all alike, from 0, where the clip begins, to 1, where it ends:
+        for a part of a clip. Without them the frames are a whole clip, evenly spaced.
         """
         unet, b, frames = self.unet, x_t.shape[0], x_t.shape[2]
         when = self.temporal.when(even_moments(frames) if moments is None else moments, x_t.device)

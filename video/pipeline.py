@@ -28,6 +28,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from shared.attention.route import Route
 from shared.attention.torch_call import ThroughAttend
 from shared.codec import Autoencoder, Codec
+from shared.conditioning import Conditioning
 from shared.decoding import decode
 from shared.denoiser import Denoiser, Prediction
 from shared.errors import InputError
@@ -217,8 +218,9 @@ class VideoLDMPipeline(DiffusionPipeline):
         timesteps = set_steps(self.scheduler, num_inference_steps, place)
         self._num_timesteps = len(timesteps)
 
-        def predict(x_t: Tensor, t: Tensor) -> Prediction:
-            return guided(denoiser, x_t, t, cond, uncond, self.guidance_scale, rescale=guidance_rescale)
+        def predict(x_t: Tensor, t: Tensor) -> Prediction:  # a callback may have changed any of these
+            negative = Conditioning(uncond)
+            return guided(denoiser, negative, self.guidance_scale, rescale=guidance_rescale)(x_t, t, Conditioning(cond))
 
         states = denoise(predict, self.scheduler, timesteps, noise, start)
         with self.progress_bar(total=len(timesteps)) as bar, ThroughAttend(Route()):

@@ -5,8 +5,8 @@ Symbols, for one block:
 z      features of the frames of b clips, `(b t) c h w`: what the spatial layer before the block gave.
 z'     what the temporal layer makes of them.
 alpha  learned, one number a layer, in [0, 1]. The block returns  alpha z + (1 - alpha) z'   (paper, section 3.1).
-when   where in the motion each frame stands, `t`, in frames of a clip as the layers were trained on: 0 the first, with
-       fractions in between where a clip has more frames, or is seen in part.
+when   where in the motion each frame stands, `t` for all clips or `b t`, in frames of a clip as the layers were trained
+       on: 0 the first, with fractions in between where a clip has more frames, or is seen in part.
 e      conditioning of one frame, `b t e`: noise level, `when`, and the prompt (see `FrameEmbedding`).
 s      a position in the picture, s = h w.
 place  where each s is, `s 2`: x and y, from -1 to 1.
@@ -31,7 +31,7 @@ from shared.attention import attend_frames
 from shared.projection import Projection
 
 
-def frame_positions(when: Float[Tensor, " t"], dim: int) -> Float[Tensor, "t dim"]:
+def frame_positions(when: Float[Tensor, "*batch t"], dim: int) -> Float[Tensor, "*batch t dim"]:
     """Sinusoidal positions of frames (Vaswani et al. 2017, section 3.5), first sines, then cosines.
 
     Wavelengths run from 2 pi to 2000 pi frames. Frames between two others have positions between theirs (as in the
@@ -39,7 +39,7 @@ def frame_positions(when: Float[Tensor, " t"], dim: int) -> Float[Tensor, "t dim
     """
     half = dim // 2
     exponent = torch.arange(half, device=when.device, dtype=torch.float32) / max(half - 1, 1)
-    angle = when[:, None] * torch.exp(-math.log(1000.0) * exponent)[None]
+    angle = when.unsqueeze(-1) * torch.exp(-math.log(1000.0) * exponent)
     return F.pad(torch.cat([angle.sin(), angle.cos()], dim=-1), (0, dim - 2 * half))
 
 
@@ -118,7 +118,7 @@ class TemporalConvBlock(nn.Module):
         z: Float[Tensor, "b t s c"],
         e: Float[Tensor, "b t e"],
         place: Float[Tensor, "s 2"],
-        when: Float[Tensor, " t"],
+        when: Float[Tensor, "*batch t"],
     ) -> Float[Tensor, "b t s c"]:
         """The convolution knows `when` by e alone."""
         h = _over_frames(self.conv1, F.silu(self.norm1(z)))
@@ -150,10 +150,10 @@ class TemporalAttentionBlock(nn.Module):
         z: Float[Tensor, "b t s c"],
         e: Float[Tensor, "b t e"],
         place: Float[Tensor, "s 2"],
-        when: Float[Tensor, " t"],
+        when: Float[Tensor, "*batch t"],
     ) -> Float[Tensor, "b t s c"]:
         h = self.modulation(self.norm(z), e, place)
-        h = h + frame_positions(when, z.shape[-1]).to(h.dtype)[None, :, None]
+        h = h + frame_positions(when, z.shape[-1]).to(h.dtype).unsqueeze(-2)
         return self.mix(z, self.attended(h))
 
     def attended(self, h: Float[Tensor, "b t s c"]) -> Float[Tensor, "b t s c"]:
@@ -191,7 +191,7 @@ class FrameEmbedding(nn.Module):
         self.out = nn.Linear(hidden, embed_dim)
 
     def forward(
-        self, time: Float[Tensor, "b time"], tokens: Float[Tensor, "b n d"], when: Float[Tensor, " t"]
+        self, time: Float[Tensor, "b time"], tokens: Float[Tensor, "b n d"], when: Float[Tensor, "*batch t"]
     ) -> Float[Tensor, "b t e"]:
         words = self.word(self.text_norm(tokens)).amax(dim=1)
         position = self.position(frame_positions(when, self.position_dim).to(tokens.dtype))
@@ -212,7 +212,7 @@ def apply_over_frames(
     layer: TemporalConvBlock | TemporalAttentionBlock,
     z: Float[Tensor, "bt c h w"],
     e: Float[Tensor, "b t e"],
-    when: Float[Tensor, " t"],
+    when: Float[Tensor, "*batch t"],
 ) -> Float[Tensor, "bt c h w"]:
     """A temporal layer on frames as a spatial network holds them; the result has z's memory format.
 

@@ -16,70 +16,71 @@ itself, every window would begin it anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float, Shaped
-from torch import Tensor, nn
+from torch import Tensor
 
-from shared.denoiser import Denoiser
+from shared.conditioning import NOTHING, Conditioning
+from shared.denoiser import Denoiser, Outputs, WrappedDenoiser
 from shared.errors import InputError
 
 
 def windowed(denoiser: Denoiser, window: int | None, overlap: int | None = None) -> Denoiser:
-    """The denoiser on windows of `window` frames, blended; the denoiser itself where that is None.
+    """The denoiser on windows of `window` frames, blended; the denoiser itself where that is None."""
+    return denoiser if window is None else Windowed(denoiser, window, overlap)
+
+
+class Windowed(WrappedDenoiser):
+    """A denoiser of clips, window by window.
 
     overlap: the least number of frames that neighbours have in common, from 1 to window - 1; half of it unless given.
     A clip of no more than `window` frames is one window, and the result the plain denoiser's, exactly.
-    """
-    if window is None:
-        return denoiser
-    return Denoiser(WindowedNetwork(denoiser.network, window, overlap), denoiser.schedule, denoiser.prediction_type)
-
-
-class WindowedNetwork(nn.Module):
-    """A network on clips, window by window.
-
     Raises InputError for a window of fewer than 2 frames, or an overlap that is not from 1 to window - 1.
     """
 
-    def __init__(self, network: Callable[..., Tensor], window: int, overlap: int | None = None) -> None:
-        super().__init__()
+    def __init__(self, inner: Denoiser, window: int, overlap: int | None = None) -> None:
+        super().__init__(inner)
         if window < 2:
             raise InputError("window", expected="2 frames or more, or none for all at once", got=window)
         overlap = window // 2 if overlap is None else overlap
         if not 1 <= overlap < window:
             raise InputError("overlap of windows", expected=f"1 to {window - 1} frames", got=overlap)
-        self.network = network
         self.window = window
         self.overlap = overlap
 
-    def forward(
-        self,
-        x_t: Float[Tensor, "b c t h w"],
-        t: Shaped[Tensor, " b"],
-        encoder_hidden_states: Float[Tensor, "b n d"] | None = None,
-        **extra: Any,
-    ) -> Float[Tensor, "b c t h w"]:
-        """Equation 5. t, encoder_hidden_states and extra go to every window as they are; the network is also given
-        `moments`, those of the window's frames.
-        """
+    def outputs(
+        self, x_t: Float[Tensor, "b c t h w"], t: Shaped[Tensor, " b"], conditioning: Conditioning = NOTHING
+    ) -> Outputs:
+        """Equation 5. Every window is told the `moments` of its frames, beside what the conditioning says of them."""
         frames = x_t.shape[2]
         if frames <= self.window:
-            return self.network(x_t, t, encoder_hidden_states=encoder_hidden_states, **extra)
-        total = torch.zeros_like(x_t)
-        weight = torch.zeros(frames, 1, 1, device=x_t.device, dtype=x_t.dtype)
-        moments = even_moments(frames)
-        own = window_weights(self.window).to(weight)[:, None, None]
-        for start in window_starts(frames, self.window, self.overlap):
-            part = slice(start, start + self.window)
-            prediction = self.network(
-                x_t[:, :, part], t, encoder_hidden_states=encoder_hidden_states, moments=moments[part], **extra
-            )
-            total[:, :, part] += own * prediction
-            weight[part] += own
-        return total / weight
+            return self.inner.outputs(x_t, t, conditioning)
+        if "moments" not in conditioning.frames:
+            conditioning = conditioning.with_frames(moments=even_moments(frames).expand(len(x_t), -1))
+        told = {
+            start: self.inner.outputs(x_t[:, :, part], t, conditioning.frames_of(part))
+            for start in window_starts(frames, self.window, self.overlap)
+            for part in [slice(start, start + self.window)]
+        }
+        output = blend({start: each.output for start, each in told.items()}, frames)
+        if all(each.conditional is each.output for each in told.values()):
+            return Outputs(output, output)
+        return Outputs(output, blend({start: each.conditional for start, each in told.items()}, frames))
+
+
+def blend(windows: Mapping[int, Float[Tensor, "b c window h w"]], frames: int) -> Float[Tensor, "b c t h w"]:
+    """Equation 5 from the network's outputs, each under the number of its window's first frame."""
+    like = next(iter(windows.values()))
+    own = window_weights(like.shape[2]).to(like)[:, None, None]
+    total = like.new_zeros(*like.shape[:2], frames, *like.shape[3:])
+    weight = like.new_zeros(frames, 1, 1)
+    for start, window in windows.items():
+        part = slice(start, start + len(own))
+        total[:, :, part] += own * window
+        weight[part] += own
+    return total / weight
 
 
 def even_moments(frames: int) -> Float[Tensor, " frames"]:

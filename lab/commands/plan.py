@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import re
 import sys
@@ -17,6 +16,7 @@ from lab.commands.train import STAGES
 from lab.console import Console
 from lab.flags import Parser, add_command, add_device_flag, add_recipe_flags, parse_recipe
 from lab.kinds import KINDS
+from lab.kinds.kind import Planner, Savings
 from lab.outputs import existing_folder
 from shared.errors import InputError
 from shared.recipe import Recipe
@@ -28,8 +28,6 @@ NAME = "plan"
 HELP = "Estimate what a clip, image, asset or training takes, before it is started."
 
 UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
-Planner = Callable[[Any], "Estimate"]
-Savings = Callable[[Any], Iterator[dict[str, Any]]]
 
 
 def add_parser(commands: Any) -> None:
@@ -64,7 +62,7 @@ def run(kind: str, recipe_class: type[Recipe], stage: str | None, args: argparse
     data = existing_folder("--data", args.data) if getattr(args, "data", None) else None
     console = Console(as_json=args.json)
     where = device.pick(wanted)
-    planner, savings = planner_of(kind, where) if stage is None else stage_planner_of(stage, where, data)
+    planner, savings = KINDS[kind].planner(where) if stage is None else stage_planner_of(stage, where, data)
     with console.timed("plan"):
         estimate = planner(recipe)
     budget = machine_memory(where) if memory is None else memory
@@ -103,27 +101,8 @@ def calibrate(args: argparse.Namespace) -> None:
     console.result(lines, outputs=[path])
 
 
-def planner_of(kind: str, where: str) -> tuple[Planner, Savings]:
-    """The estimate of a recipe, and the changes that make it smaller. Imported here: they bring torch, and with it what
-    the command itself holds in memory before it begins.
-    """
-    importlib.import_module("shared.media")
-    if kind == "clip":
-        from video.plan import clip_savings, plan_clip
-
-        return partial(plan_clip, device=where), clip_savings
-    if kind == "image":
-        from shared.plan.image import image_savings, plan_image
-
-        return partial(plan_image, device=where), image_savings
-    from dreamfusion.plan import asset_savings, plan_asset
-
-    importlib.import_module("dreamfusion.asset")
-    return partial(plan_asset, device=where), asset_savings
-
-
 def stage_planner_of(stage: str, where: str, data: Path | None) -> tuple[Planner, Savings]:
-    """`planner_of` for a training stage. data: the folder to train on, where it is known."""
+    """`Kind.planner` for a training stage. data: the folder to train on, where it is known."""
     from shared.training.data import DataSize, data_size
 
     size = DataSize() if data is None else data_size(data)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dreamfusion.recipe import AssetRecipe
-from lab.kinds.kind import Kind, Loader, Output
+from lab.kinds.kind import Kind, Loader, Output, Planner, Savings
 from lab.outputs import check_clip, check_mesh
 from shared.recipe import Recipe
 
@@ -55,6 +57,13 @@ class AssetKind:
 
     def batch_size(self, device: str) -> int:
         return 1  # each has a scene of its own
+
+    def planner(self, device: str) -> tuple[Planner, Savings]:
+        from dreamfusion.plan import asset_savings, plan_asset
+
+        importlib.import_module("shared.media")
+        importlib.import_module("dreamfusion.asset")
+        return partial(plan_asset, device=device), asset_savings
 
     def sample(self, model: ImageModel, recipes: Sequence[AssetRecipe], device: str) -> Iterator[DistillState]:
         from dreamfusion.distill import distill

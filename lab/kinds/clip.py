@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab.kinds.kind import Kind, Loader, Output
+from lab.kinds.kind import Kind, Loader, Output, Planner, Savings
 from lab.outputs import check_clip
 from shared.made_for import frames_advice, size_advice, steps_advice
 from shared.recipe import Recipe
@@ -60,6 +62,12 @@ class ClipKind:
 
     def batch_size(self, device: str) -> int:
         return 1  # a clip is a batch of frames already: more at once are not faster
+
+    def planner(self, device: str) -> tuple[Planner, Savings]:
+        from video.plan import clip_savings, plan_clip
+
+        importlib.import_module("shared.media")
+        return partial(plan_clip, device=device), clip_savings
 
     def sample(self, model: VideoModel, recipes: Sequence[ClipRecipe], device: str) -> Iterator[SampleState]:
         from video.generate import sample_latents

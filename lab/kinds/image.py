@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab.kinds.kind import Kind, Loader, Output
+from lab.kinds.kind import Kind, Loader, Output, Planner, Savings
 from shared.files import check_writable
 from shared.image_recipe import ImageRecipe
 from shared.made_for import size_advice, steps_advice
@@ -57,6 +59,12 @@ class ImageKind:
 
     def batch_size(self, device: str) -> int:
         return 4 if device == "cpu" else 8
+
+    def planner(self, device: str) -> tuple[Planner, Savings]:
+        from shared.plan.image import image_savings, plan_image
+
+        importlib.import_module("shared.media")
+        return partial(plan_image, device=device), image_savings
 
     def sample(self, model: ImageModel, recipes: Sequence[ImageRecipe], device: str) -> Iterator[SampleState]:
         from shared.images import sample_images

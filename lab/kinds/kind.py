@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lab.results import Result
     from shared.made_for import MadeFor
     from shared.model import ImageModel
+    from shared.plan.estimate import Estimate
     from shared.run_record import RunRecord
 
 
@@ -32,6 +33,8 @@ class Output:
 
 
 Loader = Callable[..., Any]
+Planner = Callable[[Any], "Estimate"]
+Savings = Callable[[Any], Iterator[dict[str, Any]]]
 
 
 @runtime_checkable
@@ -76,6 +79,12 @@ class Kind(Protocol):
 
     def batch_size(self, device: str) -> int:
         """How many at once are fastest, without taking much more memory than one."""
+        ...
+
+    def planner(self, device: str) -> tuple[Planner, Savings]:
+        """What a recipe takes, and the changes that make it smaller, those that cost least first. Brings in what the
+        command itself holds in memory before it begins.
+        """
         ...
 
     def sample(self, model: Any, recipes: Sequence[Any], device: str) -> Iterator[Any]:

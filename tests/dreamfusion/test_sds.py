@@ -9,7 +9,9 @@ import torch
 from torch.testing import assert_close
 
 from dreamfusion.sds import sample_timesteps, score_distillation
+from shared.conditioning import Conditioning
 from shared.denoiser import Denoiser
+from shared.guidance import guided
 from shared.model import load_image_model
 from shared.schedule import NoiseSchedule
 from tests.tiny import build_image_folder, tiny_scheduler
@@ -46,9 +48,7 @@ T = torch.tensor([20, 300, 640, 979])
 @pytest.mark.parametrize("parameterisation", ["epsilon", "v_prediction"])
 def test_gradient_is_the_closed_form_for_gaussian_data(parameterisation):
     x, eps, mean = draw(4, 3, 6, 6), draw(4, 3, 6, 6, seed=1), draw(1, 3, 6, 6, seed=2)
-    score = score_distillation(
-        gaussian_denoiser(mean, parameterisation), x, T, eps, None, None, guidance_scale=1.0, cfg_convention="cfg"
-    )
+    score = score_distillation(gaussian_denoiser(mean, parameterisation), x, T, eps)
     alpha, sigma = factors(T)
     variance = alpha**2 * SPREAD**2 + sigma**2
     wanted = sigma**2 * (sigma * alpha * (x - mean) - alpha**2 * SPREAD**2 * eps) / variance
@@ -61,12 +61,7 @@ def test_expected_gradient_over_noise():
     """E_eps of equation 3 is sigma^3 alpha (x - mu) / (alpha^2 s^2 + sigma^2). Antithetic pairs give it exactly."""
     x, mean = draw(4, 3, 6, 6), draw(1, 3, 6, 6, seed=2)
     eps = draw(4, 3, 6, 6, seed=3)
-    both = [
-        score_distillation(
-            gaussian_denoiser(mean), x, T, noise, None, None, guidance_scale=1.0, cfg_convention="cfg"
-        ).gradient
-        for noise in (eps, -eps)
-    ]
+    both = [score_distillation(gaussian_denoiser(mean), x, T, noise).gradient for noise in (eps, -eps)]
     alpha, sigma = factors(T)
     wanted = sigma**3 * alpha * (x - mean) / (alpha**2 * SPREAD**2 + sigma**2)
     assert_close((both[0] + both[1]) / 2, wanted, rtol=1e-5, atol=1e-5)
@@ -77,9 +72,8 @@ def test_guided_gradient_in_both_conventions(convention, scale):
     """With condition c and none, eps_hat = eps_u + 7.5 (eps_c - eps_u): 7.5 in one convention, 6.5 in the other."""
     x, eps, mean = draw(4, 3, 6, 6), draw(4, 3, 6, 6, seed=1), draw(1, 3, 6, 6, seed=2)
     text, no_text = torch.full((4, 1, 1), 0.3).double(), torch.full((4, 1, 1), -0.2).double()
-    score = score_distillation(
-        gaussian_denoiser(mean), x, T, eps, text, no_text, guidance_scale=scale, cfg_convention=convention
-    )
+    denoiser = guided(gaussian_denoiser(mean), Conditioning(no_text), scale, convention=convention)
+    score = score_distillation(denoiser, x, T, eps, Conditioning(text))
     alpha, sigma = factors(T)
     variance = alpha**2 * SPREAD**2 + sigma**2
     guided_mean = (mean - 0.2) + 7.5 * 0.5
@@ -89,9 +83,9 @@ def test_guided_gradient_in_both_conventions(convention, scale):
 
 def test_weight_may_be_given():
     x, eps, mean = draw(4, 3, 6, 6), draw(4, 3, 6, 6, seed=1), draw(1, 3, 6, 6, seed=2)
-    args = (gaussian_denoiser(mean), x, T, eps, None, None)
-    plain = score_distillation(*args, guidance_scale=1.0, cfg_convention="cfg")
-    even = score_distillation(*args, guidance_scale=1.0, cfg_convention="cfg", weight=torch.ones(4))
+    args = (gaussian_denoiser(mean), x, T, eps)
+    plain = score_distillation(*args)
+    even = score_distillation(*args, weight=torch.ones(4))
     assert_close(plain.gradient, factors(T)[1] ** 2 * even.gradient)
 
 
@@ -100,9 +94,7 @@ def test_loss_has_exactly_this_gradient_through_a_renderer():
     jacobian, theta = draw(4 * 27, 5, seed=4), draw(5, seed=5).requires_grad_()
     x = (jacobian @ theta).view(4, 3, 3, 3)
     mean = draw(1, 3, 3, 3, seed=2)
-    score = score_distillation(
-        gaussian_denoiser(mean), x, T, draw(4, 3, 3, 3, seed=1), None, None, guidance_scale=1.0, cfg_convention="cfg"
-    )
+    score = score_distillation(gaussian_denoiser(mean), x, T, draw(4, 3, 3, 3, seed=1))
     assert not score.gradient.requires_grad
     (by_pixel,) = torch.autograd.grad(score.loss(x), x, retain_graph=True)
     assert torch.equal(by_pixel, score.gradient)
@@ -117,9 +109,7 @@ def test_descent_finds_the_mode():
     for step in range(60):
         t, eps = sample_timesteps(1, 1000, generator), draw(1, 3, 4, 4, seed=step)
         for noise in (eps, -eps):
-            score = score_distillation(
-                gaussian_denoiser(mean), x, t, noise, None, None, guidance_scale=1.0, cfg_convention="cfg"
-            )
+            score = score_distillation(gaussian_denoiser(mean), x, t, noise)
             x = x - 0.5 * score.gradient
     assert (x - mean).abs().max() < 0.1
 
@@ -146,7 +136,7 @@ def test_a_model_equals_a_slow_reference(model):
     x, eps = draw(2, channels, 16, 16).float(), draw(2, channels, 16, 16, seed=1).float()
     cond, uncond = model.text.encode(["a red cube", "a blue ball"]), model.text.encode(["", ""])
     t = torch.tensor([120, 800])
-    score = score_distillation(model.denoiser, x, t, eps, cond, uncond, guidance_scale=9.0, cfg_convention="cfg")
+    score = score_distillation(guided(model.denoiser, Conditioning(uncond), 9.0), x, t, eps, Conditioning(cond))
     alphas_cumprod = model.make_scheduler().alphas_cumprod
     for i in range(2):
         a, s = alphas_cumprod[t[i]].sqrt(), (1 - alphas_cumprod[t[i]]).sqrt()

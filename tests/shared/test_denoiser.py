@@ -2,6 +2,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler, UNet2DConditionModel
 
+from shared.conditioning import Conditioning
 from shared.denoiser import Denoiser
 from shared.errors import ModelError
 from shared.schedule import NoiseSchedule
@@ -64,8 +65,8 @@ def test_a_diffusers_unet_gets_its_arguments_and_its_dtype():
     x_t, t, text = torch.randn(2, 4, 8, 8), torch.tensor([5, 500]), torch.randn(2, 3, 6)
     with torch.no_grad():
         wanted = unet(x_t, t, encoder_hidden_states=text).sample
-        assert torch.equal(Denoiser(unet, DIFFUSION, "v_prediction")(x_t, t, text).v, wanted)
-        half = Denoiser(unet.to(torch.bfloat16), DIFFUSION, "v_prediction")(x_t, t, text)
+        assert torch.equal(Denoiser(unet, DIFFUSION, "v_prediction")(x_t, t, Conditioning(text)).v, wanted)
+        half = Denoiser(unet.to(torch.bfloat16), DIFFUSION, "v_prediction")(x_t, t, Conditioning(text))
     assert half.v.dtype == half.x0.dtype == torch.float32
     near(half.v, wanted, torch.bfloat16)
 
@@ -93,11 +94,11 @@ def test_weights_stored_in_eight_bits_are_computed_with_in_the_dtype_asked_for()
     text = torch.randn(2, 7, 32)
     schedule = NoiseSchedule.from_scheduler(tiny_scheduler())
     with torch.no_grad():
-        wanted = Denoiser(unet, schedule, "v_prediction").output(x, t, text)
+        wanted = Denoiser(unet, schedule, "v_prediction").outputs(x, t, Conditioning(text)).output
         unet.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.bfloat16)
         assert any(weight.dtype == torch.float8_e4m3fn for weight in unet.parameters())
         for network in (unet, Wrapped(unet)):
-            got = Denoiser(network, schedule, "v_prediction").output(x, t, text)
+            got = Denoiser(network, schedule, "v_prediction").outputs(x, t, Conditioning(text)).output
             assert got.dtype == torch.float32
             assert (got - wanted).std() < 0.15 * wanted.std()
 

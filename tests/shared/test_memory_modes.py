@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from shared.codec import Codec
+from shared.conditioning import Conditioning
 from shared.denoiser import Denoiser
 from shared.errors import InputError, KinoformError
 from shared.memory import MemoryPolicy
@@ -28,7 +29,7 @@ SCHEDULE = NoiseSchedule.from_scheduler(tiny_scheduler())
 
 def inputs():
     torch.manual_seed(1)
-    return torch.randn(2, 4, 8, 8), torch.tensor([20, 900]), torch.randn(2, 6, 32)
+    return torch.randn(2, 4, 8, 8), torch.tensor([20, 900]), Conditioning(torch.randn(2, 6, 32))
 
 
 @torch.no_grad()

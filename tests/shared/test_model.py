@@ -8,6 +8,7 @@ from diffusers import EulerDiscreteScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
 from shared.attention import AttendProcessor
+from shared.conditioning import Conditioning
 from shared.errors import ModelError
 from shared.model import load_image_model
 from shared.model_source import read_index, resolve_model
@@ -68,7 +69,7 @@ def test_networks_compute_what_diffusers_own_loading_computes(original):
     x, t, text = torch.randn(1, 4, 16, 16), torch.tensor([7]), torch.randn(1, 5, 32)
     with torch.no_grad():
         wanted = stock(x, t, encoder_hidden_states=text).sample
-        torch.testing.assert_close(model.denoiser(x, t, text).v, wanted, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(model.denoiser(x, t, Conditioning(text)).v, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_every_attention_goes_through_attend(original):

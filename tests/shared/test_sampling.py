@@ -20,8 +20,10 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
+from shared.conditioning import Conditioning
 from shared.denoiser import Denoiser
 from shared.errors import InputError
+from shared.guidance import guided
 from shared.rng import generator
 from shared.sampling import sample
 from shared.schedule import NoiseSchedule
@@ -50,9 +52,7 @@ def last(states):
 
 def run(scheduler, *, steps, seeds=(0, 1), shape=(4, 8, 8), **options):
     denoiser = gaussian(NoiseSchedule.from_scheduler(scheduler))
-    return last(
-        sample(denoiser, scheduler, shape=shape, seeds=list(seeds), cond=None, uncond=None, steps=steps, **options)
-    )
+    return last(sample(denoiser, scheduler, shape=shape, seeds=list(seeds), steps=steps, **options))
 
 
 def noise(seeds, shape=(4, 8, 8)):
@@ -125,18 +125,19 @@ def test_a_sample_does_not_depend_on_its_batch(scheduler_class):
     schedule = NoiseSchedule.from_scheduler(scheduler)
     draw = torch.Generator().manual_seed(0)
     cond, uncond = torch.randn(4, 7, 32, generator=draw), torch.randn(4, 7, 32, generator=draw)
-    options = {"shape": (4, 8, 8), "guidance_scale": 4.0, "rescale": 0.5, "steps": 3}
-    denoiser = Denoiser(unet, schedule, "v_prediction")
     seeds = [5, 900, 5, 2**62]
-    together = last(sample(denoiser, scheduler, seeds=seeds, cond=cond, uncond=uncond, **options)).latents
-    for i, seed in list(enumerate(seeds))[1:3]:
-        alone = last(
-            sample(denoiser, scheduler, seeds=[seed], cond=cond[i : i + 1], uncond=uncond[i : i + 1], **options)
-        ).latents
+
+    def sampled(part):
+        denoiser = guided(Denoiser(unet, schedule, "v_prediction"), Conditioning(uncond[part]), 4.0, rescale=0.5)
+        told = Conditioning(cond[part])
+        return last(sample(denoiser, scheduler, seeds=seeds[part], conditioning=told, shape=(4, 8, 8), steps=3)).latents
+
+    together = sampled(slice(None))
+    for i in (1, 2):
+        alone = sampled(slice(i, i + 1))
         torch.testing.assert_close(together[i : i + 1], alone, rtol=0, atol=2e-4)
     assert (together[0] - together[1]).abs().max() > 0.1
-    again = last(sample(denoiser, scheduler, seeds=seeds, cond=cond, uncond=uncond, **options)).latents
-    assert torch.equal(again, together)
+    assert torch.equal(sampled(slice(None)), together)
 
 
 def pairs_correlation(latents):
@@ -170,8 +171,6 @@ def test_noise_of_every_step_has_its_share(scheduler, share):
         copy.deepcopy(scheduler),
         shape=(4, 5, 32, 32),
         seeds=[0, 1],
-        cond=None,
-        uncond=None,
         steps=10,
         draw_noise=partial(mixed, share=share),
     )
@@ -189,7 +188,7 @@ def mixed(shape, generator, *, share):
 def test_plain_noise_of_a_step_is_what_the_scheduler_itself_draws(scheduler):
     """By hand, with the generator handed to the scheduler; the same bytes."""
     schedule, ours, own = NoiseSchedule.from_scheduler(scheduler), copy.deepcopy(scheduler), copy.deepcopy(scheduler)
-    options = {"shape": (4, 8, 8), "seeds": [3], "cond": None, "uncond": None, "steps": 6}
+    options = {"shape": (4, 8, 8), "seeds": [3], "steps": 6}
     got = last(sample(gaussian(schedule), ours, **options)).latents
     draw = generator(3)
     own.set_timesteps(6)
@@ -203,13 +202,13 @@ def test_plain_noise_of_a_step_is_what_the_scheduler_itself_draws(scheduler):
 def test_latents_that_are_sent_in_take_the_place_of_the_last():
     states = sample(
         gaussian(NoiseSchedule.from_scheduler(tiny_scheduler())),
-        tiny_scheduler(), shape=(4, 8, 8), seeds=[0], cond=None, uncond=None, steps=3,
+        tiny_scheduler(), shape=(4, 8, 8), seeds=[0], steps=3,
     )  # fmt: skip
     first = next(states)
     same = states.send(first.latents)
     again = sample(
         gaussian(NoiseSchedule.from_scheduler(tiny_scheduler())),
-        tiny_scheduler(), shape=(4, 8, 8), seeds=[0], cond=None, uncond=None, steps=3,
+        tiny_scheduler(), shape=(4, 8, 8), seeds=[0], steps=3,
     )  # fmt: skip
     next(again)
     assert not torch.equal(again.send(first.latents + 1).latents, same.latents)
@@ -217,7 +216,7 @@ def test_latents_that_are_sent_in_take_the_place_of_the_last():
 
 def test_states_count_up_and_can_be_left_early():
     schedule = NoiseSchedule.from_scheduler(tiny_scheduler())
-    states = sample(gaussian(schedule), tiny_scheduler(), shape=(4, 8, 8), seeds=[0], cond=None, uncond=None, steps=7)
+    states = sample(gaussian(schedule), tiny_scheduler(), shape=(4, 8, 8), seeds=[0], steps=7)
     seen = []
     for state in states:
         seen.append((state.step, state.total))
@@ -236,7 +235,7 @@ def test_the_first_step_starts_from_the_samples_own_noise():
         return torch.zeros_like(x_t)
 
     denoiser = Denoiser(network, schedule, "v_prediction")
-    last(sample(denoiser, scheduler, shape=(4, 8, 8), seeds=[3, 4], cond=None, uncond=None, steps=4))
+    last(sample(denoiser, scheduler, shape=(4, 8, 8), seeds=[3, 4], steps=4))
     near(seen[0][0], noise((3, 4)))
     assert [int(t[0]) for _, t in seen] == [999, 749, 499, 249]  # trailing: from pure noise (Lin et al. 2023)
 
@@ -244,13 +243,12 @@ def test_the_first_step_starts_from_the_samples_own_noise():
 def test_wrong_numbers_are_refused():
     schedule = NoiseSchedule.from_scheduler(tiny_scheduler())
     for options in (
-        {"seeds": [1, 2], "cond": torch.zeros(3, 7, 32)},
-        {"seeds": [1, 2], "uncond": torch.zeros(1, 7, 32)},
+        {"seeds": [1, 2], "conditioning": Conditioning(torch.zeros(3, 7, 32))},
         {"seeds": []},
         {"seeds": [1], "steps": 1001},
         {"seeds": [-1]},
     ):
-        arguments = {"shape": (4, 8, 8), "cond": None, "uncond": None, **options}
+        arguments = {"shape": (4, 8, 8), **options}
         with pytest.raises(InputError):
             last(sample(gaussian(schedule), tiny_scheduler(), **arguments))
 
@@ -258,7 +256,7 @@ def test_wrong_numbers_are_refused():
 def test_states_carry_the_clean_latents_that_the_network_sees():
     scheduler = tiny_scheduler()
     denoiser = gaussian(NoiseSchedule.from_scheduler(scheduler))
-    states = list(sample(denoiser, scheduler, shape=(4, 8, 8), seeds=[0, 1], cond=None, uncond=None, steps=4))
+    states = list(sample(denoiser, scheduler, shape=(4, 8, 8), seeds=[0, 1], steps=4))
     x_t = noise((0, 1))
     for state, t in zip(states, scheduler.timesteps, strict=True):
         near(state.x0, denoiser(x_t, t.expand(2)).x0)

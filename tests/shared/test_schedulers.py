@@ -15,6 +15,7 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
+from shared.conditioning import Conditioning
 from shared.denoiser import Denoiser
 from shared.errors import InputError, KinoformError
 from shared.sampling import sample
@@ -49,9 +50,9 @@ def network():
 
 def run(network, scheduler, steps):
     schedule = NoiseSchedule.from_scheduler(tiny_scheduler())
-    cond = torch.zeros(1, 2, 8)
+    told = Conditioning(torch.zeros(1, 2, 8))
     *_, last = sample(
-        Denoiser(network, schedule, "v_prediction"), scheduler, shape=(4, 8, 8), seeds=[1], cond=cond, uncond=cond,
+        Denoiser(network, schedule, "v_prediction"), scheduler, shape=(4, 8, 8), seeds=[1], conditioning=told,
         steps=steps,
     )  # fmt: skip
     return last.latents

@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
+from shared.conditioning import Conditioning
 from shared.errors import InputError, ModelError
 from shared.guidance import guided
 from shared.memory import MemoryPolicy
@@ -153,7 +154,7 @@ def test_motion_comes_from_temporal_layers_alone(model, tmp_path):
     cond, uncond = image.text.encode([RECIPE["prompt"]]), image.text.encode([""])
     with torch.no_grad():
         for t in scheduler.timesteps:
-            v = guided(image.denoiser, frame, t[None], cond, uncond, 5.0, cfg_convention="cfg").v
+            v = guided(image.denoiser, Conditioning(uncond), 5.0)(frame, t[None], Conditioning(cond)).v
             frame = scheduler.step(v, t, frame).prev_sample
     torch.testing.assert_close(last.latents[:, :, 2], frame, rtol=1e-4, atol=1e-4)
 

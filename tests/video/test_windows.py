@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from shared.conditioning import Conditioning
 from shared.denoiser import Denoiser
 from shared.errors import InputError
 from shared.guidance import guided
@@ -13,7 +14,7 @@ from shared.schedule import NoiseSchedule
 from tests.near import near
 from tests.tiny import tiny_scheduler, tiny_unet
 from video.network import TemporalLayers, VideoUNet
-from video.windows import WindowedNetwork, even_moments, window_starts, window_weights, windowed
+from video.windows import Windowed, even_moments, window_starts, window_weights, windowed
 
 SCHEDULE = NoiseSchedule.from_scheduler(tiny_scheduler())
 
@@ -50,6 +51,10 @@ def video_network() -> VideoUNet:
     return VideoUNet(unet, temporal).eval()
 
 
+def denoiser(network):
+    return Denoiser(network, SCHEDULE, "v_prediction")
+
+
 def inputs(frames, size=8):
     torch.manual_seed(3)
     return torch.randn(2, 4, frames, size, size), torch.tensor([20, 900]), torch.randn(2, 6, 32)
@@ -59,26 +64,28 @@ def inputs(frames, size=8):
 @pytest.mark.parametrize("frames", [5, 8])
 def test_one_window_is_the_plain_denoiser_exactly(frames):
     network, (x, t, tokens) = video_network(), inputs(frames)
-    plain = Denoiser(network, SCHEDULE, "v_prediction")
+    plain = denoiser(network)
     for other in (windowed(plain, 8), windowed(plain, None)):
-        assert torch.equal(other(x, t, tokens).x0, plain(x, t, tokens).x0)
+        told = Conditioning(tokens)
+        assert torch.equal(other(x, t, told).x0, plain(x, t, told).x0)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize(("frames", "window", "overlap"), [(13, 6, None), (9, 8, 1), (20, 5, 4), (16, 2, 1)])
 def test_frames_that_do_not_see_each_other_are_not_changed(frames, window, overlap):
-    plain, (x, t, tokens) = Denoiser(Linear(), SCHEDULE, "v_prediction"), inputs(frames)
-    near(
-        guided(windowed(plain, window, overlap), x, t, tokens, tokens / 2, 5.0, rescale=0.5).v,
-        guided(plain, x, t, tokens, tokens / 2, 5.0, rescale=0.5).v,
+    plain, (x, t, tokens) = denoiser(Linear()), inputs(frames)
+    by_windows, whole = (
+        guided(each, Conditioning(tokens / 2), 5.0, rescale=0.5)(x, t, Conditioning(tokens)).v
+        for each in (windowed(plain, window, overlap), plain)
     )
+    near(by_windows, whole)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize(("frames", "window", "overlap"), [(13, 6, 3), (32, 16, 8), (9, 8, 1)])
 def test_the_blend_is_equation_5_by_a_slow_loop(frames, window, overlap):
     network, (x, t, tokens) = video_network(), inputs(frames, size=4)
-    got = WindowedNetwork(network, window, overlap)(x, t, tokens)
+    got = Windowed(denoiser(network), window, overlap)(x, t, Conditioning(tokens)).v
     starts, weights = window_starts(frames, window, overlap), window_weights(window)
     when = torch.arange(frames) / (frames - 1)
     parts = {start: slice(start, start + window) for start in starts}
@@ -108,16 +115,17 @@ def test_windows_cover_all_frames_with_their_overlap_and_smooth_weights():
 def test_the_network_sees_no_more_than_a_window_at_a_time():
     network = Counting()
     x, t, tokens = inputs(64, size=2)
-    WindowedNetwork(network, 16)(x, t, tokens)
-    assert {len(moments) for moments in network.seen} == {16}
+    Windowed(denoiser(network), 16)(x, t, Conditioning(tokens))
+    assert {moments.shape for moments in network.seen} == {(2, 16)}
     assert len(network.seen) == 7
 
 
 def test_windows_are_told_when_in_the_clip_they_are():
     network = Counting()
-    WindowedNetwork(network, 4)(*inputs(9, size=2))
+    x, t, tokens = inputs(9, size=2)
+    Windowed(denoiser(network), 4)(x, t, Conditioning(tokens))
     for moments, start in zip(network.seen, window_starts(9, 4, 2), strict=True):
-        assert moments.tolist() == [(start + i) / 8 for i in range(4)]
+        assert moments.tolist() == 2 * [[(start + i) / 8 for i in range(4)]]
 
 
 def test_moments_of_a_whole_clip_run_from_0_to_1():
@@ -128,10 +136,10 @@ def test_moments_of_a_whole_clip_run_from_0_to_1():
 def test_an_overlap_that_is_none_is_refused():
     for overlap in (0, 8):
         with pytest.raises(InputError, match="overlap of windows: expected 1 to 7 frames"):
-            WindowedNetwork(Counting(), 8, overlap)
+            Windowed(denoiser(Counting()), 8, overlap)
 
 
 @pytest.mark.parametrize("window", [0, 1, -3])
 def test_a_window_of_fewer_than_two_frames_is_refused(window):
     with pytest.raises(InputError, match=f"^window: expected 2 frames or more.* got {window}$"):
-        WindowedNetwork(lambda *_: None, window)
+        Windowed(denoiser(Counting()), window)
