@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from einops import rearrange, repeat
@@ -34,9 +35,10 @@ from dreamfusion.volume import RayRender, joined, render_rays
 from shared.conditioning import Conditioning
 from shared.denoiser import Denoiser
 from shared.errors import KinoformError
-from shared.guidance import guided
+from shared.guidance import guided_by
 from shared.memory_modes import applied, checkpointed, moved
 from shared.model import ImageModel
+from shared.plugins import load
 from shared.rng import generator, normal
 
 OCCUPANCY_EVERY = 10  # steps between updates of the occupancy grid
@@ -89,8 +91,9 @@ def distill(model: ImageModel, recipe: AssetRecipe, device: str | torch.device |
 def new_scene(recipe: AssetRecipe, device: str | torch.device = "cpu") -> Scene:
     """The scene at step 0, drawn from the recipe's seed."""
     draw = generator(recipe.seed, 0)
-    kind = {"triplane": TriplaneField, "grid": GridField}[recipe.field]
-    field = kind(recipe.radius, resolution=recipe.field_resolution, generator=draw).to(device)
+    own: dict[str, Any] = {"triplane": TriplaneField, "grid": GridField}
+    make = own.get(recipe.field) or load("fields", recipe.field)
+    field = make(recipe.radius, resolution=recipe.field_resolution, generator=draw).to(device)
     background = BackgroundNetwork(generator=draw).to(device) if recipe.background == "network" else None
     return Scene(field, background)
 
@@ -100,13 +103,8 @@ def score_critic(model: ImageModel, recipe: AssetRecipe, denoiser: Denoiser | No
     """Score distillation from `model`, with view-dependent prompts. denoiser: to use in place of the model's own."""
     prompts = view_prompts(recipe.prompt)
     conditioning = dict(zip(prompts, model.text.encode(list(prompts.values())), strict=True))
-    denoiser = guided(
-        model.denoiser if denoiser is None else denoiser,
-        Conditioning(model.text.encode([recipe.negative])),
-        recipe.guidance_scale,
-        rescale=recipe.guidance_rescale,
-        convention=recipe.cfg_convention,
-    )
+    negative = Conditioning(model.text.encode([recipe.negative]))
+    denoiser = guided_by(recipe, model.denoiser if denoiser is None else denoiser, negative)
 
     def criticise(pixels: Tensor, views: Views, done: float, step: int) -> tuple[Tensor, float]:
         wanted = (model.default_size, model.default_size)

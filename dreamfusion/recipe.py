@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from shared.guidance_name import GuidanceName
 from shared.memory import GradientMemory, NetworkMemory
+from shared.plugins import OneOf
 
+FieldName = Annotated[str, OneOf(("triplane", "grid"), "fields")]
 MILLIMETRES = {"": 1.0, "mm": 1.0, "cm": 10.0, "m": 1000.0, "in": 25.4}
 LENGTH = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(mm|cm|m|in|)")
 
@@ -27,6 +30,7 @@ class AssetRecipe(GradientMemory, NetworkMemory):
 
     # Score distillation.
     steps: int = Field(400, ge=1, le=100_000, description="optimisation steps")
+    guidance: GuidanceName = Field("classifier-free", description="how the prompt is made to steer")
     guidance_scale: float = Field(10.0, ge=0, le=1000, description="how strongly to follow the prompt")
     cfg_convention: Literal["cfg", "dreamfusion"] = Field("cfg", description="what guidance_scale counts")
     guidance_rescale: float = Field(0.0, ge=0, le=1, description="keeps strong guidance from oversaturating")
@@ -46,7 +50,7 @@ class AssetRecipe(GradientMemory, NetworkMemory):
     background: Literal["grey", "network"] = Field("grey", description="behind the object while distilling")
 
     # Field and rendering.
-    field: Literal["triplane", "grid"] = Field("triplane", description="how density and colour are held")
+    field: FieldName = Field("triplane", description="how density and colour are held")
     field_resolution: int = Field(48, ge=8, le=512, description="cells of the field along an edge")
     radius: float = Field(1.15, gt=0, le=100, description="of the ball that holds the object")
     samples: int = Field(40, ge=8, le=1024, description="samples on a ray")

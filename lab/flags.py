@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from shared.errors import InputError
 from shared.memory import MemoryPolicy
+from shared.plugins import OneOf
 from shared.recipe import Recipe, did_you_mean, load_preset, preset_names
 
 R = TypeVar("R", bound=Recipe)
@@ -111,7 +112,9 @@ def add_recipe_flags(
 
     def add(place: Any, name: str) -> None:
         field = recipe.model_fields[name]
-        _add_flag(place, name, field.annotation, field.description or "", defaults[name])
+        names = [known for mark in field.metadata if isinstance(mark, OneOf) for known in mark.names()]
+        annotation = Literal[tuple(names)] if names else field.annotation
+        _add_flag(place, name, annotation, field.description or "", defaults[name])
 
     for name in first:
         add_preset(parser) if name == "preset" else add(parser, name)

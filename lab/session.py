@@ -12,7 +12,7 @@ from typing import Any, cast, overload
 from lab.flags import given_values
 from lab.jobs.events import Done, Event, Failed
 from lab.jobs.run import Context, Job, run
-from lab.kinds import ASSET, CLIP, IMAGE, Kind
+from lab.kinds import kinds
 from lab.results import Asset, Clip, Picture
 from shared.errors import InputError
 from shared.recipe import did_you_mean
@@ -48,7 +48,7 @@ class Session:
     ) -> list[Picture]: ...
     def image(self, prompt: Any, *, on_progress: OnProgress | None = None, **recipe: Any) -> Any:
         """Pictures. See `kinoform.image`."""
-        return self._make(IMAGE, prompt, on_progress, recipe)
+        return self.make("image", prompt, on_progress=on_progress, **recipe)
 
     @overload
     def clip(self, prompt: str, *, on_progress: OnProgress | None = None, **recipe: Any) -> Clip: ...
@@ -56,7 +56,7 @@ class Session:
     def clip(self, prompt: Sequence[str], *, on_progress: OnProgress | None = None, **recipe: Any) -> list[Clip]: ...
     def clip(self, prompt: Any, *, on_progress: OnProgress | None = None, **recipe: Any) -> Any:
         """Clips. See `kinoform.clip`."""
-        return self._make(CLIP, prompt, on_progress, recipe)
+        return self.make("clip", prompt, on_progress=on_progress, **recipe)
 
     @overload
     def asset(self, prompt: str, *, on_progress: OnProgress | None = None, **recipe: Any) -> Asset: ...
@@ -64,9 +64,17 @@ class Session:
     def asset(self, prompt: Sequence[str], *, on_progress: OnProgress | None = None, **recipe: Any) -> list[Asset]: ...
     def asset(self, prompt: Any, *, on_progress: OnProgress | None = None, **recipe: Any) -> Any:
         """Assets. See `kinoform.asset`."""
-        return self._make(ASSET, prompt, on_progress, recipe)
+        return self.make("asset", prompt, on_progress=on_progress, **recipe)
 
-    def _make(self, kind: Kind, prompt: Any, on_progress: OnProgress | None, recipe: dict[str, Any]) -> Any:
+    def make(self, kind_name: str, prompt: Any, *, on_progress: OnProgress | None = None, **recipe: Any) -> Any:
+        """What a kind makes of a prompt, or a list of several's: "image", "clip", "asset", or a plug-in's kind.
+
+        Raises InputError for an unknown kind; else as `kinoform.image`.
+        """
+        if kind_name not in kinds():
+            hint = did_you_mean(kind_name, kinds())
+            raise InputError("kind", expected=" or ".join(kinds()), got=kind_name, hint=hint)
+        kind = kinds()[kind_name]
         alone = isinstance(prompt, str)
         prompts = [prompt] if alone else list(prompt) if isinstance(prompt, Iterable) else []
         if not prompts or not all(isinstance(text, str) for text in prompts):

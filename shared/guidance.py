@@ -10,6 +10,7 @@ c, u     its outputs with the condition and without (or with a negative one); s 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
@@ -18,6 +19,8 @@ from torch import Tensor
 from shared.conditioning import NOTHING, Conditioning, stack
 from shared.denoiser import Denoiser, Outputs, WrappedDenoiser
 from shared.errors import InputError
+from shared.guidance_name import CLASSIFIER_FREE
+from shared.plugins import load
 
 CFG_CONVENTIONS = ("cfg", "dreamfusion")
 Latents = Float[Tensor, "b ..."]
@@ -59,6 +62,14 @@ def guided(
 ) -> Denoiser:
     """The guidance of our recipes: `ClassifierFree`, its contrast pulled back by `rescale`."""
     return Rescaled(ClassifierFree(denoiser, negative, scale, convention=convention), rescale)
+
+
+def guided_by(recipe: Any, denoiser: Denoiser, negative: Conditioning) -> Denoiser:
+    """The guidance that a recipe names: `guided`, or a plug-in's. negative: what its `negative` says, encoded."""
+    if recipe.guidance != CLASSIFIER_FREE:
+        return load("guidance", recipe.guidance)(denoiser, negative, recipe)
+    convention = getattr(recipe, "cfg_convention", "cfg")
+    return guided(denoiser, negative, recipe.guidance_scale, rescale=recipe.guidance_rescale, convention=convention)
 
 
 class PerpNeg(GuidedDenoiser):

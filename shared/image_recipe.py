@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from shared.guidance_name import GuidanceName
 from shared.memory import DecodeMemory, NetworkMemory
 
 
@@ -16,6 +17,7 @@ class ImageRecipe(DecodeMemory, NetworkMemory):
     width: int | None = Field(None, ge=8, le=4096, description="pixels; the model's own where not given")
     height: int | None = Field(None, ge=8, le=4096, description="pixels; the model's own where not given")
     steps: int = Field(25, ge=1, le=1000, description="denoising steps")
+    guidance: GuidanceName = Field("classifier-free", description="how the prompt is made to steer")
     guidance_scale: float = Field(5.0, ge=0, le=100, description="how strongly the prompt steers; 1 is no guidance")
     guidance_rescale: float = Field(0.5, ge=0, le=1, description="pulls guided contrast back (Lin et al. 2023)")
     seed: int = Field(0, ge=0, lt=2**63, description="the same seed gives the same picture")

@@ -14,7 +14,7 @@ from shared.conditioning import Conditioning
 from shared.decoding import decode
 from shared.errors import InputError
 from shared.execution import execution_device
-from shared.guidance import guided
+from shared.guidance import guided_by
 from shared.image_recipe import ImageRecipe
 from shared.made_for import check_multiple
 from shared.memory_modes import applied, placed
@@ -78,12 +78,7 @@ def sample_images(
     text = model.text.text_encoder
     with applied(recipe.memory, device, model.denoiser, before=[text]) as denoiser:
         yield from sample(
-            guided(
-                denoiser,
-                Conditioning(model.text.encode([recipe.negative] * len(prompts))),
-                recipe.guidance_scale,
-                rescale=recipe.guidance_rescale,
-            ),
+            guided_by(recipe, denoiser, Conditioning(model.text.encode([recipe.negative] * len(prompts)))),
             model.make_scheduler(),
             shape=(model.codec.latent_channels, height // factor, width // factor),
             seeds=seeds,

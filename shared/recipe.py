@@ -142,7 +142,8 @@ def _as_input_error(model: type[BaseModel], error: ValidationError) -> InputErro
     if kind in ("string_too_short", "string_too_long"):
         got = f"{len(got)} characters" if got else "an empty text"
     field = _model_at(model, location[:-1]).model_fields.get(str(location[-1])) if location else None
-    return InputError(name, expected=_expectation(kind, context, first["msg"], field), got=got)
+    expected = _expectation(kind, context, first["msg"], field)
+    return InputError(name, expected=expected, got=got, hint=context.get("hint", ""))
 
 
 def _expectation(kind: str, context: Mapping[str, Any], message: str, field: FieldInfo | None) -> str:

@@ -24,7 +24,7 @@ from shared.decoding import decode_by_parts
 from shared.denoiser import Denoiser
 from shared.errors import InputError
 from shared.execution import execution_device
-from shared.guidance import guided
+from shared.guidance import guided_by
 from shared.made_for import check_multiple
 from shared.memory import MemoryPolicy
 from shared.memory_modes import applied, placed
@@ -115,7 +115,7 @@ def sample_latents(
         )
         denoiser = windowed(denoiser, first.window)
         yield from sample_clips(
-            guided(denoiser, negative, first.guidance_scale, rescale=first.guidance_rescale),
+            guided_by(first, denoiser, negative),
             image.codec,
             image.make_scheduler(),
             conditioning=conditioning,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from lab import device
@@ -10,14 +11,13 @@ from lab.commands.make import show_run
 from lab.console import Console
 from lab.flags import add_command, add_device_flag, add_memory_flags
 from lab.jobs.run import Context, Job, check
-from lab.kinds import KINDS, Output
+from lab.kinds import Output, kind_of_record
 from shared.errors import InputError
 
 NAME = "decode"
 HELP = "Decode the latents that a failed clip or image has left."
 
 SETTINGS = ("decode", "decode_frames", "precision", "offload", "channels_last")
-DECODED = ("clip", "image")  # kinds that are sampled as latents
 
 
 def add_parser(commands: Any) -> None:
@@ -32,14 +32,14 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     from shared.run_record import LATENTS_SUFFIX, read_record
 
+    if Path(args.file).suffix.lower() != ".safetensors":
+        raise InputError(f"file {args.file}", expected="kept latents, NAME.latents.safetensors", got="another")
     record = read_record(args.file)
     if not (hasattr(args, "output") or args.file.endswith(LATENTS_SUFFIX)):
         raise InputError("decode", expected="-o FILE", got="nothing", hint=f"{args.file} does not tell")
     output = getattr(args, "output", args.file.removesuffix(LATENTS_SUFFIX))
-    if record.command not in DECODED:
-        raise InputError(f"file {args.file}", expected="latents of a clip or image", got=record.command)
     given = {name: getattr(args, name) for name in (*SETTINGS, "model") if hasattr(args, name)}
-    recipe = KINDS[record.command].recipe.parse({**record.recipe, **given})
+    recipe = kind_of_record(record, f"file {args.file}").recipe.parse({**record.recipe, **given})
     job = Job(recipe, Output(output), earlier=record, latents=args.file)
     context = Context(device.check(args.device))
     check([job], context)

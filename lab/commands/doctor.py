@@ -14,7 +14,9 @@ from typing import Any
 
 from lab.console import Console
 from lab.flags import add_command
+from lab.kinds.table import plugin_kind
 from shared.errors import KinoformError, one_line
+from shared.plugins import GROUPS, installed, load
 from shared.version import VERSION
 
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "av", "trimesh", "pydantic", "numpy")
@@ -51,6 +53,7 @@ def run(args: argparse.Namespace) -> None:
         "attention": _attention,
         "codecs": _codecs,
         "embedded model": _embedded_model,
+        "plug-ins": _plugins,
     }
     for name, check in checks.items():
         try:
@@ -139,6 +142,21 @@ def _attention() -> list[str]:
         request = Request(batch, heads, length, length, dim, dim, positions, dtype, device)
         lines += [told.line() for told in explain(request)]
     return lines
+
+
+def _plugins() -> list[str]:
+    """Each plug-in, loaded; one that is broken is told here, and the lab goes on without it."""
+    lines = []
+    for group in GROUPS:
+        for name, point in installed(group).items():
+            try:
+                plugin_kind(name) if group == "kinds" else load(group, name)
+                state = "works"
+            except KinoformError as error:
+                state = f"BROKEN: {error.got}"
+            package = f" of {point.dist.name} {point.dist.version}" if point.dist else ""
+            lines.append(f"{group} {name}{package}: {state}")
+    return lines or ["none"]
 
 
 def _embedded_model() -> list[str]:

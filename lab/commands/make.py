@@ -17,7 +17,7 @@ from lab.jobs.events import Done, Failed
 from lab.jobs.names import SHEET, folder_of, many, names
 from lab.jobs.prompts import Asked, read_prompts
 from lab.jobs.run import Context, Job, check, run
-from lab.kinds import KINDS, Kind, Output
+from lab.kinds import Kind, Output, kinds
 from lab.outputs import whole_number
 from lab.sheet import SHEET_ROWS, Sheet
 from shared.errors import InputError, KinoformError
@@ -43,14 +43,14 @@ class MakeCommand:
 
     @property
     def HELP(self) -> str:
-        return HELP[self.kind.name]
+        return self.kind.help
 
     def add_parser(self, commands: Any) -> None:
         add_parser(commands, self.kind)
 
 
 def add_parser(commands: Any, kind: Kind) -> None:
-    parser: Parser = add_command(commands, kind.name, partial(make, kind), HELP[kind.name], EXAMPLES[kind.name])
+    parser: Parser = add_command(commands, kind.name, partial(make, kind), kind.help, kind.examples)
     parser.usage = f"kinoform {kind.name} PROMPT... [-o FILE|FOLDER/] [--count N] [--seed N] [flags]"
     parser.add_argument("prompts", metavar="PROMPT", nargs="*", default=[], help="what to show, in words and in quotes")
     parser.add_argument(
@@ -67,35 +67,14 @@ def add_parser(commands: Any, kind: Kind) -> None:
     group.add_argument("--batch", metavar="N", help="how many are sampled at once (default: what is fastest)")
     group = parser.add_argument_group("output")
     group.add_argument("--preview", metavar="FILE", help="a PNG that shows how far it is, made anew every second")
-    if kind.name == "asset":
+    if kind.turntable:
         group.add_argument("--turntable", metavar="FILE", help="also write a clip of it turning, such as turn.mp4")
     add_device_flag(parser)
 
 
-HELP = {
-    "clip": "Make clips from prompts.",
-    "image": "Make pictures from prompts.",
-    "asset": "Make 3D assets from prompts.",
-}
-
-
-EXAMPLES = {
-    "clip": (
-        'kinoform clip "a red ball bouncing" -o ball.mp4',
-        "kinoform clip --prompts prompts.txt --count 4 -o clips/",
-    ),
-    "image": (
-        'kinoform image "a green car next to a blue cube" -o car.png',
-        "kinoform image --prompts prompts.txt --count 4 -o 'out/{index}-{prompt}-{seed}.png'",
-    ),
-    "asset": (
-        'kinoform asset "a blue chair" -o chair.glb --turntable chair.mp4',
-        'kinoform asset "a red mushroom" "a green car" --preset draft -o assets/',
-    ),
-}
-
-
-COMMANDS = tuple(MakeCommand(kind) for kind in KINDS.values())
+def commands() -> tuple[MakeCommand, ...]:
+    """One of each kind."""
+    return tuple(MakeCommand(kind) for kind in kinds().values())
 
 
 def make(kind: Kind, args: argparse.Namespace) -> None:
@@ -114,7 +93,7 @@ def make(kind: Kind, args: argparse.Namespace) -> None:
             "output for many results", expected="a folder, or a name with {index} in it", got=output,
             hint=f"Such as: -o {Path(output).stem or 'out'}/",
         )  # fmt: skip
-    several = several or (kind.name != "clip" and many(output))  # one clip becomes a folder of PNGs
+    several = several or (many(output) and not kind.in_folder)
     paths = names(output, kind, recipes) if several else [output]
     jobs = [Job(recipe, _output(args, path, several)) for recipe, path in zip(recipes, paths, strict=True)]
     batch = whole_number("--batch", args.batch, 1, 4096) if hasattr(args, "batch") else None

@@ -15,7 +15,7 @@ from lab import device
 from lab.commands.train import STAGES
 from lab.console import Console
 from lab.flags import Parser, add_command, add_device_flag, add_recipe_flags, parse_recipe
-from lab.kinds import KINDS
+from lab.kinds import kinds
 from lab.kinds.kind import Planner, Savings
 from lab.outputs import existing_folder
 from shared.errors import InputError
@@ -32,21 +32,21 @@ UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 def add_parser(commands: Any) -> None:
     plan = commands.add_parser(NAME, help=HELP, description=HELP)
-    kinds = plan.add_subparsers(title="what to plan", metavar="COMMAND", dest="planned", required=True)
-    for kind, recipe in ((name, kind.recipe) for name, kind in KINDS.items()):
-        parser = add_command(kinds, kind, partial(run, kind, recipe, None), f"What `kinoform {kind}` will take.")
+    planned = plan.add_subparsers(title="what to plan", metavar="COMMAND", dest="planned", required=True)
+    for kind, recipe in ((name, kind.recipe) for name, kind in kinds().items()):
+        parser = add_command(planned, kind, partial(run, kind, recipe, None), f"What `kinoform {kind}` will take.")
         parser.add_argument("prompt", metavar="PROMPT", help="what to show, in words")
         add_recipe_flags(parser, recipe, kind=kind)
         add_device_flag(parser)
         _add_memory_flag(parser)
-    train = kinds.add_parser("train", help="What `kinoform train` will take.")
+    train = planned.add_parser("train", help="What `kinoform train` will take.")
     stages = train.add_subparsers(title="stages", metavar="STAGE", dest="stage", required=True)
     for stage, (stage_recipe, _) in STAGES.items():
         parser = add_command(stages, stage, partial(run, "train", stage_recipe, stage), f"Plan to train {stage}.")
         parser.add_argument("--data", metavar="DIR", default=None, help="what to train on; it takes memory, too")
         add_recipe_flags(parser, stage_recipe, kind="train", preset=stage)
         _add_memory_flag(parser)
-    parser = add_command(kinds, "calibrate", calibrate, "Measure this machine, so that plans have times.")
+    parser = add_command(planned, "calibrate", calibrate, "Measure this machine, so that plans have times.")
     add_device_flag(parser)
 
 
@@ -62,7 +62,7 @@ def run(kind: str, recipe_class: type[Recipe], stage: str | None, args: argparse
     data = existing_folder("--data", args.data) if getattr(args, "data", None) else None
     console = Console(as_json=args.json)
     where = device.pick(wanted)
-    planner, savings = KINDS[kind].planner(where) if stage is None else stage_planner_of(stage, where, data)
+    planner, savings = kinds()[kind].planner(where) if stage is None else stage_planner_of(stage, where, data)
     with console.timed("plan"):
         estimate = planner(recipe)
     budget = machine_memory(where) if memory is None else memory

@@ -6,14 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dreamfusion.files.formats import ASSET_SUFFIXES
 from lab import device
 from lab.commands.make import show_run
 from lab.console import Console
 from lab.flags import add_command, add_device_flag, add_memory_flags
 from lab.jobs.run import Context, Job, check
-from lab.kinds import KINDS, Output
-from shared.errors import InputError
+from lab.kinds import kind_of_record
 
 NAME = "rerun"
 HELP = "Make a file again from the record it carries; the same bytes here."
@@ -34,14 +32,11 @@ def run(args: argparse.Namespace) -> None:
     file = Path(args.file)
     file = file if file.name else file.resolve()  # "." has no name
     record = read_record(file)
-    if record.command not in KINDS:
-        raise InputError(f"file {file}", expected=f"a record of {', '.join(KINDS)}", got=record.command)
-    kind = KINDS[record.command]
+    kind = kind_of_record(record, f"file {file}")
     # Where the model lies and what idle weights take may differ on another machine; what is computed may not.
     values = {**record.recipe, **{name: getattr(args, name) for name in ("model", "offload") if hasattr(args, name)}}
     output = getattr(args, "output", str(file.with_name(f"{file.stem}-rerun{file.suffix}")))
-    turning = kind.name == "asset" and Path(output).suffix.lower() not in ASSET_SUFFIXES
-    job = Job(kind.recipe.parse(values), Output(turntable=output) if turning else Output(output), earlier=record)
+    job = Job(kind.recipe.parse(values), kind.output(output), earlier=record)
     context = Context(device.check(args.device))
     check([job], context)
     show_run(Console(as_json=args.json), [job], context)

@@ -10,8 +10,12 @@ from lab.console import Console
 from lab.flags import add_command
 from lab.vocabulary import unknown_words
 from shared.errors import InputError
+from shared.plugins import OneOf, load
+from shared.recipe import did_you_mean
 
 NAME = "score"
+CLIP = "clip"
+SCORERS = OneOf((CLIP,), "scorers")
 HELP = "Score how well a clip or picture agrees with a prompt (CLIP similarity)."
 
 
@@ -22,11 +26,17 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--model", metavar="TEXT", default="world", help="a folder with an image encoder (default world)"
     )
+    names = ",".join(SCORERS.names())
+    parser.add_argument("--scorer", metavar=f"{{{names}}}", default=CLIP, help=f"what scores (default {CLIP})")
 
 
 def run(args: argparse.Namespace) -> None:
     if not args.prompt.strip():
         raise InputError("--prompt", expected="some words", got=args.prompt)
+    names = SCORERS.names()
+    if args.scorer not in names:
+        hint = did_you_mean(args.scorer, names)
+        raise InputError("--scorer", expected=" or ".join(names), got=args.scorer, hint=hint)
     file = Path(args.file)
     if not file.exists():
         raise InputError("file", expected="a file that exists", got=args.file)
@@ -39,13 +49,17 @@ def run(args: argparse.Namespace) -> None:
     with console.timed("read"):
         frames = read_clip(file).frames if is_clip(file) else read_image(file)[None]
     with console.timed("load"):
-        from shared.clip_score import ClipScorer
-        from shared.model_source import resolve_model
-
-        scorer = ClipScorer.from_folder(resolve_model(args.model))
-    unknown, lines = unknown_words(scorer.conditioner, args.prompt)
+        scorer = load("scorers", args.scorer)(args.model) if args.scorer != CLIP else _clip_scorer(args.model)
+    unknown, lines = unknown_words(scorer.conditioner, args.prompt) if args.scorer == CLIP else ([], [])
     for line in lines:
         console.warn(line)
     with console.timed("score"):
         score = scorer.score(frames, args.prompt)
     console.result([f"{score:.4f}"], outputs=[], file=file, prompt=args.prompt, score=score, unknown_words=unknown)
+
+
+def _clip_scorer(model: str) -> Any:
+    from shared.clip_score import ClipScorer
+    from shared.model_source import resolve_model
+
+    return ClipScorer.from_folder(resolve_model(model))

@@ -4,6 +4,6 @@ from lab.kinds.asset import ASSET
 from lab.kinds.clip import CLIP
 from lab.kinds.image import IMAGE
 from lab.kinds.kind import Kind, Output
-from lab.kinds.table import KINDS, kind_named, kind_of
+from lab.kinds.table import kind_of, kind_of_record, kinds
 
-__all__ = ["ASSET", "CLIP", "IMAGE", "KINDS", "Kind", "Output", "kind_named", "kind_of"]
+__all__ = ["ASSET", "CLIP", "IMAGE", "Kind", "Output", "kind_of", "kind_of_record", "kinds"]

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dreamfusion.files.formats import ASSET_SUFFIXES
 from dreamfusion.recipe import AssetRecipe
 from lab.kinds.kind import Kind, Loader, Output, Planner, Savings
 from lab.outputs import check_clip, check_mesh
@@ -25,10 +26,20 @@ class AssetKind:
     name = "asset"
     recipe: type[Recipe] = AssetRecipe
     default = "asset.glb"
+    help = "Make 3D assets from prompts."
+    examples: tuple[str, ...] = (
+        'kinoform asset "a blue chair" -o chair.glb --turntable chair.mp4',
+        'kinoform asset "a red mushroom" "a green car" --preset draft -o assets/',
+    )
     formats = ".glb, .obj, .ply, .stl, .3mf or .usdz"
+    in_folder = False
+    turntable = True
     looping = "distill"
     unused: tuple[str, ...] = ("image_encoder", "temporal")
     parts: tuple[str, ...] = ()
+
+    def output(self, path: str) -> Output:
+        return Output(path) if Path(path).suffix.lower() in ASSET_SUFFIXES else Output(turntable=path)
 
     def check(self, recipe: AssetRecipe, output: Output) -> None:
         if output.path is not None:

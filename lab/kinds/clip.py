@@ -29,10 +29,20 @@ class ClipKind:
     name = "clip"
     recipe: type[Recipe] = ClipRecipe
     default = "out.mp4"
+    help = "Make clips from prompts."
+    examples: tuple[str, ...] = (
+        'kinoform clip "a red ball bouncing" -o ball.mp4',
+        "kinoform clip --prompts prompts.txt --count 4 -o clips/",
+    )
     formats = ".mp4, .webm, .mov, .gif, .webp, .apng, or a folder for PNGs"
+    in_folder = True
+    turntable = False
     looping = "sample"
     unused: tuple[str, ...] = ("image_encoder",)
     parts: tuple[str, ...] = ("temporal",)
+
+    def output(self, path: str) -> Output:
+        return Output(path)
 
     def check(self, recipe: ClipRecipe, output: Output) -> None:
         if output.path is not None:

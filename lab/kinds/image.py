@@ -28,10 +28,20 @@ class ImageKind:
     name = "image"
     recipe: type[Recipe] = ImageRecipe
     default = "out.png"
+    help = "Make pictures from prompts."
+    examples: tuple[str, ...] = (
+        'kinoform image "a green car next to a blue cube" -o car.png',
+        "kinoform image --prompts prompts.txt --count 4 -o 'out/{index}-{prompt}-{seed}.png'",
+    )
     formats = ".png, .jpg or .webp"
+    in_folder = False
+    turntable = False
     looping = "sample"
     unused: tuple[str, ...] = ("image_encoder", "temporal")
     parts: tuple[str, ...] = ()
+
+    def output(self, path: str) -> Output:
+        return Output(path)
 
     def check(self, recipe: ImageRecipe, output: Output) -> None:
         from shared.media import IMAGE_SUFFIXES

@@ -39,8 +39,9 @@ Savings = Callable[[Any], Iterator[dict[str, Any]]]
 
 @runtime_checkable
 class Kind(Protocol):
-    """name: of the command. recipe: its class. default: the file that is written where none is named.
-    formats: which there are, for help. looping: what its long loop is called.
+    """name: of the command, in lower case. recipe: its class. default: the file that is written where none is named.
+    help: of the command, and examples of it. formats: which there are. looping: what its long loop is called.
+    in_folder: whether one result may be a folder. turntable: whether there may be a clip of it turning.
     unused: components of a model folder that have no part in a result: they may change, and a rerun is the same.
     parts: components that it needs beside those of an image model.
     """
@@ -48,10 +49,18 @@ class Kind(Protocol):
     name: str
     recipe: type[Recipe]
     default: str
+    help: str
+    examples: tuple[str, ...]
     formats: str
+    in_folder: bool
+    turntable: bool
     looping: str
     unused: tuple[str, ...]
     parts: tuple[str, ...]
+
+    def output(self, path: str) -> Output:
+        """Where a result goes that is to be at `path`."""
+        ...
 
     def check(self, recipe: Any, output: Output) -> None:
         """Raises InputError for an output that cannot be written, before anything is loaded."""

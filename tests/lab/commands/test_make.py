@@ -7,7 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from lab.kinds import KINDS
+from lab.kinds import kinds
 from lab.main import main
 from shared.contact_sheet import contact_sheet
 from shared.media import read_clip, read_image
@@ -182,7 +182,7 @@ def test_one_that_fails_is_said_and_the_others_are_there(model, tmp_path, monkey
     place = tmp_path / "out"
     words = ["a red cube", "--count", "3", "-o", f"{place}/", "--json"]
     with monkeypatch.context() as broken:
-        broken.setitem(KINDS, "image", FailsToFinish(RuntimeError("the device is gone"), seed=1))
+        broken.setitem(kinds(), "image", FailsToFinish(RuntimeError("the device is gone"), seed=1))
         assert image(model, *words) == 1
     out, err = capsys.readouterr()
     names = [f"00{number + 1}-a-red-cube-{number}.png" for number in range(3)]

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from dreamfusion.recipe import AssetRecipe
 from lab.jobs.events import Done, Failed, Stepped, Timed, Warned
 from lab.jobs.run import Context, Job, groups, run
-from lab.kinds import KINDS, Output
+from lab.kinds import Output, kinds
 from lab.kinds.image import ImageKind
 from shared.errors import InputError, KinoformError, ModelError
 from shared.image_recipe import ImageRecipe
@@ -123,7 +123,7 @@ OTHER = {
 @pytest.mark.parametrize("kind", ["image", "clip"])
 def test_only_what_differs_in_no_more_than_its_own_is_sampled_together(kind):
     make, own = {"image": (image, {"prompt", "seed"}), "clip": (clip, {"prompt", "seed", "negative", "fps"})}[kind]
-    for name in KINDS[kind].recipe.model_fields:
+    for name in kinds()[kind].recipe.model_fields:
         changed = make(**{"model": "m", name: OTHER[name]})
         expected = [[0, 1]] if name in own else [[0], [1]]
         assert list(groups([make("m"), changed], 4, "cpu")) == expected, name
@@ -156,9 +156,9 @@ class Remembers(ImageKind):
 
 def remembered(jobs, batch):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(KINDS, "image", Remembers())
+        patch.setitem(kinds(), "image", Remembers())
         made = pixels(run(jobs, Context("cpu", batch=batch)))
-        found = KINDS["image"].latents_by_seed
+        found = kinds()["image"].latents_by_seed
     return made, [found[job.recipe.seed] for job in jobs]
 
 
@@ -235,7 +235,7 @@ class FailsToFinish(ImageKind):
 )
 def test_what_was_sampled_is_kept_where_it_cannot_be_decoded(jobs, context, tmp_path, monkeypatch, error, begin):
     with monkeypatch.context() as broken:
-        broken.setitem(KINDS, "image", FailsToFinish(error))
+        broken.setitem(kinds(), "image", FailsToFinish(error))
         ends = ended(run(jobs, context))
     assert [(type(event), event.index) for event in ends] == [(Done, 0), (Failed, 1), (Done, 2)]
     assert files(tmp_path) == ["x/a.png", "y/a.png.latents.safetensors", "z/a.png"]
@@ -253,7 +253,7 @@ def test_what_was_sampled_is_kept_where_it_cannot_be_decoded(jobs, context, tmp_
 
 def test_a_decode_to_nowhere_keeps_nothing(model, context, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(KINDS, "image", FailsToFinish(RuntimeError("gone"), seed=0))
+    monkeypatch.setitem(kinds(), "image", FailsToFinish(RuntimeError("gone"), seed=0))
     (event,) = ended(run([image(model, 0)], context))
     assert str(event.error) == "gone"
     assert files(tmp_path) == []
@@ -276,7 +276,7 @@ class NoRoom(ImageKind):
 def test_a_batch_that_fails_is_made_one_by_one(jobs, context, tmp_path, monkeypatch, never):
     expected = [pixels(run([job], context))[0] for job in jobs]
     with monkeypatch.context() as small:
-        small.setitem(KINDS, "image", NoRoom(never))
+        small.setitem(kinds(), "image", NoRoom(never))
         events = list(run(jobs, context))
     assert list(dict.fromkeys(event.jobs for event in events if isinstance(event, Stepped))) == [
         (0, 1, 2), (0,), (1,), (2,),
@@ -326,7 +326,7 @@ def test_a_run_that_is_closed_leaves_whole_files_only(jobs, context, tmp_path, u
 
 
 def test_an_interrupt_while_decoding_ends_the_run_and_leaves_nothing(jobs, context, tmp_path, monkeypatch):
-    monkeypatch.setitem(KINDS, "image", FailsToFinish(KeyboardInterrupt()))
+    monkeypatch.setitem(kinds(), "image", FailsToFinish(KeyboardInterrupt()))
     told = []
     with pytest.raises(KeyboardInterrupt):
         told.extend(run(jobs, context))
