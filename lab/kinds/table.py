@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import cache
+from typing import TYPE_CHECKING
 
 from lab.kinds.asset import ASSET
 from lab.kinds.clip import CLIP
@@ -12,7 +13,9 @@ from lab.kinds.kind import Kind
 from shared.errors import InputError, KinoformError
 from shared.plugins import installed, load
 from shared.recipe import Recipe
-from shared.run_record import RunRecord
+
+if TYPE_CHECKING:
+    from shared.run_record import RunRecord
 
 
 @cache

@@ -121,11 +121,11 @@ def test_a_megabyte_of_prompt_is_one_short_line(capsys):
 
 def test_an_unknown_key_in_a_preset_names_the_nearest(tmp_path, capsys, monkeypatch):
     (tmp_path / "clip").mkdir()
-    (tmp_path / "clip" / "mine.yaml").write_text("guidance: 3\n")
+    (tmp_path / "clip" / "mine.yaml").write_text("guidance_scal: 3\n")
     monkeypatch.setattr("shared.recipe.CONFIGS", tmp_path)
     assert main(["clip", "a cube", "--preset", "mine"]) == 2
     err = capsys.readouterr().err
-    assert "unknown key guidance" in err
+    assert "unknown key guidance_scal" in err
     assert "Did you mean guidance_scale?" in err
 
 

@@ -104,7 +104,7 @@ REFUSED = [
     ("image", {"sise": "64x64"}, ("unknown key sise", "Did you mean size?")),
     ("image", {"frames": 3}, ("unknown key frames",)),
     ("clip", {"presets": "draft"}, ("unknown key presets", "Did you mean preset?")),
-    ("asset", {"guidance": 3}, ("unknown key guidance", "Did you mean guidance_scale?")),
+    ("asset", {"guidance_scal": 3}, ("unknown key guidance_scal", "Did you mean guidance_scale?")),
     ("image", {"model": "world"}, ("unknown key model", "kinoform.load(model)")),
     ("image", {"steps": 0}, ("steps", "got 0")),
     ("clip", {"preset": "drfat"}, ("clip preset", "Did you mean draft?")),

@@ -30,7 +30,7 @@ def test_defaults_are_complete_and_round_trip():
         ({"width": 0}, "width"),
         ({"height": 10**9}, "height"),
         ({"model": ""}, "model"),
-        ({"guidance": 3}, "guidance_scale"),
+        ({"guidance_scal": 3}, "guidance_scale"),
     ],
 )
 def test_wrong_values_are_one_clear_line(wrong, message):

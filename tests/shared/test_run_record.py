@@ -154,7 +154,7 @@ def test_a_record_beside_a_file_is_of_that_file(tmp_path: Path, record: RunRecor
         (lambda values: values.update(seed=8), "the recipe's seed is 7, the record's 8"),
         (lambda values: values.update(seed=7.5), "valid integer (seed)"),
         (lambda values: values["recipe"].update(seed=True) or values.update(seed=1), "the recipe's seed is True"),
-        (lambda values: values.update(command="song\x1b]0;x\a"), r"command 'song\x1b]0;x\x07' is none of clip"),
+        (lambda values: values.update(command="song\x1b]0;x\a"), "should match pattern"),
         (lambda values: values["recipe"].update(guidance_scale=float("nan")), "NaN, which is no number"),
         (lambda values: values["recipe"].update(guidance_scale=-float("inf")), "-Infinity, which is no number"),
     ],

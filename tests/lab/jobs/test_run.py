@@ -114,8 +114,8 @@ def test_a_thing_to_say_is_said_once(model, context):
 # One other value for everything that a recipe has.
 OTHER = {
     "precision": "bf16", "offload": "model", "channels_last": True, "compile": True, "decode": "tiled",
-    "decode_frames": 1, "model": "world", "width": 72, "height": 72, "steps": 5, "guidance_scale": 2,
-    "guidance_rescale": 0.1, "frames": 4, "window": 3, "fps": 12, "negative": "grey",
+    "decode_frames": 1, "model": "world", "width": 72, "height": 72, "steps": 5, "guidance": "another's",
+    "guidance_scale": 2, "guidance_rescale": 0.1, "frames": 4, "window": 3, "fps": 12, "negative": "grey",
     "prompt": "a duck", "seed": 7,
 }  # fmt: skip
 
@@ -124,7 +124,7 @@ OTHER = {
 def test_only_what_differs_in_no_more_than_its_own_is_sampled_together(kind):
     make, own = {"image": (image, {"prompt", "seed"}), "clip": (clip, {"prompt", "seed", "negative", "fps"})}[kind]
     for name in kinds()[kind].recipe.model_fields:
-        changed = make(**{"model": "m", name: OTHER[name]})
+        changed = replace(make("m"), recipe=make("m").recipe.model_copy(update={name: OTHER[name]}))
         expected = [[0, 1]] if name in own else [[0], [1]]
         assert list(groups([make("m"), changed], 4, "cpu")) == expected, name
 
