@@ -37,17 +37,17 @@ from scipy.optimize import minimize
 
 from benchmarks.browser import Studio, take_pictures
 from benchmarks.report import Row, as_json, table
-from dreamfusion.files.write import load_mesh, write_mesh
-from dreamfusion.raster import rasterise
-from dreamfusion.shading import AMBIENT, DIFFUSE
-from dreamfusion.turntable import render_mesh
+from dreamfusion.mesh.files.write import load_mesh, write_mesh
+from dreamfusion.mesh.raster import rasterise
+from dreamfusion.mesh.turntable import render_mesh
+from dreamfusion.render.shading import AMBIENT, DIFFUSE
 from dreamfusion.views import CAMERA_RADIUS, FOV_Y, Views, around
-from shared.contact_sheet import contact_sheet
+from shared.artifacts.contact_sheet import contact_sheet
+from shared.artifacts.formats.image_file import write_image
 from shared.errors import InputError, KinoformError
-from shared.pictures import write_image
-from shared.world.mesh import scene_mesh
-from shared.world.prompt import Composition
-from shared.world.scene import arrange
+from world.mesh import scene_mesh
+from world.prompt import Composition
+from world.scene import arrange
 
 CAPTIONS = (
     "a red chair",

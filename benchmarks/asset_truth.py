@@ -29,17 +29,17 @@ from benchmarks.judge import Judge, same_thing
 from benchmarks.report import Row, mean, share
 from dreamfusion.asset import export_asset
 from dreamfusion.distill import distill
-from dreamfusion.files.write import write_mesh
+from dreamfusion.mesh.files.write import write_mesh
+from dreamfusion.mesh.turntable import render_mesh
 from dreamfusion.recipe import AssetRecipe
-from dreamfusion.turntable import render_mesh
 from dreamfusion.views import around
-from shared.contact_sheet import contact_sheet
+from shared.artifacts.contact_sheet import contact_sheet
+from shared.artifacts.media import write_image
 from shared.errors import KinoformError
-from shared.media import write_image
-from shared.model import ImageModel
-from shared.world.mesh import scene_mesh, surface_colours
-from shared.world.prompt import Composition
-from shared.world.scene import Instance, arrange, objects_by_name, scene_distance
+from shared.models.image_model import ImageModel
+from world.mesh import scene_mesh, surface_colours
+from world.prompt import Composition
+from world.scene import Instance, arrange, objects_by_name, scene_distance
 
 FRONT_WITHIN = 45.0  # degrees between where a front is and where it should be
 JUDGED_VIEWS = 4

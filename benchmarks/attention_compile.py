@@ -71,7 +71,7 @@ def _compile(job: tuple[int, torch.dtype, tuple[int, int], str]) -> Compiled:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from shared.attention import temporal_triton as kernels
+    from shared.attention.kernels import temporal_triton as kernels
 
     capability, dtype, (frames, dim), name = job
     kernel = kernels.forward if name == "forward" else kernels.backward

@@ -103,7 +103,7 @@ PEAK = """
 import torch
 from pathlib import Path
 from shared.attention import attend
-from shared.process_memory import peak_bytes, resident_bytes
+from shared.compute.process_memory import peak_bytes, resident_bytes
 
 b, heads, n, d = {batch}, {heads}, {tokens}, {dim}
 q, k, v = (torch.randn(b, heads, n, d) for _ in range(3))

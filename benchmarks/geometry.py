@@ -20,7 +20,7 @@ from scipy.ndimage import map_coordinates
 from scipy.optimize import minimize
 from scipy.spatial import cKDTree
 
-from dreamfusion.raster import rasterise
+from dreamfusion.mesh.raster import rasterise
 from shared.cameras import Cameras, orbit
 
 # Points "p 3" to signed distances " p", negative inside.

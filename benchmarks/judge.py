@@ -26,11 +26,11 @@ from torch.nn import functional as F
 
 from benchmarks.judge_networks import CLIP_FRAMES, CLIP_SIZE, PICTURE_SIZE, MotionNetwork, PictureNetwork
 from benchmarks.report import Row, as_json, share, table
+from shared.artifacts.files import atomic_path
+from shared.artifacts.pixels import from_uint8
 from shared.errors import InputError, ModelError
-from shared.files import atomic_path
-from shared.pixels import from_uint8
-from shared.world.dataset import Sample, draw_samples
-from shared.world.prompt import COLOUR_NAMES, MOTIONS, OBJECT_NAMES, RELATIONS, Composition
+from world.dataset import Sample, draw_samples
+from world.prompt import COLOUR_NAMES, MOTIONS, OBJECT_NAMES, RELATIONS, Composition
 
 WEIGHTS = Path(__file__).resolve().parent / "judge.safetensors"
 CHECK_SEED = 90_001

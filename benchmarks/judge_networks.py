@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from shared.world.prompt import COLOUR_NAMES, MOTIONS, OBJECT_NAMES, RELATIONS
+from world.prompt import COLOUR_NAMES, MOTIONS, OBJECT_NAMES, RELATIONS
 
 PICTURE_SIZE = 64
 CLIP_SIZE = 32

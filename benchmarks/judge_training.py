@@ -22,10 +22,10 @@ from torch.nn import functional as F
 
 from benchmarks.judge_networks import CLIP_SIZE, MotionNetwork, PictureNetwork
 from shared.training.loop import TrainState, learning_rate
-from shared.world.dataset import draw_composition, draw_samples
-from shared.world.prompt import COLOUR_NAMES, MOTIONS, OBJECT_NAMES, RELATIONS, Composition
-from shared.world.render import render
-from shared.world.scene import Frame, random_clip
+from world.dataset import draw_composition, draw_samples
+from world.prompt import COLOUR_NAMES, MOTIONS, OBJECT_NAMES, RELATIONS, Composition
+from world.render import render
+from world.scene import Frame, random_clip
 
 SEED = 7_001
 UNKNOWN = -100  # no answer is asked for

@@ -29,7 +29,7 @@ CASES: dict[str, dict[str, int]] = {
 
 def measure(model: str, steps: int, settings: dict[str, int]) -> int:
     """Bytes that a clip of these settings takes. In this process, whose peak never falls: once a process."""
-    from lab.console import peak_memory
+    from lab.show.console import peak_memory
     from video.generate import generate_clip, load_video_model
     from video.recipe import ClipRecipe
 

@@ -27,13 +27,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.report import Row, as_json, mean, share, table
-from shared.clip_score import ClipScorer
-from shared.contact_sheet import contact_sheet
+from shared.artifacts.contact_sheet import contact_sheet
+from shared.artifacts.formats.image_file import write_image
+from shared.artifacts.media import Clip, read_clip, write_clip
+from shared.artifacts.pixels import from_uint8, to_uint8
 from shared.errors import InputError
-from shared.media import Clip, read_clip, write_clip
-from shared.pictures import write_image
-from shared.pixels import from_uint8, to_uint8
-from shared.training.groups import find_folders
+from shared.models.clip_scorer import ClipScorer
+from shared.training.data.groups import find_folders
 from video.generate import generate_clips, load_video_model
 from video.recipe import ClipRecipe
 

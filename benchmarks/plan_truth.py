@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from benchmarks.report import Row, as_json, table
 from benchmarks.speed import machine
-from shared.model_source import resolve_model
+from shared.models.source import resolve_model
 from shared.recipe import preset_names
 
 PROMPT = "a red ball bouncing"
@@ -137,7 +137,7 @@ def part(name: str) -> dict[str, int]:
     """What the processes of `forward` do: plan it, or run it and say how much memory they had."""
     import torch
 
-    from lab.console import peak_memory
+    from lab.show.console import peak_memory
     from video.plan import STABLE_DIFFUSION_1, build_video_network, forward_inputs, plan_forward
 
     if name == "plan":

@@ -23,16 +23,16 @@ from jaxtyping import Float, UInt8
 from benchmarks.asset_truth import measure_assets
 from benchmarks.judge import WINDOW, Judge, check, judge_clips, same_pair, same_thing
 from benchmarks.report import Row, as_json, mean, share, table
-from shared.contact_sheet import contact_sheet
+from shared.artifacts.contact_sheet import contact_sheet
+from shared.artifacts.media import write_image
 from shared.errors import KinoformError
-from shared.image_recipe import ImageRecipe
-from shared.images import generate_images
-from shared.media import write_image
-from shared.model import ImageModel, load_image_model
-from shared.world.dataset import draw_composition
-from shared.world.prompt import COLOUR_NAMES, OBJECT_NAMES, Composition, is_held_out
+from shared.images.generate import generate_images
+from shared.images.recipe import ImageRecipe
+from shared.models.image_model import ImageModel, load_image_model
 from video.generate import VideoModel, generate_clips, load_video_model
 from video.recipe import ClipRecipe
+from world.dataset import draw_composition
+from world.prompt import COLOUR_NAMES, OBJECT_NAMES, Composition, is_held_out
 
 SEED = 2_024
 PARTS = ("images", "pairs", "clips", "assets")

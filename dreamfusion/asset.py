@@ -1,4 +1,4 @@
-"""The finished asset: a mesh with its report. `dreamfusion.files` writes it."""
+"""The finished asset: a mesh with its report. `dreamfusion.mesh.files` writes it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import trimesh
 
 from dreamfusion.distill import Scene
-from dreamfusion.mesher import choose_threshold, extract_mesh, silhouette_views
+from dreamfusion.mesh.extract import choose_threshold, extract_mesh, silhouette_views
+from dreamfusion.mesh.report import MeshReport, mesh_report
 from dreamfusion.recipe import AssetRecipe
-from dreamfusion.report import MeshReport, mesh_report
 
 SMOOTHING = 3  # Taubin iterations
 

@@ -4,9 +4,9 @@
         ...                     # show state.loss, look at state.pixels, or stop whenever you like
     state.scene                 # the field, ready to mesh
 
-Each step renders a few random views, asks the prior which way they should change (`dreamfusion.sds`), and takes an
-optimizer step. Renders start small and grow; the most noise falls over the run (`t_max` to `t_max_final`), which
-settles the shape first and the details after.
+Each step renders a few random views, asks the prior which way they should change (`dreamfusion.guidance.sds`), and
+takes an optimizer step. Renders start small and grow; the most noise falls over the run (`t_max` to `t_max_final`),
+which settles the shape first and the details after.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from dreamfusion.background import BackgroundNetwork, random_grey
-from dreamfusion.field import GridField, TrainableField, TriplaneField, device_of
+from dreamfusion.fields.background import BackgroundNetwork, random_grey
+from dreamfusion.fields.field import GridField, TrainableField, TriplaneField, device_of
+from dreamfusion.fields.occupancy import OccupancyGrid, occupancy_of
+from dreamfusion.guidance.sds import ScoreDistillation, sample_timesteps, score_distillation
 from dreamfusion.losses import opacity_loss
-from dreamfusion.occupancy import OccupancyGrid, occupancy_of
 from dreamfusion.recipe import AssetRecipe
-from dreamfusion.sds import ScoreDistillation, sample_timesteps, score_distillation
-from dreamfusion.shading import Shading
+from dreamfusion.render.shading import Shading
+from dreamfusion.render.volume import RayRender, joined, render_rays
 from dreamfusion.views import Views, sample_views, view_prompts
-from dreamfusion.volume import RayRender, joined, render_rays
-from shared.conditioning import Conditioning
-from shared.denoiser import Denoiser
+from shared.compute.modes import applied, checkpointed, moved
+from shared.diffusion.conditioning import Conditioning
+from shared.diffusion.denoiser import Denoiser
+from shared.diffusion.guidance import guided_by
 from shared.errors import KinoformError
-from shared.guidance import guided_by
-from shared.memory_modes import applied, checkpointed, moved
-from shared.model import ImageModel
+from shared.models.image_model import ImageModel
 from shared.plugins import load
 from shared.rng import generator, normal
 

@@ -12,12 +12,12 @@ import torch
 from einops import rearrange
 
 from dreamfusion.distill import distill
-from dreamfusion.mesher import silhouette_views
+from dreamfusion.mesh.extract import silhouette_views
 from dreamfusion.recipe import AssetRecipe
-from dreamfusion.volume import render_rays
-from shared.model import ImageModel, load_image_model
+from dreamfusion.render.volume import render_rays
+from shared.images.plan import image_networks, placement, with_plain_sampler
+from shared.models.image_model import ImageModel, load_image_model
 from shared.plan.estimate import Estimate, follow
-from shared.plan.image import image_networks, placement, with_plain_sampler
 
 # Share of a mask's true elements, by the operation that made it.
 SHARES = {

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from shared.guidance_name import GuidanceName
-from shared.memory import GradientMemory, NetworkMemory
+from shared.compute.policy import GradientMemory, NetworkMemory
+from shared.diffusion.guidance_name import GuidanceName
 from shared.plugins import OneOf
 
 FieldName = Annotated[str, OneOf(("triplane", "grid"), "fields")]

@@ -8,8 +8,8 @@
 from lab.jobs.events import Done, Failed, Stepped, Timed, Warned
 from lab.results import Asset, Clip, Picture
 from lab.session import Session, asset, clip, image, load
+from shared.artifacts.run_record import RunRecord, read_record
 from shared.errors import InputError, KinoformError, ModelError, OutputError
-from shared.run_record import RunRecord, read_record
 from shared.version import VERSION as __version__
 
 __all__ = [

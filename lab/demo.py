@@ -40,8 +40,8 @@ def main() -> int:
 
 def _contact_sheet(videos: dict[str, Path], path: Path) -> Path:
     """Frames of every video, evenly in time, a row each."""
-    from shared.contact_sheet import contact_sheet
-    from shared.media import read_clip, write_image
+    from shared.artifacts.contact_sheet import contact_sheet
+    from shared.artifacts.media import read_clip, write_image
 
     rows = []
     for video in videos.values():

@@ -16,8 +16,8 @@ from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
+from shared.compute.policy import MemoryPolicy
 from shared.errors import InputError
-from shared.memory import MemoryPolicy
 from shared.plugins import OneOf
 from shared.recipe import Recipe, did_you_mean, load_preset, preset_names
 

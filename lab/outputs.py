@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from dreamfusion.files.formats import ASSET_SUFFIXES, check_mesh_file
+from dreamfusion.mesh.files.formats import ASSET_SUFFIXES, check_mesh_file
+from shared.artifacts.files import check_writable, is_replaceable
 from shared.errors import InputError
-from shared.files import check_writable, is_replaceable
 
 
 def check_clip(path: str, fps: float) -> None:
     """Refuse a clip file that could not be written at `fps`, or a folder that holds something else."""
-    from shared.media import CLIP_SUFFIXES, MAX_FPS_OF, SEQUENCE
+    from shared.artifacts.media import CLIP_SUFFIXES, MAX_FPS_OF, SEQUENCE
 
     target = check_writable(path, CLIP_SUFFIXES)
     if target.is_dir() and not is_replaceable(target, SEQUENCE):

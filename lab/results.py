@@ -18,15 +18,15 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from dreamfusion.files.formats import PRINTED_SUFFIXES
-from shared.animation import webp_bytes
-from shared.media import TAG, write_clip, write_image
+from dreamfusion.mesh.files.formats import PRINTED_SUFFIXES
+from shared.artifacts.formats.animation import webp_bytes
+from shared.artifacts.media import TAG, write_clip, write_image
 
 if TYPE_CHECKING:
     import trimesh
 
-    from dreamfusion.report import MeshReport
-    from shared.run_record import RunRecord
+    from dreamfusion.mesh.report import MeshReport
+    from shared.artifacts.run_record import RunRecord
 
 NOTEBOOK_SIDE = 256  # pixels that a small picture is enlarged to where a notebook shows it
 
@@ -109,7 +109,7 @@ class Asset:
 
     def turntable(self, frames: int | None = None, size: int | None = None, fps: float | None = None) -> Clip:
         """A clip of it turning once; what is not given is as its recipe says. size: side in pixels."""
-        from dreamfusion.turntable import turntable
+        from dreamfusion.mesh.turntable import turntable
 
         recipe = self.record.recipe
         turned = turntable(
@@ -121,7 +121,7 @@ class Asset:
         """Write a mesh in the format of the ending, the record inside. print_size: millimetres along the longest side,
         for .stl and .3mf; as its recipe says where not given. Raises as `Picture.save`.
         """
-        from dreamfusion.files.write import write_mesh
+        from dreamfusion.mesh.files.write import write_mesh
 
         asked = self.record.recipe.get("print_size") if Path(path).suffix.lower() in PRINTED_SUFFIXES else None
         write_mesh(path, self.mesh, self.record, print_size_mm=print_size or asked)

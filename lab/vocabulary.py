@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from shared.artifacts.json_text import read_json_file
 from shared.errors import one_line
-from shared.json_text import read_json_file
-from shared.words import nearest
-from shared.world.prompt import COLOUR_NAMES, MOTIONS, OBJECT_NAMES, RELATIONS, SYNONYMS, VIEWS
+from shared.models.words import nearest
+from world.prompt import COLOUR_NAMES, MOTIONS, OBJECT_NAMES, RELATIONS, SYNONYMS, VIEWS
 
 NAMED = 4  # unknown words that a warning names
 LONGEST = 20  # characters of a word in a warning
@@ -17,7 +17,7 @@ LONGEST = 20  # characters of a word in a warning
 
 @runtime_checkable
 class Text(Protocol):
-    """The part of `shared.text.TextConditioner` this needs."""
+    """The part of `shared.models.text.TextConditioner` this needs."""
 
     def unknown_words(self, prompt: str) -> list[str]: ...
     def vocabulary(self) -> list[str]: ...

@@ -22,8 +22,8 @@ from shared.recipe import did_you_mean
 # What each group's entry points are; docs/extending.md shows one of each.
 GROUPS = {
     "kinds": "a `lab.kinds.Kind`",
-    "guidance": "(denoiser, negative, recipe) -> a `shared.denoiser.Denoiser`",
-    "fields": "(radius, resolution=, generator=) -> a `dreamfusion.field.TrainableField`",
+    "guidance": "(denoiser, negative, recipe) -> a `shared.diffusion.denoiser.Denoiser`",
+    "fields": "(radius, resolution=, generator=) -> a `dreamfusion.fields.field.TrainableField`",
     "scorers": "(model) -> an object with score(frames, prompt)",
 }
 

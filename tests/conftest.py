@@ -21,7 +21,7 @@ from jaxtyping import install_import_hook
 
 # Every annotation of ours, shapes included, is checked at every call that a test makes; an int will do for a float.
 TYPE_CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
-install_import_hook(["shared", "video", "dreamfusion", "lab"], TYPE_CHECKER)
+install_import_hook(["shared", "video", "dreamfusion", "world", "lab"], TYPE_CHECKER)
 
 # The same examples in every run, and no deadline: a busy machine is no failure.
 settings.register_profile("kinoform", deadline=None, derandomize=True, database=None, max_examples=50)

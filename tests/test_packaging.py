@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("shared", "video", "dreamfusion", "lab", "kinoform", "configs")
+PACKAGES = ("shared", "video", "dreamfusion", "world", "lab", "kinoform", "configs")
 BUILD = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
 
 

@@ -18,11 +18,11 @@ from lab.main import main
 from lab.parser import parse
 from lab.session import load
 from shared import plugins
+from shared.artifacts.media import read_image, write_image
+from shared.artifacts.run_record import read_record
 from shared.errors import InputError, KinoformError
-from shared.image_recipe import ImageRecipe
-from shared.media import read_image, write_image
-from shared.model import load_image_model
-from shared.run_record import read_record
+from shared.images.recipe import ImageRecipe
+from shared.models.image_model import load_image_model
 
 PLUGIN = Path(__file__).parent / "plugin"
 MOST_LINES = 40

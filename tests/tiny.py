@@ -6,8 +6,8 @@ import torch
 from diffusers import AutoencoderKLTemporalDecoder, AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from shared.save_model import save_image_model
-from shared.vocabulary import learn_tokenizer
+from shared.models.save import save_image_model
+from shared.models.vocabulary import learn_tokenizer
 
 COLOURS = ["red", "green", "blue", "yellow", "white"]
 OBJECTS = ["cube", "sphere", "ball", "cone", "chair", "car", "duck"]

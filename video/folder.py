@@ -16,10 +16,11 @@ from pathlib import Path
 
 import torch
 
+from shared.artifacts.files import atomic_path, replaced_folder
 from shared.errors import ModelError
-from shared.files import atomic_path, replaced_folder
-from shared.model_source import INDEX, read_index, resolve_model
-from shared.safe_weights import load_network, read_json
+from shared.models.source import INDEX, read_index, resolve_model
+from shared.models.weight_files import read_json
+from shared.models.weights import load_network
 from video.network import TemporalLayers
 
 COMPONENT = "temporal"

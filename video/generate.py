@@ -18,20 +18,20 @@ from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from shared.codec import Codec
-from shared.conditioning import Conditioning
-from shared.decoding import decode_by_parts
-from shared.denoiser import Denoiser
+from shared.artifacts.pixels import to_uint8
+from shared.compute.execution import execution_device
+from shared.compute.modes import applied, placed
+from shared.compute.policy import MemoryPolicy
+from shared.diffusion.conditioning import Conditioning
+from shared.diffusion.denoiser import Denoiser
+from shared.diffusion.guidance import guided_by
+from shared.diffusion.sampling import SampleState, sample
 from shared.errors import InputError
-from shared.execution import execution_device
-from shared.guidance import guided_by
-from shared.made_for import check_multiple
-from shared.memory import MemoryPolicy
-from shared.memory_modes import applied, placed
-from shared.model import ImageModel, load_image_model
-from shared.model_source import resolve_model
-from shared.pixels import to_uint8
-from shared.sampling import SampleState, sample
+from shared.latents.codec import Codec
+from shared.latents.decoding import decode_by_parts
+from shared.models.image_model import ImageModel, load_image_model
+from shared.models.made_for import check_multiple
+from shared.models.source import resolve_model
 from video.folder import load_temporal
 from video.network import VideoUNet
 from video.noise import mixed_noise

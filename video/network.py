@@ -1,19 +1,20 @@
 """A video network: a frozen image UNet with temporal layers between its blocks (Blattmann et al. 2023, section 3.1).
 
 The image UNet sees b clips of t frames as b t pictures. After each of its resnets stands a temporal convolution, after
-each of its transformers a temporal attention (at levels without transformers, right after the convolution), so that
+each of its transformers a temporal attention (where no transformer follows, right after the convolution), so that
 
     z <- resnet(z);  z <- temporal convolution(z);  z <- transformer(z);  z <- temporal attention(z).
 
-`TemporalLayers` holds the temporal weights alone: what is trained and saved. `VideoUNet` composes it with an image
-UNet. With new temporal layers (every alpha = 1) the video network is the image network, bit for bit.
+`TemporalLayers` holds the temporal weights alone: what is trained and saved. `VideoUNet` inserts them into an image
+UNet (`video.insertion`). With new temporal layers (every alpha = 1) the video network is the image network, bit for
+bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
-from typing import Any, cast
+import weakref
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from diffusers import ConfigMixin, ModelMixin, UNet2DConditionModel
@@ -21,20 +22,14 @@ from diffusers.configuration_utils import register_to_config
 from einops import rearrange
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
+from shared.compute.modes import checkpointed
+from shared.diffusion.denoiser import ADDED
 from shared.errors import InputError, ModelError
+from video.insertion import Insertion
 from video.recipe import TRAINED_FRAMES
-from video.temporal import FrameEmbedding, TemporalBlock, apply_over_frames
+from video.temporal import FrameEmbedding, TemporalBlock
 from video.windows import even_moments
-
-SUPPORTED_BLOCKS = (
-    "DownBlock2D",
-    "CrossAttnDownBlock2D",
-    "UNetMidBlock2DCrossAttn",
-    "UpBlock2D",
-    "CrossAttnUpBlock2D",
-)
 
 
 class TemporalLayers(ModelMixin, ConfigMixin):
@@ -74,13 +69,13 @@ class TemporalLayers(ModelMixin, ConfigMixin):
     ) -> TemporalLayers:
         """New temporal layers for `unet`, with widths read from it.
 
-        Raises InputError for a UNet with blocks or conditioning other than those of Stable Diffusion 1 and 2.
+        Raises InputError for a UNet that temporal layers cannot stand in (`check_supported`).
         """
         check_supported(unet)
         return cls(
             channels=temporal_channels(unet),
             time_dim=unet.time_embedding.linear_2.out_features,
-            text_dim=unet.config["cross_attention_dim"],
+            text_dim=text_dim(unet),
             embed_dim=embed_dim,
             head_dim=head_dim,
             noise_share=noise_share,
@@ -90,6 +85,12 @@ class TemporalLayers(ModelMixin, ConfigMixin):
     @property
     def noise_share(self) -> float:
         return self.config["noise_share"]
+
+    def forward(
+        self, time: Float[Tensor, "b time"], tokens: Float[Tensor, "b n d"], when: Float[Tensor, "*batch t"]
+    ) -> Float[Tensor, "b t e"]:
+        """What every temporal layer of a pass is told of each frame."""
+        return self.embedding(time, tokens, when)
 
     def when(self, moments: Float[Tensor, "*batch t"], device: torch.device) -> Float[Tensor, "*batch t"]:
         """Moments of a clip, from 0 to 1, in frames as the layers were trained on."""
@@ -104,9 +105,9 @@ class VideoUNet(nn.Module):
     """Image UNet + temporal layers: a network on clips, `(x_t, t, tokens) -> prediction`, for a `Denoiser`.
 
     The UNet's weights are as they were given: frozen by `load_image_model`, for training; gradients still flow through
-    its activations.
-    checkpointing: for gradients keep what enters a spatial block and its temporal layers, and compute the rest again
-    (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost").
+    its activations. It stays an image network for whoever else calls it, between two passes of this one.
+    checkpointing: for gradients keep what enters resnets, transformer blocks and temporal layers, and compute the rest
+    again (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost").
     Raises InputError for a UNet that temporal layers do not know, ModelError where the two do not fit each other.
     """
 
@@ -116,6 +117,9 @@ class VideoUNet(nn.Module):
         self.unet = unet
         self.temporal = temporal
         self.checkpointing = checkpointing
+        self._insertion = Insertion(unet, temporal, list(spatial_pairs(unet)))
+        # The hooks go with this network: the UNet may live longer.
+        weakref.finalize(self, self._insertion.remove)
 
     @property
     def config(self) -> dict:
@@ -136,6 +140,7 @@ class VideoUNet(nn.Module):
         t: Shaped[Tensor, " b"] | Shaped[Tensor, ""] | float,
         encoder_hidden_states: Float[Tensor, "b n d"],
         moments: Float[Tensor, "*batch t"] | None = None,
+        added_cond_kwargs: dict[str, Shaped[Tensor, "b ..."]] | None = None,
     ) -> Float[Tensor, "b c t h w"]:
         """The UNet's prediction (of eps, v or x0, whichever it was trained for) for every frame.
 
@@ -143,84 +148,45 @@ class VideoUNet(nn.Module):
         encoder_hidden_states: one prompt a clip.
         moments: when each frame is, of every clip or of all alike, from 0, where the clip begins, to 1, where it ends:
         for a part of a clip. Without them the frames are a whole clip, evenly spaced.
+        added_cond_kwargs: what an SDXL-shaped UNet is told beside the prompt, one of each a clip.
         """
-        unet, b, frames = self.unet, x_t.shape[0], x_t.shape[2]
+        b, frames = x_t.shape[0], x_t.shape[2]
         when = self.temporal.when(even_moments(frames) if moments is None else moments, x_t.device)
-        blocks = cast(Iterator[TemporalBlock], iter(self.temporal.blocks))
-        unit: Callable[..., Tensor] = _unit
-        if self.checkpointing and torch.is_grad_enabled():
-            unit = partial(checkpoint, _unit, use_reentrant=False)
-        timestep = torch.as_tensor(t, device=x_t.device).expand(b).repeat_interleave(frames)
-        tokens = encoder_hidden_states.repeat_interleave(frames, dim=0)
+        timestep = torch.as_tensor(t, device=x_t.device).expand(b)
 
-        sample = rearrange(x_t, "b c t h w -> (b t) c h w")
-        time = unet.time_embedding(unet.get_time_embed(sample, timestep))
-        if unet.config.get("addition_embed_type") == "text":
-            time = time + unet.add_embedding(tokens.to(unet.dtype))
-        e = self.temporal.embedding(time[::frames], encoder_hidden_states, when)
-        if unet.time_embed_act is not None:
-            time = unet.time_embed_act(time)
+        def of_frames(value: Tensor) -> Tensor:
+            return value.repeat_interleave(frames, dim=0)
 
-        sample = unet.conv_in(2 * sample - 1.0 if unet.config["center_input_sample"] else sample)
-        skips = [sample]
-        for block in unet.down_blocks:
-            for resnet, transformer in _pairs(block):
-                sample = unit(sample, time, tokens, e, when, resnet, transformer, next(blocks))
-                skips.append(sample)
-            for downsampler in block.downsamplers or ():
-                sample = downsampler(sample)
-                skips.append(sample)
-
-        if unet.mid_block is not None:
-            for resnet, transformer in _pairs(unet.mid_block):
-                sample = unit(sample, time, tokens, e, when, resnet, transformer, next(blocks))
-
-        for block in unet.up_blocks:
-            for resnet, transformer in _pairs(block):
-                sample = torch.cat([sample, skips.pop()], dim=1)
-                sample = unit(sample, time, tokens, e, when, resnet, transformer, next(blocks))
-            for upsampler in block.upsamplers or ():
-                # A picture whose size the network's strides do not divide comes back to the size of its skip.
-                size = None if _divides(unet, x_t) else skips[-1].shape[2:]
-                sample = upsampler(sample, size)
-
-        if unet.conv_norm_out is not None:
-            sample = unet.conv_act(unet.conv_norm_out(sample))
-        return rearrange(unet.conv_out(sample), "(b t) c h w -> b c t h w", t=frames)
+        added = {name: of_frames(value) for name, value in (added_cond_kwargs or {}).items()}
+        recomputed = self.checkpointing and torch.is_grad_enabled()
+        with checkpointed(self.unet, recomputed), self._insertion.active(encoder_hidden_states, when):
+            (predicted,) = self.unet(
+                rearrange(x_t, "b c t h w -> (b t) c h w"),
+                of_frames(timestep),
+                encoder_hidden_states=of_frames(encoder_hidden_states),
+                added_cond_kwargs=added or None,
+                return_dict=False,
+            )
+        return rearrange(predicted, "(b t) c h w -> b c t h w", t=frames)
 
 
-def _unit(
-    z: Tensor,
-    time: Tensor,
-    tokens: Tensor,
-    e: Tensor,
-    when: Tensor,
-    resnet: nn.Module,
-    transformer: nn.Module | None,
-    temporal: TemporalBlock,
-) -> Tensor:
-    """One spatial block and its temporal layers, frames as a batch of pictures."""
-    z = apply_over_frames(temporal.conv, resnet(z, time), e, when)
-    if transformer is not None:
-        z = transformer(z, encoder_hidden_states=tokens, return_dict=False)[0]
-    return apply_over_frames(temporal.attention, z, e, when)
-
-
-def _pairs(block: Any) -> Iterator[tuple[nn.Module, nn.Module | None]]:
-    """(resnet, the transformer that follows it or None) of a UNet block, in running order."""
-    transformers = list(getattr(block, "attentions", ()))
-    for i, resnet in enumerate(block.resnets):
-        yield resnet, transformers[i] if i < len(transformers) else None
-
-
-def _divides(unet: UNet2DConditionModel, x: Tensor) -> bool:
-    return all(size % 2**unet.num_upsamplers == 0 for size in x.shape[-2:])
+def spatial_pairs(unet: UNet2DConditionModel) -> Iterator[tuple[Any, nn.Module | None]]:
+    """(resnet, the transformer that follows it or None), in running order: one temporal block stands at each."""
+    for block in (*unet.down_blocks, *([unet.mid_block] if unet.mid_block is not None else []), *unet.up_blocks):
+        transformers = list(getattr(block, "attentions", ()))
+        for i, resnet in enumerate(block.resnets):
+            yield resnet, transformers[i] if i < len(transformers) else None
 
 
 def temporal_channels(unet: UNet2DConditionModel) -> list[int]:
-    """Width after each resnet of `unet`, in running order: one temporal block stands at each."""
-    blocks = [*unet.down_blocks, *([unet.mid_block] if unet.mid_block is not None else []), *unet.up_blocks]
-    return [resnet.out_channels for block in blocks for resnet in block.resnets]
+    """Width after each resnet of `unet`, in running order."""
+    return [resnet.out_channels for resnet, _ in spatial_pairs(unet)]
+
+
+def text_dim(unet: UNet2DConditionModel) -> int:
+    """Width of the prompt's tokens."""
+    widths = unet.config["cross_attention_dim"]
+    return widths if isinstance(widths, int) else widths[0]
 
 
 def check_fit(unet: UNet2DConditionModel, temporal: TemporalLayers) -> None:
@@ -229,7 +195,7 @@ def check_fit(unet: UNet2DConditionModel, temporal: TemporalLayers) -> None:
     wanted = {
         "channels": temporal_channels(unet),
         "time_dim": unet.time_embedding.linear_2.out_features,
-        "text_dim": unet.config["cross_attention_dim"],
+        "text_dim": text_dim(unet),
     }
     got = {key: temporal.config[key] for key in wanted}
     got["channels"] = list(got["channels"])
@@ -238,20 +204,20 @@ def check_fit(unet: UNet2DConditionModel, temporal: TemporalLayers) -> None:
 
 
 def check_supported(unet: UNet2DConditionModel) -> None:
-    """Raises InputError unless temporal layers know every block and every conditioning that `unet` has."""
+    """Raises InputError where temporal layers cannot stand in `unet`: a block without resnets, tokens of several
+    widths; or where it wants to be told more than a `Conditioning` says: classes, pictures.
+    """
     config = unet.config
-    used = [*config["down_block_types"], *config["up_block_types"]]
-    used += [config["mid_block_type"]] if config["mid_block_type"] else []
-    for name in used:
-        if name not in SUPPORTED_BLOCKS:
-            raise InputError("image network for video", expected=f"blocks of {', '.join(SUPPORTED_BLOCKS)}", got=name)
+    for block in (*unet.down_blocks, *unet.up_blocks):
+        if not hasattr(block, "resnets"):
+            raise InputError("image network for video", expected="blocks with resnets", got=type(block).__name__)
+    widths = config["cross_attention_dim"]
+    if not isinstance(widths, int) and len(set(widths)) > 1:
+        raise InputError("image network for video", expected="one cross_attention_dim", got=widths)
     added = config.get("addition_embed_type")
-    if added not in (None, "text"):
-        raise InputError("image network for video", expected="addition_embed_type text or none", got=added)
+    if added not in ADDED:
+        known = ", ".join(str(name) for name in ADDED)
+        raise InputError("image network for video", expected=f"addition_embed_type {known}", got=added)
     for key in ("class_embed_type", "encoder_hid_dim_type", "num_class_embeds"):
         if config.get(key) is not None:
             raise InputError("image network for video", expected=f"no {key}", got=config[key])
-    if not isinstance(config["cross_attention_dim"], int):
-        raise InputError(
-            "image network for video", expected="one cross_attention_dim", got=config["cross_attention_dim"]
-        )

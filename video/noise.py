@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from shared.step_noise import standard_normal
+from shared.diffusion.step_noise import standard_normal
 
 
 def mixed_noise(shape: Sequence[int], generator: torch.Generator, *, share: float) -> Float[Tensor, "*batch c t h w"]:

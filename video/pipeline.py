@@ -25,21 +25,21 @@ from PIL.Image import Image
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from shared.attention.route import Route
-from shared.attention.torch_call import ThroughAttend
-from shared.codec import Autoencoder, Codec
-from shared.conditioning import Conditioning
-from shared.decoding import decode
-from shared.denoiser import Denoiser, Prediction
+from shared.attention.routing.route import Route
+from shared.attention.routing.torch_call import ThroughAttend
+from shared.compute.policy import MemoryPolicy
+from shared.diffusion.conditioning import Conditioning
+from shared.diffusion.denoiser import Denoiser, Prediction
+from shared.diffusion.guidance import guided
+from shared.diffusion.sampling import denoise
+from shared.diffusion.schedule import NoiseSchedule, prediction_type_of
+from shared.diffusion.schedulers import check_sampler, set_steps
+from shared.diffusion.step_noise import Noise
 from shared.errors import InputError
-from shared.guidance import guided
-from shared.memory import MemoryPolicy
-from shared.model import own_size
-from shared.sampling import denoise
-from shared.schedule import NoiseSchedule, prediction_type_of
-from shared.schedulers import check_sampler, set_steps
-from shared.step_noise import Noise
-from shared.text import TextConditioner
+from shared.latents.codec import Autoencoder, Codec
+from shared.latents.decoding import decode
+from shared.models.image_model import own_size
+from shared.models.text import TextConditioner
 from video.generate import latent_shape
 from video.network import TemporalLayers, VideoUNet, check_fit
 from video.noise import mixed_noise
@@ -69,7 +69,8 @@ class VideoLDMPipeline(DiffusionPipeline):
     text encoder and tokenizer with `prompt_embeds`, the rest for `encode_prompt` alone.
     """
 
-    model_cpu_offload_seq = "text_encoder->unet->temporal->vae"
+    # `temporal` runs inside `unet`: it comes to the device by itself, and does not send the UNet away.
+    model_cpu_offload_seq = "text_encoder->unet->vae"
     _callback_tensor_inputs: ClassVar[list[str]] = list(CALLBACK_TENSORS)
     _guidance_scale = 1.0
     _num_timesteps = 0

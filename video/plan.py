@@ -11,12 +11,12 @@ from diffusers import UNet2DConditionModel
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from shared.model import ImageModel, load_image_model
-from shared.model_source import resolve_model
+from shared.images.plan import image_networks, placement, repeats, shortened, with_plain_sampler
+from shared.models.image_model import ImageModel, load_image_model
+from shared.models.source import resolve_model
 from shared.plan.estimate import Estimate, follow
-from shared.plan.image import image_networks, placement, repeats, shortened, with_plain_sampler
 from shared.plan.training import mapped, plan_stage, smaller_batches
-from shared.training.data import DataSize
+from shared.training.data.arrays import DataSize
 from video.generate import VideoModel, generate_clip, load_video_model
 from video.network import TemporalLayers, VideoUNet
 from video.recipe import TRAINED_FRAMES, ClipRecipe, VideoTrainRecipe

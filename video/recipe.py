@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from shared.guidance_name import GuidanceName
-from shared.memory import DecodeMemory, NetworkMemory
+from shared.compute.policy import DecodeMemory, NetworkMemory
+from shared.diffusion.guidance_name import GuidanceName
 from shared.training.recipe import StageRecipe
 
 TRAINED_FRAMES = 16

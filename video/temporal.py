@@ -21,6 +21,7 @@ neither the convolution over t nor the attention over t copies anything to get t
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +29,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from shared.attention import attend_frames
-from shared.projection import Projection
+from shared.compute.projection import Projection
 
 
 def frame_positions(when: Float[Tensor, "*batch t"], dim: int) -> Float[Tensor, "*batch t dim"]:
@@ -206,6 +207,18 @@ class TemporalBlock(nn.Module):
         super().__init__()
         self.conv = TemporalConvBlock(channels, embed_dim)
         self.attention = TemporalAttentionBlock(channels, embed_dim, head_dim)
+
+    def forward(
+        self,
+        z: Float[Tensor, "bt c h w"],
+        e: Float[Tensor, "b t e"],
+        when: Float[Tensor, "*batch t"],
+        layers: Sequence[str] = ("conv", "attention"),
+    ) -> Float[Tensor, "bt c h w"]:
+        """layers: those that run, in order."""
+        for name in layers:
+            z = apply_over_frames(getattr(self, name), z, e, when)
+        return z
 
 
 def apply_over_frames(

@@ -1,8 +1,8 @@
 """Trains temporal layers on clips while the image network they stand in stays frozen.
 
 x0 clean latents of a clip, `b c t h w`; eps noise, in part common to its frames (`video.noise`); t one timestep a clip,
-shared by its frames; x_t, v as in `shared.schedule`. The objective is the image model's own, over all frames of a clip
-and over temporal weights phi only (Blattmann et al. 2023, equation 2):
+shared by its frames; x_t, v as in `shared.diffusion.schedule`. The objective is the image model's own, over all frames
+of a clip and over temporal weights phi only (Blattmann et al. 2023, equation 2):
 
     phi* = argmin E || y - f_theta,phi(x_t; t, prompt) ||^2,      y = v, eps or x0, whichever the network predicts.
 
@@ -24,14 +24,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from shared.codec import Codec
+from shared.diffusion.schedule import NoiseSchedule
 from shared.errors import InputError
-from shared.model import ImageModel, load_image_model
-from shared.model_source import resolve_model
+from shared.latents.codec import Codec
+from shared.models.image_model import ImageModel, load_image_model
+from shared.models.source import resolve_model
+from shared.models.text import TextConditioner
 from shared.rng import generator
-from shared.schedule import NoiseSchedule
-from shared.text import TextConditioner
-from shared.training.data import find_folders, load_latents, load_media
+from shared.training.data.arrays import find_folders, load_latents, load_media
 from shared.training.loop import Training, TrainState, half_copy, seeded
 from shared.training.objective import loss_weight, stratified_timesteps, target
 from video.folder import COMPONENT, add_temporal, copy_model, load_temporal

@@ -22,8 +22,8 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from shared.conditioning import NOTHING, Conditioning
-from shared.denoiser import Denoiser, Outputs, WrappedDenoiser
+from shared.diffusion.conditioning import NOTHING, Conditioning
+from shared.diffusion.denoiser import Denoiser, Outputs, WrappedDenoiser
 from shared.errors import InputError
 
 

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from lab.console import Console
 from lab.flags import Parser, add_command
 from lab.outputs import existing_folder
+from lab.show.console import Console
+from shared.artifacts.files import check_writable, write_bytes
 from shared.errors import InputError, one_line
-from shared.files import check_writable, write_bytes
 
 if TYPE_CHECKING:
-    from shared.training.survey import Survey
+    from shared.training.data.survey import Survey
 
 NAME = "data"
 HELP = "Look through a folder of your own pictures or clips before training on it."
@@ -41,20 +41,20 @@ def run_check(args: argparse.Namespace) -> None:
     folder = existing_folder("DIR", args.folder)
     sheet = getattr(args, "sheet", None)
     if sheet is not None:
-        from shared.pictures import IMAGE_SUFFIXES
+        from shared.artifacts.formats.image_file import IMAGE_SUFFIXES
 
         check_writable(sheet, IMAGE_SUFFIXES)
     console = Console(as_json=args.json)
-    from shared.training.groups import reading
-    from shared.training.survey import survey_of
+    from shared.training.data.groups import reading
+    from shared.training.data.survey import survey_of
 
     data = console.follow("look at files", reading(folder)).data
     assert data is not None
     survey = survey_of(data)
     outputs = []
     if sheet is not None and data.groups:
-        from shared.media import write_image
-        from shared.training.sheet import data_sheet
+        from shared.artifacts.media import write_image
+        from shared.training.data.sheet import data_sheet
 
         with console.timed("sheet"):
             write_image(sheet, data_sheet(data))
@@ -68,7 +68,7 @@ def run_check(args: argparse.Namespace) -> None:
 
 
 def run_captions(args: argparse.Namespace) -> None:
-    from shared.training.captions import INDEXES, caption_from_name, media_below
+    from shared.training.data.captions import INDEXES, caption_from_name, media_below
 
     folder = existing_folder("DIR", args.folder)
     console = Console(as_json=args.json)
@@ -94,7 +94,7 @@ def one_printable(line: str) -> str:
 
 
 def _lines(survey: Survey) -> Iterator[str]:
-    from shared.training.survey import sizes, survey_line
+    from shared.training.data.survey import sizes, survey_line
 
     yield f"{survey.path}: {survey_line(survey)}"
     different = f"{survey.distinct_captions} different, {survey.empty_captions} empty"

@@ -8,10 +8,10 @@ from typing import Any
 
 from lab import device
 from lab.commands.make import show_run
-from lab.console import Console
 from lab.flags import add_command, add_device_flag, add_memory_flags
 from lab.jobs.run import Context, Job, check
 from lab.kinds import Output, kind_of_record
+from lab.show.console import Console
 from shared.errors import InputError
 
 NAME = "decode"
@@ -30,7 +30,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from shared.run_record import LATENTS_SUFFIX, read_record
+    from shared.artifacts.run_record import LATENTS_SUFFIX, read_record
 
     if Path(args.file).suffix.lower() != ".safetensors":
         raise InputError(f"file {args.file}", expected="kept latents, NAME.latents.safetensors", got="another")

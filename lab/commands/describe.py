@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from lab.console import Console
 from lab.flags import add_command
+from lab.show.console import Console
 
 NAME = "describe"
 HELP = "Show what a file was made from: recipe, seed, model and versions."
@@ -18,7 +18,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from shared.run_record import read_record
+    from shared.artifacts.run_record import read_record
 
     record = read_record(args.file)
     Console(as_json=args.json).result(

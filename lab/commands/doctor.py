@@ -12,9 +12,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lab.console import Console
 from lab.flags import add_command
 from lab.kinds.table import plugin_kind
+from lab.show.console import Console
 from shared.errors import KinoformError, one_line
 from shared.plugins import GROUPS, installed, load
 from shared.version import VERSION
@@ -114,7 +114,7 @@ def _codecs() -> list[str]:
     """Write and read a tiny clip in every format."""
     import numpy as np
 
-    from shared.media import read_clip, write_clip
+    from shared.artifacts.media import read_clip, write_clip
 
     works = []
     frames = np.zeros((4, 32, 32, 3), dtype=np.uint8)

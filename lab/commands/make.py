@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab import device
-from lab.console import Console
 from lab.flags import Parser, add_command, add_device_flag, add_recipe_flags, given_values
 from lab.jobs.events import Done, Failed
 from lab.jobs.names import SHEET, folder_of, many, names
@@ -19,14 +18,15 @@ from lab.jobs.prompts import Asked, read_prompts
 from lab.jobs.run import Context, Job, check, run
 from lab.kinds import Kind, Output, kinds
 from lab.outputs import whole_number
-from lab.sheet import SHEET_ROWS, Sheet
+from lab.show.console import Console
+from lab.show.sheet import SHEET_ROWS, Sheet
+from shared.artifacts.files import check_writable
 from shared.errors import InputError, KinoformError
-from shared.files import check_writable
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from lab.preview import Preview
+    from lab.show.preview import Preview
 
 MOST = 100_000  # results of one command
 
@@ -153,7 +153,7 @@ def _wanted(jobs: Sequence[Job], console: Console, *, overwrite: bool) -> list[J
 
     Raises InputError where another file is in the way.
     """
-    from shared.run_record import read_record
+    from shared.artifacts.run_record import read_record
 
     left = []
     for job in jobs:
@@ -177,7 +177,7 @@ def _wanted(jobs: Sequence[Job], console: Console, *, overwrite: bool) -> list[J
 
 def _preview(args: argparse.Namespace, outputs: Sequence[str | Path]) -> Preview:
     """Raises InputError where the preview would lie on a result, or in a folder that is one."""
-    from lab.preview import Preview
+    from lab.show.preview import Preview
 
     file = getattr(args, "preview", None)
     if file is not None:

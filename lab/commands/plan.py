@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from lab import device
 from lab.commands.train import STAGES
-from lab.console import Console
 from lab.flags import Parser, add_command, add_device_flag, add_recipe_flags, parse_recipe
 from lab.kinds import kinds
 from lab.kinds.kind import Planner, Savings
 from lab.outputs import existing_folder
+from lab.show.console import Console
 from shared.errors import InputError
 from shared.recipe import Recipe
 
@@ -103,7 +103,7 @@ def calibrate(args: argparse.Namespace) -> None:
 
 def stage_planner_of(stage: str, where: str, data: Path | None) -> tuple[Planner, Savings]:
     """`Kind.planner` for a training stage. data: the folder to train on, where it is known."""
-    from shared.training.data import DataSize, data_size
+    from shared.training.data.arrays import DataSize, data_size
 
     size = DataSize() if data is None else data_size(data)
     if stage == "video":

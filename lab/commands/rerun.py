@@ -8,10 +8,10 @@ from typing import Any
 
 from lab import device
 from lab.commands.make import show_run
-from lab.console import Console
 from lab.flags import add_command, add_device_flag, add_memory_flags
 from lab.jobs.run import Context, Job, check
 from lab.kinds import kind_of_record
+from lab.show.console import Console
 
 NAME = "rerun"
 HELP = "Make a file again from the record it carries; the same bytes here."
@@ -27,7 +27,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from shared.run_record import read_record
+    from shared.artifacts.run_record import read_record
 
     file = Path(args.file)
     file = file if file.name else file.resolve()  # "." has no name

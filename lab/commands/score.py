@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from lab.console import Console
 from lab.flags import add_command
+from lab.show.console import Console
 from lab.vocabulary import unknown_words
 from shared.errors import InputError
 from shared.plugins import OneOf, load
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
     if not file.exists():
         raise InputError("file", expected="a file that exists", got=args.file)
     console = Console(as_json=args.json)
-    from shared.media import CLIP_SUFFIXES, IMAGE_SUFFIXES, is_clip, read_clip, read_image
+    from shared.artifacts.media import CLIP_SUFFIXES, IMAGE_SUFFIXES, is_clip, read_clip, read_image
 
     known = sorted({*CLIP_SUFFIXES, *IMAGE_SUFFIXES} - {""})
     if not file.is_dir() and file.suffix.lower() not in known:
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _clip_scorer(model: str) -> Any:
-    from shared.clip_score import ClipScorer
-    from shared.model_source import resolve_model
+    from shared.models.clip_scorer import ClipScorer
+    from shared.models.source import resolve_model
 
     return ClipScorer.from_folder(resolve_model(model))

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab.commands import train_all
-from lab.console import Console
-from lab.data_look import captions_of, look, warn_of_length, warn_of_words
 from lab.flags import Parser, add_command, add_recipe_flags, parse_recipe
 from lab.outputs import check_folder, existing_folder
+from lab.show.console import Console
+from lab.training.data_look import captions_of, look, warn_of_length, warn_of_words
 from shared.training.recipe import AutoencoderTrainRecipe, ImageTrainRecipe, StageRecipe, TextTrainRecipe
 from video.recipe import VideoTrainRecipe
 
@@ -68,9 +68,9 @@ def _with_notes(
     states: Iterator[TrainState], recipe: StageRecipe, data: Path, out: Path, console: Console
 ) -> Iterator[TrainState]:
     """Says what the data is, once the first step has shown that the training can begin."""
-    from shared.model import load_text
-    from shared.model_source import resolve_model
-    from shared.vocabulary import LONGEST
+    from shared.models.image_model import load_text
+    from shared.models.source import resolve_model
+    from shared.models.vocabulary import LONGEST
 
     first = next(states)
     captions = captions_of(look(console, data))
@@ -93,7 +93,7 @@ def _loop(stage: str) -> Callable[..., Iterator[TrainState]]:
 
         return image.train
     if stage == "text":
-        from shared.training import text
+        from shared.training import clip_scorer as text
 
         return text.train
     from video import training

@@ -7,11 +7,11 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from lab.console import Console
-from lab.data_look import captions_of, look, warn_of_length
 from lab.flags import Parser, add_command
 from lab.outputs import check_folder, existing_folder, whole_number
-from lab.own_data import PLAN, Plan, plan_stages, read_plan, write_plan
+from lab.show.console import Console
+from lab.training.data_look import captions_of, look, warn_of_length
+from lab.training.own_data import PLAN, Plan, plan_stages, read_plan, write_plan
 from shared.errors import InputError
 
 NAME = "all"
@@ -88,8 +88,8 @@ def _new(args: argparse.Namespace, data: Path, out: Path, console: Console) -> P
         raise InputError("--out", expected="an empty folder", got=str(out), hint=hint)
     chosen = {"minutes": MINUTES, "size": SIZE, "seed": 0} | _flags(args)
     found = look(console, data)
-    from lab.train_stages import GOOD_PSNR, embedded_psnr, keep_autoencoder
-    from shared.vocabulary import LONGEST
+    from lab.training.stages import GOOD_PSNR, embedded_psnr, keep_autoencoder
+    from shared.models.vocabulary import LONGEST
 
     warn_of_length(console, captions_of(found), LONGEST)
     psnr = embedded_psnr(data, chosen["size"])
@@ -106,7 +106,7 @@ def _new(args: argparse.Namespace, data: Path, out: Path, console: Console) -> P
 
 
 def _train(plan: Plan, out: Path, console: Console) -> None:
-    from lab.train_stages import PREVIEWS, run_stage
+    from lab.training.stages import PREVIEWS, run_stage
 
     console.say("stages: " + ", ".join(f"{stage.name} {stage.minutes:.1f} min" for stage in plan.stages))
     for stage in plan.stages:
@@ -119,7 +119,7 @@ def _train(plan: Plan, out: Path, console: Console) -> None:
 
 def _closing(plan: Plan, out: Path) -> list[str]:
     """Where the model is, and the command that uses it, with a caption of the data."""
-    from shared.training.groups import read_data
+    from shared.training.data.groups import read_data
 
     caption = captions_of(read_data(Path(plan.data)))[0]
     kind = "clip" if any(stage.name == "video" for stage in plan.stages) else "image"

@@ -6,11 +6,11 @@ import argparse
 import textwrap
 from typing import Any
 
-from lab.console import Console
 from lab.flags import add_command
+from lab.show.console import Console
 from lab.vocabulary import grouped, stored_words
 from shared.errors import InputError
-from shared.model_source import find_model
+from shared.models.source import find_model
 
 NAME = "words"
 HELP = "List the words that a model knows."

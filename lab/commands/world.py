@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dreamfusion.files.formats import ASSET_SUFFIXES
-from lab.console import Console
+from dreamfusion.mesh.files.formats import ASSET_SUFFIXES
 from lab.flags import add_command
 from lab.outputs import check_folder, check_mesh, whole_number
+from lab.show.console import Console
 from shared.errors import InputError
-from shared.world.prompt import Composition
+from world.prompt import Composition
 
 NAME = "world"
 HELP = "Render the procedural world as a data set, or write one exact mesh of it."
@@ -59,7 +59,7 @@ def run_render(args: argparse.Namespace) -> None:
     if out.exists() and any(out.iterdir()):
         raise InputError("--out", expected="a new or empty folder", got=args.out)
     console = Console(as_json=args.json)
-    from shared.world.dataset import write_dataset
+    from world.dataset import write_dataset
 
     done = write_dataset(out, count, clips=args.clips, seed=seed, split=args.split, frames=frames)
     console.follow("render", (Written(number, count) for number in done))
@@ -74,13 +74,13 @@ def run_mesh(args: argparse.Namespace) -> None:
     output = Path(args.output)
     console = Console(as_json=args.json)
     with console.timed("mesh"):
-        from shared.world.mesh import scene_mesh
-        from shared.world.scene import arrange
+        from world.mesh import scene_mesh
+        from world.scene import arrange
 
         mesh = scene_mesh(arrange(composition))
     with console.timed("write"):
-        from dreamfusion.files.write import write_mesh
-        from dreamfusion.report import mesh_report
+        from dreamfusion.mesh.files.write import write_mesh
+        from dreamfusion.mesh.report import mesh_report
 
         write_mesh(output, mesh)
         report = mesh_report(mesh)

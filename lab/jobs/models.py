@@ -8,8 +8,8 @@ from lab.kinds import Kind
 from lab.kinds.kind import network_dtype
 
 if TYPE_CHECKING:
-    from shared.codec import Codec
-    from shared.preview import LatentPreview
+    from shared.latents.codec import Codec
+    from shared.latents.preview import LatentPreview
 
 
 class Models:
@@ -37,7 +37,7 @@ class Models:
 
     def latent_preview(self, codec: Codec) -> LatentPreview:
         """Small pictures of the model's latents; made ready when first asked for."""
-        from shared.preview import LatentPreview
+        from shared.latents.preview import LatentPreview
 
         if self._preview is None or self._preview.codec is not codec:
             self._preview = LatentPreview(codec)

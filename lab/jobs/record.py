@@ -9,8 +9,8 @@ from shared.errors import InputError
 from shared.recipe import Recipe
 
 if TYPE_CHECKING:
-    from shared.model import ImageModel
-    from shared.run_record import RunRecord
+    from shared.artifacts.run_record import RunRecord
+    from shared.models.image_model import ImageModel
 
 
 def record_of(kind: Kind, recipe: Recipe, model: ImageModel, earlier: RunRecord | None) -> RunRecord:
@@ -18,7 +18,7 @@ def record_of(kind: Kind, recipe: Recipe, model: ImageModel, earlier: RunRecord 
 
     Raises InputError when the model's weights are not those of `earlier`.
     """
-    from shared.run_record import RunRecord
+    from shared.artifacts.run_record import RunRecord
 
     values = recipe.resolved()
     hashes = {file: sha for file, sha in model.hashes().items() if file.split("/")[0] not in kind.unused}

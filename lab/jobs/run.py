@@ -21,18 +21,17 @@ from lab.jobs.events import Done, Event, Failed, Stepped, Timed, Warned
 from lab.jobs.models import Models
 from lab.jobs.record import differences, record_of
 from lab.kinds import Kind, Output, kind_of
-from lab.preview import tiled
 from shared.errors import KinoformError
-from shared.made_for import MadeFor, made_for
-from shared.model_source import check_model, find_model
+from shared.models.made_for import MadeFor, made_for
+from shared.models.source import check_model, find_model
 
 if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import UInt8
 
     from lab.results import Result
-    from shared.model import ImageModel
-    from shared.run_record import RunRecord
+    from shared.artifacts.run_record import RunRecord
+    from shared.models.image_model import ImageModel
 
 
 @dataclass(frozen=True)
@@ -192,7 +191,7 @@ class _Batch:
         """Runs the long loop. What `Kind.finish` wants, for each job: its latents, or else the loop's last state."""
         jobs = list(self.jobs.values())
         if jobs[0].latents is not None:
-            from shared.latents_file import load_latents
+            from shared.artifacts.latents_file import load_latents
 
             return [load_latents(jobs[0].latents)]
         last = None
@@ -206,8 +205,9 @@ class _Batch:
 
     def _picture(self, image: ImageModel, state: Any) -> UInt8[np.ndarray, "h w 3"]:
         """What the loop has so far: clean latents as the network sees them behind the noise, or else renders."""
-        from shared.pixels import to_uint8
-        from shared.sampling import SampleState
+        from shared.artifacts.contact_sheet import tiled
+        from shared.artifacts.pixels import to_uint8
+        from shared.diffusion.sampling import SampleState
 
         if not isinstance(state, SampleState):
             return tiled(list(to_uint8(state.pixels)))
@@ -245,7 +245,7 @@ def _latents_kept(job: Job, latents: Any, record: RunRecord) -> Iterator[None]:
     if job.output.path is None or job.latents is not None or not isinstance(latents, Tensor):
         yield
         return
-    from shared.latents_file import latents_path, save_latents
+    from shared.artifacts.latents_file import latents_path, save_latents
 
     path = latents_path(job.output.path)
     failed = False

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dreamfusion.files.formats import ASSET_SUFFIXES
+from dreamfusion.mesh.files.formats import ASSET_SUFFIXES
 from dreamfusion.recipe import AssetRecipe
 from lab.kinds.kind import Kind, Loader, Output, Planner, Savings
 from lab.outputs import check_clip, check_mesh
@@ -17,9 +17,9 @@ from shared.recipe import Recipe
 if TYPE_CHECKING:
     from dreamfusion.distill import DistillState
     from lab.results import Asset
-    from shared.made_for import MadeFor
-    from shared.model import ImageModel
-    from shared.run_record import RunRecord
+    from shared.artifacts.run_record import RunRecord
+    from shared.models.image_model import ImageModel
+    from shared.models.made_for import MadeFor
 
 
 class AssetKind:
@@ -51,7 +51,7 @@ class AssetKind:
         return []
 
     def loader(self) -> Loader:
-        from shared.model import load_image_model
+        from shared.models.image_model import load_image_model
 
         return load_image_model
 
@@ -72,7 +72,7 @@ class AssetKind:
     def planner(self, device: str) -> tuple[Planner, Savings]:
         from dreamfusion.plan import asset_savings, plan_asset
 
-        importlib.import_module("shared.media")
+        importlib.import_module("shared.artifacts.media")
         importlib.import_module("dreamfusion.asset")
         return partial(plan_asset, device=device), asset_savings
 
@@ -112,10 +112,10 @@ class AssetKind:
         return written
 
     def read(self, path: Path) -> Asset:
-        from dreamfusion.files.write import load_mesh
-        from dreamfusion.report import mesh_report
+        from dreamfusion.mesh.files.write import load_mesh
+        from dreamfusion.mesh.report import mesh_report
         from lab.results import Asset
-        from shared.run_record import read_record
+        from shared.artifacts.run_record import read_record
 
         mesh = load_mesh(path)
         return Asset(mesh, mesh_report(mesh), read_record(path))

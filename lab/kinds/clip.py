@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab.kinds.kind import Kind, Loader, Output, Planner, Savings
 from lab.outputs import check_clip
-from shared.made_for import frames_advice, size_advice, steps_advice
+from shared.models.made_for import frames_advice, size_advice, steps_advice
 from shared.recipe import Recipe
 from video.recipe import ClipRecipe
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lab.results import Clip
-    from shared.made_for import MadeFor
-    from shared.model import ImageModel
-    from shared.run_record import RunRecord
-    from shared.sampling import SampleState
+    from shared.artifacts.run_record import RunRecord
+    from shared.diffusion.sampling import SampleState
+    from shared.models.image_model import ImageModel
+    from shared.models.made_for import MadeFor
     from video.generate import VideoModel
 
 
@@ -76,7 +76,7 @@ class ClipKind:
     def planner(self, device: str) -> tuple[Planner, Savings]:
         from video.plan import clip_savings, plan_clip
 
-        importlib.import_module("shared.media")
+        importlib.import_module("shared.artifacts.media")
         return partial(plan_clip, device=device), clip_savings
 
     def sample(self, model: VideoModel, recipes: Sequence[ClipRecipe], device: str) -> Iterator[SampleState]:
@@ -110,8 +110,8 @@ class ClipKind:
 
     def read(self, path: Path) -> Clip:
         from lab.results import Clip
-        from shared.media import read_clip
-        from shared.run_record import read_record
+        from shared.artifacts.media import read_clip
+        from shared.artifacts.run_record import read_record
 
         held = read_clip(path)
         return Clip(held.frames, float(held.fps), read_record(path))

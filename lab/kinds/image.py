@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab.kinds.kind import Kind, Loader, Output, Planner, Savings
-from shared.files import check_writable
-from shared.image_recipe import ImageRecipe
-from shared.made_for import size_advice, steps_advice
+from shared.artifacts.files import check_writable
+from shared.images.recipe import ImageRecipe
+from shared.models.made_for import size_advice, steps_advice
 from shared.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from lab.results import Picture
-    from shared.made_for import MadeFor
-    from shared.model import ImageModel
-    from shared.run_record import RunRecord
-    from shared.sampling import SampleState
+    from shared.artifacts.run_record import RunRecord
+    from shared.diffusion.sampling import SampleState
+    from shared.models.image_model import ImageModel
+    from shared.models.made_for import MadeFor
 
 
 class ImageKind:
@@ -44,7 +44,7 @@ class ImageKind:
         return Output(path)
 
     def check(self, recipe: ImageRecipe, output: Output) -> None:
-        from shared.media import IMAGE_SUFFIXES
+        from shared.artifacts.media import IMAGE_SUFFIXES
 
         if output.path is not None:
             check_writable(output.path, IMAGE_SUFFIXES)
@@ -54,7 +54,7 @@ class ImageKind:
         return [line for line in lines if line]
 
     def loader(self) -> Loader:
-        from shared.model import load_image_model
+        from shared.models.image_model import load_image_model
 
         return load_image_model
 
@@ -71,13 +71,13 @@ class ImageKind:
         return 4 if device == "cpu" else 8
 
     def planner(self, device: str) -> tuple[Planner, Savings]:
-        from shared.plan.image import image_savings, plan_image
+        from shared.images.plan import image_savings, plan_image
 
-        importlib.import_module("shared.media")
+        importlib.import_module("shared.artifacts.media")
         return partial(plan_image, device=device), image_savings
 
     def sample(self, model: ImageModel, recipes: Sequence[ImageRecipe], device: str) -> Iterator[SampleState]:
-        from shared.images import sample_images
+        from shared.images.generate import sample_images
 
         prompts, seeds = [recipe.prompt for recipe in recipes], [recipe.seed for recipe in recipes]
         return sample_images(model, prompts, seeds, recipes[0], device)
@@ -95,8 +95,8 @@ class ImageKind:
         timed: Callable[[str], Any],
     ) -> Picture:
         from lab.results import Picture
-        from shared.images import decode_images
-        from shared.pixels import to_uint8
+        from shared.artifacts.pixels import to_uint8
+        from shared.images.generate import decode_images
 
         with timed("decode"):
             return Picture(to_uint8(decode_images(model, last, recipe, device))[0], record)
@@ -109,8 +109,8 @@ class ImageKind:
 
     def read(self, path: Path) -> Picture:
         from lab.results import Picture
-        from shared.media import read_image
-        from shared.run_record import read_record
+        from shared.artifacts.media import read_image
+        from shared.artifacts.run_record import read_record
 
         return Picture(read_image(path), read_record(path))
 

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lab.results import Result
-    from shared.made_for import MadeFor
-    from shared.model import ImageModel
+    from shared.artifacts.run_record import RunRecord
+    from shared.models.image_model import ImageModel
+    from shared.models.made_for import MadeFor
     from shared.plan.estimate import Estimate
-    from shared.run_record import RunRecord
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,6 @@ class Kind(Protocol):
 
 def network_dtype(recipe: Any, device: str) -> tuple[Any, torch.dtype]:
     """Where a recipe's model is loaded to, and in which precision."""
-    from shared.memory_modes import compute_dtype, load_device
+    from shared.compute.modes import compute_dtype, load_device
 
     return load_device(recipe.memory, device), compute_dtype(recipe.memory, device)

@@ -15,7 +15,7 @@ from shared.plugins import installed, load
 from shared.recipe import Recipe
 
 if TYPE_CHECKING:
-    from shared.run_record import RunRecord
+    from shared.artifacts.run_record import RunRecord
 
 
 @cache

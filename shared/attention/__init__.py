@@ -3,10 +3,10 @@
 from shared.attention.backends import BACKENDS
 from shared.attention.dispatch import attend, attend_frames, choose
 from shared.attention.explain import Explanation, explain
-from shared.attention.install import install_attention
-from shared.attention.processor import AttendAddedKVProcessor, AttendProcessor
 from shared.attention.request import Request, request_of
-from shared.attention.walk import Attention, attentions, unrouted
+from shared.attention.routing.install import install_attention
+from shared.attention.routing.processor import AttendAddedKVProcessor, AttendProcessor
+from shared.attention.routing.walk import Attention, attentions, unrouted
 
 __all__ = [
     "BACKENDS",

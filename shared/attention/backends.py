@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from shared.attention import chunked, flash_kernel, temporal, xformers_kernel
-from shared.attention.kernels import attend_eager, attend_sdpa, scores_dtype
-from shared.attention.reference import attend_frames_reference, attend_reference
+from shared.attention.kernels import chunked, temporal
+from shared.attention.kernels import flash as flash_kernel
+from shared.attention.kernels import xformers as xformers_kernel
+from shared.attention.kernels.reference import attend_frames_reference, attend_reference
+from shared.attention.kernels.torch_kernels import attend_eager, attend_sdpa, scores_dtype
 from shared.attention.request import Request
 
 GRID_LIMIT = 65_535  # rows in one launch: the y and z limit of a CUDA grid

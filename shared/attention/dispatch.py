@@ -14,7 +14,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from shared.attention.backends import BACKENDS, BY_NAME, EAGER_SCORES, Backend, sdpa_is_fused
-from shared.attention.flash_kernel import VERSION_3, module_for
+from shared.attention.kernels.flash import VERSION_3, module_for
 from shared.attention.request import Request, request_of
 from shared.errors import InputError
 

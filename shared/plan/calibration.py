@@ -21,8 +21,8 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 from torch.nn import functional
 
+from shared.artifacts.files import atomic_path
 from shared.errors import InputError
-from shared.files import atomic_path
 from shared.plan.estimate import Estimate
 from shared.plan.tracker import Op, Tracker
 

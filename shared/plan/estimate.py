@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from shared.compute.process_memory import peak_bytes, resident_bytes
 from shared.plan.hollow import Share, all_true, hollow
 from shared.plan.tracker import HEAP_WASTE, Op, Peak, Tracker
-from shared.process_memory import peak_bytes, resident_bytes
 
 LOADING = "loading"
 T = TypeVar("T")

@@ -13,12 +13,13 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from shared.model import load_image_model, load_text
-from shared.model_source import resolve_model
+from shared.diffusion.schedule import NoiseSchedule
+from shared.models.image_model import load_image_model, load_text
+from shared.models.source import resolve_model
 from shared.plan.estimate import Estimate, follow, take
-from shared.schedule import NoiseSchedule
 from shared.training.autoencoder import first_network, train_autoencoder
-from shared.training.data import DataSize
+from shared.training.clip_scorer import TextBatch, first_tower, train_tower
+from shared.training.data.arrays import DataSize
 from shared.training.image import ImageBatch, build_scheduler, first_networks, train_image
 from shared.training.recipe import (
     AutoencoderTrainRecipe,
@@ -27,7 +28,6 @@ from shared.training.recipe import (
     StageRecipe,
     TextTrainRecipe,
 )
-from shared.training.text import TextBatch, first_tower, train_tower
 
 TRACED_STEPS = 2  # the first makes the optimiser's state, the second finds it
 FAULT_AROUND = 2**16  # bytes of a mapped file that come into memory together (Linux)

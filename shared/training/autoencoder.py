@@ -17,13 +17,14 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from shared.artifacts.files import replaced_folder
+from shared.compute.modes import checkpointed
 from shared.errors import ModelError
-from shared.files import replaced_folder
-from shared.memory_modes import checkpointed
-from shared.model import load_image_model
+from shared.models.image_model import load_image_model
+from shared.models.weight_files import read_json
+from shared.models.weights import load_network
 from shared.rng import generator
-from shared.safe_weights import load_network, read_json
-from shared.training.data import MediaFolder, draw_pictures, find_folders, load_media
+from shared.training.data.arrays import MediaFolder, draw_pictures, find_folders, load_media
 from shared.training.loop import Training, TrainState, half_copy, seeded
 from shared.training.recipe import AutoencoderTrainRecipe
 

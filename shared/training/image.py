@@ -18,16 +18,16 @@ from torch import Tensor
 from transformers import CLIPTextModel
 
 from shared.attention import install_attention
-from shared.codec import Codec
+from shared.compute.modes import checkpointed
+from shared.diffusion.schedule import NoiseSchedule
 from shared.errors import ModelError
-from shared.memory_modes import checkpointed
-from shared.model import load_image_model
-from shared.model_source import INDEX
+from shared.latents.codec import Codec
+from shared.models.image_model import load_image_model
+from shared.models.save import save_image_model
+from shared.models.source import INDEX
+from shared.models.text import TextConditioner
 from shared.rng import generator
-from shared.save_model import save_image_model
-from shared.schedule import NoiseSchedule
-from shared.text import TextConditioner
-from shared.training.data import MediaFolder, draw_frames, find_folders, load_latents, load_media
+from shared.training.data.arrays import MediaFolder, draw_frames, find_folders, load_latents, load_media
 from shared.training.loop import Training, TrainState, seeded
 from shared.training.objective import loss_weight, stratified_timesteps, target
 from shared.training.recipe import ImageTrainRecipe

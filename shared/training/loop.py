@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from shared.artifacts.files import atomic_path
 from shared.errors import InputError
-from shared.files import atomic_path
 from shared.training.recipe import StageRecipe
 
 MAX_GRADIENT_NORM = 1.0

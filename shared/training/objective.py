@@ -1,6 +1,6 @@
 """What a diffusion network is trained to say, and how much each noise level counts.
 
-x0 clean data; eps noise; t timestep; x_t, v and SNR = alpha^2 / sigma^2 as in `shared.schedule`.
+x0 clean data; eps noise; t timestep; x_t, v and SNR = alpha^2 / sigma^2 as in `shared.diffusion.schedule`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from shared.schedule import NoiseSchedule
+from shared.diffusion.schedule import NoiseSchedule
 
 
 def target(

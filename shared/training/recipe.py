@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from shared.memory import GradientMemory
+from shared.compute.policy import GradientMemory
 
 
 class StageRecipe(GradientMemory):

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from shared.text import TextConditioner
+from shared.models.text import TextConditioner
+from shared.models.vocabulary import extend_tokenizer, learn_tokenizer
 from shared.training.recipe import ImageTrainRecipe
-from shared.vocabulary import extend_tokenizer, learn_tokenizer
 
 # Deviation of a new text transformer's token and position embeddings. At transformers' own, 0.02, its layers drown the
 # words, and the diffusion loss finds those for colours but not those for shapes (README, "What it measures").

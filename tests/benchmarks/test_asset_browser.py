@@ -14,12 +14,12 @@ from benchmarks.asset_browser import (
     plan,
     sheet_label,
 )
-from dreamfusion.colour import to_display
-from dreamfusion.shading import AMBIENT, DIFFUSE
-from dreamfusion.turntable import render_mesh
+from dreamfusion.mesh.colour import to_display
+from dreamfusion.mesh.turntable import render_mesh
+from dreamfusion.render.shading import AMBIENT, DIFFUSE
 from dreamfusion.views import around
 from shared.errors import InputError, KinoformError
-from tests.dreamfusion.files.meshes import coloured_ball
+from tests.dreamfusion.mesh.files.meshes import coloured_ball
 
 
 def test_no_light_is_nearer_to_ours_than_the_one_chosen():

@@ -22,8 +22,8 @@ from benchmarks.geometry import (
     volumetric_iou,
 )
 from shared.cameras import orbit
-from shared.world.mesh import scene_mesh
-from shared.world.scene import Instance, scene_distance
+from world.mesh import scene_mesh
+from world.scene import Instance, scene_distance
 
 
 def ball(radius):

@@ -17,7 +17,7 @@ from benchmarks.judge_training import (
     train_pictures,
 )
 from shared.errors import InputError, ModelError
-from shared.world.prompt import MOTIONS, Composition
+from world.prompt import MOTIONS, Composition
 
 RED_CUBE = Composition("cube", "red")
 PAIR = Composition("cube", "red", None, None, "next to", "cone", "blue")

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from benchmarks.own_data import held_out, main, motion, pixels_alike, ranks
+from shared.artifacts.formats.image_file import read_image
+from shared.artifacts.media import read_clip, write_clip
 from shared.errors import InputError
-from shared.media import read_clip, write_clip
-from shared.pictures import read_image
+from shared.training.clip_scorer import build, save_image_encoder
 from shared.training.recipe import TextTrainRecipe
-from shared.training.text import build, save_image_encoder
 from tests.video.tiny import build_video_folder, write_clips
 
 

@@ -11,13 +11,13 @@ from benchmarks.geometry import Similarity
 from benchmarks.judge import Judge
 from benchmarks.judge_networks import MotionNetwork, PictureNetwork
 from benchmarks.world_truth import drawn_compositions, flicker, make_pictures, single_compositions
-from shared.image_recipe import ImageRecipe
-from shared.model import load_image_model
-from shared.world.dataset import draw_samples
-from shared.world.mesh import scene_mesh
-from shared.world.prompt import OBJECT_NAMES, Composition, is_held_out
-from shared.world.scene import Instance
+from shared.images.recipe import ImageRecipe
+from shared.models.image_model import load_image_model
 from tests.tiny import build_image_folder
+from world.dataset import draw_samples
+from world.mesh import scene_mesh
+from world.prompt import OBJECT_NAMES, Composition, is_held_out
+from world.scene import Instance
 
 
 def test_prompts_are_held_out_and_always_the_same():

@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 import kinoform
 import lab.results
 import lab.session
-import shared.words
+import shared.models.words
 from lab.parser import parse
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,7 +56,7 @@ def test_help_s_examples_are_commands():
             assert parse(words).command == kind
 
 
-@pytest.mark.parametrize("module", [kinoform, lab.session, lab.results, shared.words], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("module", [kinoform, lab.session, lab.results, shared.models.words], ids=lambda m: m.__name__)
 def test_examples_of_docstrings_hold(module, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)

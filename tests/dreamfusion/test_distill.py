@@ -5,12 +5,12 @@ import torch
 from torch.testing import assert_close
 
 from dreamfusion.distill import Scene, distill, new_scene, optimise, render_views, score_critic
-from dreamfusion.mesher import choose_threshold, extract_mesh, silhouette_views
+from dreamfusion.mesh.extract import choose_threshold, extract_mesh, silhouette_views
 from dreamfusion.recipe import AssetRecipe
-from dreamfusion.shading import shade
+from dreamfusion.render.shading import shade
 from dreamfusion.views import around
 from shared.errors import KinoformError
-from shared.model import load_image_model
+from shared.models.image_model import load_image_model
 from tests.dreamfusion.shapes import SolidField, sphere
 from tests.tiny import build_image_folder
 

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from dreamfusion.field import TriplaneField
+from dreamfusion.fields.field import TriplaneField
 from dreamfusion.losses import opacity_loss, orientation_terms
-from dreamfusion.volume import render_rays
+from dreamfusion.render.volume import render_rays
 from shared.cameras import orbit
 from tests.tolerances import close
 

@@ -4,8 +4,8 @@ import sys
 import pytest
 
 from dreamfusion.recipe import AssetRecipe
+from shared.compute.policy import MemoryPolicy
 from shared.errors import InputError
-from shared.memory import MemoryPolicy
 from shared.recipe import load_preset, preset_names
 
 

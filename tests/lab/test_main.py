@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from lab.main import main
-from shared.run_record import RunRecord
+from shared.artifacts.run_record import RunRecord
 from tests.lab.command import command, environment, is_refusal, kinoform
 
 COMMANDS = (

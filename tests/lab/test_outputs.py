@@ -7,8 +7,8 @@ import pytest
 
 from lab.main import main
 from lab.outputs import check_clip, check_folder
+from shared.artifacts.media import read_image, write_clip
 from shared.errors import InputError
-from shared.media import read_image, write_clip
 
 
 def test_a_folder_is_asked_for_and_not_made(tmp_path):

@@ -10,14 +10,14 @@ import pytest
 import trimesh
 from PIL import Image
 
+from dreamfusion.mesh.report import mesh_report
+from dreamfusion.mesh.turntable import turntable
 from dreamfusion.recipe import AssetRecipe
-from dreamfusion.report import mesh_report
-from dreamfusion.turntable import turntable
 from lab.results import Asset, Clip, Picture
+from shared.artifacts.media import read_clip, read_image
+from shared.artifacts.run_record import RunRecord, read_record
 from shared.errors import InputError
-from shared.image_recipe import ImageRecipe
-from shared.media import read_clip, read_image
-from shared.run_record import RunRecord, read_record
+from shared.images.recipe import ImageRecipe
 from video.recipe import ClipRecipe
 
 HOSTILE = "a cube \"><script>alert('x')</script>&"

@@ -6,7 +6,7 @@ import pytest
 import kinoform
 from kinoform import Done, InputError, ModelError, Stepped, Timed
 from lab.main import main
-from shared import model as shared_model
+from shared.models import image_model as shared_model
 
 SHORT = {
     "image": {"steps": 1, "guidance_scale": 3.0, "negative": "green", "size": "32x32", "seed": 5},
@@ -153,7 +153,7 @@ def test_what_fails_is_raised(lab, monkeypatch):
         raise RuntimeError("the device is gone")
 
     with monkeypatch.context() as broken:
-        broken.setattr("shared.codec.Codec.decode", fail)
+        broken.setattr("shared.latents.codec.Codec.decode", fail)
         with pytest.raises(RuntimeError, match="the device is gone"):
             lab.image(["a red cube", "a duck"], **SHORT["image"])
     assert len(lab.image(["a red cube", "a duck"], **SHORT["image"])) == 2

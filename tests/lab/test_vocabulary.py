@@ -4,9 +4,9 @@ import json
 
 from lab.main import main
 from lab.vocabulary import grouped, unknown_words
-from shared.text import TextConditioner
-from shared.world.prompt import COLOUR_NAMES, OBJECT_NAMES, vocabulary
+from shared.models.text import TextConditioner
 from tests.tiny import tiny_text
+from world.prompt import COLOUR_NAMES, OBJECT_NAMES, vocabulary
 
 
 def test_unknown_words_are_one_short_line_with_the_nearest_known():

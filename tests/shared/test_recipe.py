@@ -9,7 +9,7 @@ from pydantic import Field
 from dreamfusion.recipe import AssetRecipe
 from shared import recipe as recipe_module
 from shared.errors import InputError
-from shared.image_recipe import ImageRecipe
+from shared.images.recipe import ImageRecipe
 from shared.recipe import Recipe, did_you_mean, load_preset, load_yaml, preset_names
 from video.recipe import ClipRecipe, VideoTrainRecipe
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from shared.conditioning import Conditioning
+from shared.artifacts.pixels import to_uint8
+from shared.compute.policy import MemoryPolicy
+from shared.diffusion.conditioning import Conditioning
+from shared.diffusion.guidance import guided
 from shared.errors import InputError, ModelError
-from shared.guidance import guided
-from shared.memory import MemoryPolicy
-from shared.pixels import to_uint8
 from shared.rng import generator, normal
 from tests.tiny import build_image_folder, tiny_temporal_vae
 from tests.video.tiny import build_video_folder

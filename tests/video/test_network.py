@@ -1,80 +1,13 @@
-"""The video network against diffusers' own UNet, frame by frame, and what its temporal layers add."""
+"""The temporal layers of a video network: what they add, save and refuse. See test_insertion for how they stand."""
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
-from einops import rearrange
 
 from shared.errors import InputError, ModelError
 from tests.tiny import tiny_unet
+from tests.video.unets import SD1, UNETS, inputs, video
 from video.network import TemporalLayers, VideoUNet
 from video.windows import even_moments
-
-LEGACY = {
-    "block_out_channels": (16, 32),
-    "layers_per_block": 2,
-    "norm_num_groups": 8,
-    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
-    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
-    "attention_head_dim": 2,
-}
-UNETS = {
-    "attention everywhere": {},
-    "stable diffusion 1": LEGACY,
-    "attention below only": {
-        **LEGACY,
-        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
-        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
-        "layers_per_block": 1,
-        "use_linear_projection": True,
-    },
-    "prompt in the noise level": {"addition_embed_type": "text", "addition_embed_type_num_heads": 4},
-    "three levels": {
-        **LEGACY,
-        "block_out_channels": (16, 16, 32),
-        "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
-        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-        "layers_per_block": 1,
-        "center_input_sample": True,
-    },
-}
-
-
-def video(unet: UNet2DConditionModel, gate: float | None = None, **options) -> VideoUNet:
-    temporal = TemporalLayers.for_unet(unet, embed_dim=32, head_dim=16)
-    if gate is not None:
-        for name, parameter in temporal.named_parameters():
-            if name.endswith("gate"):
-                parameter.data.fill_(gate)
-    return VideoUNet(unet.requires_grad_(False), temporal, **options).eval()
-
-
-def inputs(size=(16, 16), frames=3, text=32):
-    torch.manual_seed(7)
-    return torch.randn(2, 4, frames, *size), torch.tensor([20, 900]), torch.randn(2, 6, text)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("config", UNETS.values(), ids=UNETS)
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_new_video_network_is_the_image_network_bit_for_bit(config, memory_format):
-    unet = tiny_unet(**config).to(memory_format=memory_format)
-    x, t, tokens = inputs()
-    out = video(unet)(x, t, tokens)
-    frames = unet(
-        rearrange(x, "b c t h w -> (b t) c h w"),
-        t.repeat_interleave(3),
-        encoder_hidden_states=tokens.repeat_interleave(3, dim=0),
-    ).sample
-    assert torch.equal(out, rearrange(frames, "(b t) c h w -> b c t h w", t=3))
-
-
-@torch.no_grad()
-def test_sizes_that_strides_do_not_divide_follow_diffusers_too():
-    unet = tiny_unet(**UNETS["three levels"])
-    x, t, tokens = inputs(size=(9, 14))
-    frames = unet(x[:, :, 0], t, encoder_hidden_states=tokens).sample
-    assert torch.equal(video(unet)(x[:, :, :1], t, tokens)[:, :, 0], frames)
 
 
 def test_every_gate_is_alive_in_a_new_network_and_every_weight_once_gates_are_open():
@@ -90,32 +23,6 @@ def test_every_gate_is_alive_in_a_new_network_and_every_weight_once_gates_are_op
     network(x, t, tokens).square().sum().backward()
     dead = [n for n, p in network.temporal.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert dead == []
-
-
-@pytest.mark.parametrize("config", ["stable diffusion 1", "prompt in the noise level"])
-def test_checkpointing_keeps_less_and_gives_the_same_loss_and_gradients(config):
-    x, t, tokens = inputs()
-    losses, gradients, kept = [], [], []
-    for checkpointing in (False, True):
-        torch.manual_seed(0)
-        network = video(tiny_unet(**UNETS[config]), gate=0.1, checkpointing=checkpointing)
-        held = 0
-
-        def count(tensor):
-            nonlocal held
-            held += tensor.numel()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-            loss = network(x, t, tokens).square().mean()
-        loss.backward()
-        losses.append(loss.detach())
-        gradients.append({name: p.grad for name, p in network.temporal.named_parameters()})
-        kept.append(held)
-    assert torch.equal(*losses)
-    for name, gradient in gradients[0].items():
-        torch.testing.assert_close(gradients[1][name], gradient, msg=name)
-    assert kept[1] < kept[0] / 3
 
 
 @torch.no_grad()
@@ -174,21 +81,21 @@ def test_saved_temporal_layers_come_back(tmp_path):
     assert all(alpha == pytest.approx(0.7) for alpha in again.alphas().values())
 
 
-def test_unknown_blocks_are_refused_by_name():
-    unet = tiny_unet(down_block_types=("AttnDownBlock2D", "CrossAttnDownBlock2D"))
-    with pytest.raises(InputError, match="AttnDownBlock2D"):
-        TemporalLayers.for_unet(unet)
-    with pytest.raises(InputError, match="addition_embed_type"):
-        TemporalLayers.for_unet(
-            tiny_unet(
-                addition_embed_type="text_time", addition_time_embed_dim=8, projection_class_embeddings_input_dim=8
-            )
-        )
-    with pytest.raises(InputError, match="class_embed_type"):
+def test_what_layers_cannot_stand_in_is_refused_by_name():
+    with pytest.raises(InputError, match="class_embed_type.*timestep"):
         TemporalLayers.for_unet(tiny_unet(class_embed_type="timestep"))
+    widths = {"cross_attention_dim": (32, 16), "transformer_layers_per_block": 1}
+    with pytest.raises(InputError, match="one cross_attention_dim"):
+        TemporalLayers.for_unet(tiny_unet(**widths))
+    with pytest.raises(InputError, match="addition_embed_type.*text_time.*got image"):
+        TemporalLayers.for_unet(tiny_unet(addition_embed_type="image"))
+    without = tiny_unet()
+    del without.down_blocks[0].resnets
+    with pytest.raises(InputError, match="blocks with resnets, got CrossAttnDownBlock2D"):
+        TemporalLayers.for_unet(without)
 
 
 def test_layers_of_another_network_are_refused():
-    other = TemporalLayers.for_unet(tiny_unet(**LEGACY))
+    other = TemporalLayers.for_unet(tiny_unet(**SD1))
     with pytest.raises(ModelError, match="do not fit"):
         VideoUNet(tiny_unet(), other)

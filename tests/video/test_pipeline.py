@@ -7,9 +7,9 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, IPNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 
-from shared.attention.route import Route
+from shared.attention.routing.route import Route
+from shared.diffusion.schedule import prediction_type_of
 from shared.errors import InputError, ModelError
-from shared.schedule import prediction_type_of
 from tests.tiny import build_image_folder, tiny_unet
 from tests.video.tiny import build_video_folder
 from video.generate import generate_clip, load_video_model

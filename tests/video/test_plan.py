@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.training.data import DataSize
+from shared.training.data.arrays import DataSize
 from tests.video.tiny import build_video_folder
 from video.folder import load_temporal
 from video.plan import (

@@ -11,13 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from shared.codec import Codec
+from shared.diffusion.schedule import NoiseSchedule
 from shared.errors import InputError
-from shared.model import load_image_model
+from shared.latents.codec import Codec
+from shared.models.image_model import load_image_model
+from shared.models.text import TextConditioner
 from shared.rng import generator
-from shared.schedule import NoiseSchedule
-from shared.text import TextConditioner
-from shared.training.data import load_media
+from shared.training.data.arrays import load_media
 from tests.tiny import build_image_folder, tiny_scheduler, tiny_text, tiny_unet, tiny_vae
 from tests.video.tiny import build_video_folder, write_clips
 from video.folder import add_temporal, load_temporal
@@ -254,7 +254,7 @@ def test_clips_of_several_folders_are_all_drawn():
 
 
 def test_a_folder_of_pictures_is_no_training_data_for_video(tmp_path):
-    from shared.media import write_image
+    from shared.artifacts.media import write_image
 
     write_image(tmp_path / "a.png", np.zeros((64, 64, 3), np.uint8))
     (tmp_path / "captions.jsonl").write_text('{"file": "a.png", "caption": "black"}\n')

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from shared.conditioning import Conditioning
-from shared.denoiser import Denoiser
+from shared.diffusion.conditioning import Conditioning
+from shared.diffusion.denoiser import Denoiser
+from shared.diffusion.guidance import guided
+from shared.diffusion.schedule import NoiseSchedule
 from shared.errors import InputError
-from shared.guidance import guided
-from shared.schedule import NoiseSchedule
 from tests.near import near
 from tests.tiny import tiny_scheduler, tiny_unet
 from video.network import TemporalLayers, VideoUNet

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from shared.media import write_clip
+from shared.artifacts.media import write_clip
 from tests.tiny import build_image_folder, tiny_unet
 from video.folder import add_temporal
 from video.network import TemporalLayers

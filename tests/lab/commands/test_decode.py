@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from lab.main import main
-from shared.codec import Codec
-from shared.run_record import read_record
+from shared.artifacts.run_record import read_record
+from shared.latents.codec import Codec
 from tests.lab.command import is_refusal
 from tests.lab.kinds.test_clip import SHORT
 

@@ -9,7 +9,7 @@ from shared.version import VERSION
 
 
 def test_it_finds_what_is_here(model, capsys, monkeypatch):
-    monkeypatch.setattr("shared.model_source.WORLD", model)
+    monkeypatch.setattr("shared.models.source.WORLD", model)
     assert main(["doctor", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     found = result["findings"]
@@ -28,7 +28,7 @@ def test_it_finds_what_is_here(model, capsys, monkeypatch):
 
 
 def test_a_part_that_does_not_work_is_named(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("shared.model_source.WORLD", tmp_path)
+    monkeypatch.setattr("shared.models.source.WORLD", tmp_path)
     assert main(["doctor"]) == 1
     out, err = capsys.readouterr()
     assert "embedded model  BROKEN: ModelError: the embedded model: expected model_index.json" in out

@@ -9,9 +9,9 @@ import pytest
 
 from lab.kinds import kinds
 from lab.main import main
-from shared.contact_sheet import contact_sheet
-from shared.media import read_clip, read_image
-from shared.run_record import read_record
+from shared.artifacts.contact_sheet import contact_sheet
+from shared.artifacts.media import read_clip, read_image
+from shared.artifacts.run_record import read_record
 from tests.lab.command import command, environment, is_refusal
 from tests.lab.jobs.test_run import FailsToFinish, files
 

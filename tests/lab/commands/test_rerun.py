@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from lab.main import main
-from shared.media import TAG, read_image, write_image
-from shared.run_record import RunRecord, read_record
+from shared.artifacts.media import TAG, read_image, write_image
+from shared.artifacts.run_record import RunRecord, read_record
 from tests.lab.command import is_refusal, kinoform
 from tests.lab.kinds.test_asset import SHORT as SHORT_ASSET
 from tests.lab.kinds.test_clip import SHORT as SHORT_CLIP

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from lab.main import main
-from shared.clip_score import ClipScorer
-from shared.media import read_clip, write_clip, write_image
+from shared.artifacts.media import read_clip, write_clip, write_image
+from shared.models.clip_scorer import ClipScorer
+from shared.training.clip_scorer import build, save_image_encoder
 from shared.training.recipe import TextTrainRecipe
-from shared.training.text import build, save_image_encoder
 from tests.lab.command import is_refusal
 from tests.tiny import build_image_folder
 

@@ -8,7 +8,7 @@ import pytest
 from diffusers import AutoencoderTiny
 
 from lab.main import main
-from shared.pictures import write_image
+from shared.artifacts.formats.image_file import write_image
 from tests.lab.command import is_refusal
 from tests.tiny import build_image_folder
 from tests.video.tiny import write_clips

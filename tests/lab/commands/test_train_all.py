@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from lab.main import main
-from lab.own_data import PLAN, read_plan
-from lab.train_stages import LOG
-from shared.model import load_text
-from shared.pictures import read_image, write_image
+from lab.training.own_data import PLAN, read_plan
+from lab.training.stages import LOG
+from shared.artifacts.formats.image_file import read_image, write_image
+from shared.models.image_model import load_text
 from tests.lab.command import command, environment, is_refusal
 from tests.video.tiny import write_clips
 from video.folder import load_temporal

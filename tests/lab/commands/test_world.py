@@ -5,9 +5,9 @@ import json
 import pytest
 import trimesh
 
-from dreamfusion.files.write import load_mesh
+from dreamfusion.mesh.files.write import load_mesh
 from lab.main import main
-from shared.media import read_clip, read_image
+from shared.artifacts.media import read_clip, read_image
 
 
 def test_render_writes_pictures_with_captions(tmp_path, capsys):

@@ -11,7 +11,7 @@ from lab.jobs.models import Models
 from lab.kinds import ASSET, CLIP, IMAGE
 from lab.kinds.image import ImageKind
 from shared.errors import ModelError
-from shared.image_recipe import ImageRecipe
+from shared.images.recipe import ImageRecipe
 from video.recipe import ClipRecipe
 
 

@@ -7,7 +7,7 @@ import pytest
 from lab.jobs.names import folder_of, many, names, slug
 from lab.kinds import CLIP, IMAGE
 from shared.errors import InputError
-from shared.image_recipe import ImageRecipe
+from shared.images.recipe import ImageRecipe
 
 RECIPES = [ImageRecipe(prompt=prompt, seed=seed) for prompt in ("A red cube!", "日本 / ../x") for seed in (3, 4)]
 

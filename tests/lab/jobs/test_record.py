@@ -7,10 +7,10 @@ from safetensors.torch import load_file, save_file
 
 from lab.jobs.record import differences, record_of
 from lab.kinds import CLIP, IMAGE
+from shared.artifacts.files import sha256
 from shared.errors import InputError
-from shared.image_recipe import ImageRecipe
-from shared.model import load_image_model
-from shared.weight_files import sha256
+from shared.images.recipe import ImageRecipe
+from shared.models.image_model import load_image_model
 from video.generate import load_video_model
 from video.recipe import ClipRecipe
 

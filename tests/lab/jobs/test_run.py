@@ -14,10 +14,10 @@ from lab.jobs.events import Done, Failed, Stepped, Timed, Warned
 from lab.jobs.run import Context, Job, groups, run
 from lab.kinds import Output, kinds
 from lab.kinds.image import ImageKind
+from shared.artifacts.latents_file import load_latents
+from shared.artifacts.run_record import read_record
 from shared.errors import InputError, KinoformError, ModelError
-from shared.image_recipe import ImageRecipe
-from shared.latents_file import load_latents
-from shared.run_record import read_record
+from shared.images.recipe import ImageRecipe
 from video.recipe import ClipRecipe
 
 STEPS = 1  # of which it is said that they are few

@@ -7,8 +7,8 @@ import trimesh
 
 from dreamfusion.recipe import AssetRecipe
 from lab.main import main
-from shared.media import read_clip
-from shared.run_record import read_record
+from shared.artifacts.media import read_clip
+from shared.artifacts.run_record import read_record
 
 SHORT = [
     "--steps", "2", "--samples", "16", "--coarse-render-size", "8", "--render-size", "16", "--field-resolution", "12",

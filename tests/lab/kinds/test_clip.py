@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lab.main import main
-from shared.media import read_clip
-from shared.run_record import read_record
+from shared.artifacts.media import read_clip
+from shared.artifacts.run_record import read_record
 from tests.lab.command import is_refusal
 from video.generate import generate_clip, load_video_model
 from video.recipe import ClipRecipe

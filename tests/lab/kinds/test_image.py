@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from lab.main import main
-from shared.image_recipe import ImageRecipe
-from shared.images import generate_image
-from shared.media import read_image
-from shared.model import load_image_model
-from shared.run_record import read_record
+from shared.artifacts.media import read_image
+from shared.artifacts.run_record import read_record
+from shared.images.generate import generate_image
+from shared.images.recipe import ImageRecipe
+from shared.models.image_model import load_image_model
 from tests.lab.command import is_refusal
 
 SHORT = ["--steps", "4"]

@@ -1,6 +1,6 @@
 """A guidance: classifier-free, in the middle of the noise range alone (Kynkaanniemi et al. 2024)."""
 
-from shared.guidance import ClassifierFree, Interval
+from shared.diffusion.guidance import ClassifierFree, Interval
 
 
 def middle(denoiser, negative, recipe):

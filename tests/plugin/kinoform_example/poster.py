@@ -5,7 +5,7 @@ from pydantic import Field
 
 from lab.kinds.image import ImageKind
 from lab.results import Picture
-from shared.image_recipe import ImageRecipe
+from shared.images.recipe import ImageRecipe
 
 
 class PosterRecipe(ImageRecipe):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from shared.attention import BACKENDS, Request, attend, attend_frames, choose, explain
 from shared.attention import backends as module
-from shared.attention.reference import attend_frames_reference, attend_reference
+from shared.attention.kernels.reference import attend_frames_reference, attend_reference
 from shared.errors import InputError
 from tests.near import near
 
@@ -318,7 +318,7 @@ def test_a_backend_that_cannot_run_is_an_error_and_says_why():
 
 
 def test_limits_of_the_temporal_kernel_on_a_gpu(monkeypatch):
-    monkeypatch.setattr("shared.attention.temporal.installed", lambda name: True)
+    monkeypatch.setattr("shared.attention.kernels.temporal.installed", lambda name: True)
     why_not = module.BY_NAME["temporal"].why_not
     on_gpu = {"device": torch.device("cuda"), "dtype": torch.float16, "positions": 9}
     assert why_not(request(64, dim=256, **on_gpu)) is None
@@ -326,7 +326,7 @@ def test_limits_of_the_temporal_kernel_on_a_gpu(monkeypatch):
     assert "64 frames" in why_not(request(16, 65, **on_gpu))
     assert "256 channels" in why_not(request(16, dim=257, **on_gpu))
     assert "float64" in why_not(request(16, **{**on_gpu, "dtype": torch.float64}))
-    monkeypatch.setattr("shared.attention.temporal.installed", lambda name: False)
+    monkeypatch.setattr("shared.attention.kernels.temporal.installed", lambda name: False)
     assert "not installed" in why_not(request(16, **on_gpu))
 
 

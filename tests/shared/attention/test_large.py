@@ -9,7 +9,7 @@ import torch
 
 from shared.attention import attend
 from shared.attention import backends as module
-from shared.attention.reference import attend_reference
+from shared.attention.kernels.reference import attend_reference
 from tests.near import near
 
 BACKENDS_HERE = ["eager", "sdpa", "chunked", "auto"]

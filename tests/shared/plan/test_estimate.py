@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from shared.compute.process_memory import resident_bytes
+from shared.images.plan import repeats
 from shared.plan.calibration import Calibration, load, save
 from shared.plan.estimate import follow
-from shared.plan.image import repeats
-from shared.process_memory import resident_bytes
 
 WIDTH = 1024
 WEIGHTS = 4 * WIDTH * WIDTH

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from shared.pixels import to_uint8
+from shared.artifacts.pixels import to_uint8
 from shared.plan.hollow import hollow
 
 

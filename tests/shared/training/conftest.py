@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from shared.media import write_clip, write_image
-from shared.world.dataset import draw_samples
+from shared.artifacts.media import write_clip, write_image
+from world.dataset import draw_samples
 
 
 def write_samples(folder, samples):

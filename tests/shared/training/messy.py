@@ -6,7 +6,7 @@ import av
 import numpy as np
 from PIL import Image
 
-from shared.media import write_clip, write_image
+from shared.artifacts.media import write_clip, write_image
 
 SHAPE = (24, 40, 3)
 PICTURES = ("a.png", "b.jpg", "c.jpeg", "d.webp", "e.bmp", "f.tif", "g.gif", "h.jfif")

@@ -8,10 +8,10 @@ import torch
 from diffusers import AutoencoderTiny
 from torch.nn.functional import avg_pool2d
 
-from shared.codec import Codec
 from shared.errors import ModelError
+from shared.latents.codec import Codec
 from shared.training.autoencoder import first_network, latent_loss, reconstruction_loss, train
-from shared.training.data import draw_pictures, find_folders, load_media
+from shared.training.data.arrays import draw_pictures, find_folders, load_media
 from shared.training.recipe import AutoencoderTrainRecipe
 from tests.tiny import build_image_folder, tiny_temporal_vae
 

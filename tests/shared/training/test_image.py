@@ -5,14 +5,14 @@ import pytest
 import torch
 from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 
+from shared.diffusion.schedule import NoiseSchedule
 from shared.errors import ModelError
-from shared.schedule import NoiseSchedule
-from shared.text import TextConditioner
+from shared.models.text import TextConditioner
+from shared.models.vocabulary import pieces
 from shared.training.autoencoder import train as train_autoencoder
-from shared.training.data import find_folders
+from shared.training.data.arrays import find_folders
 from shared.training.image import build_scheduler, train
 from shared.training.recipe import AutoencoderTrainRecipe, ImageTrainRecipe
-from shared.vocabulary import pieces
 from tests.tiny import tiny_vae
 
 TINY = {

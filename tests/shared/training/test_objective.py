@@ -4,8 +4,8 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
+from shared.diffusion.schedule import NoiseSchedule
 from shared.rng import generator
-from shared.schedule import NoiseSchedule
 from shared.training.objective import loss_weight, stratified_timesteps, target
 from tests.tiny import tiny_scheduler
 from tests.tolerances import close

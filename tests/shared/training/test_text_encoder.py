@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from shared.model import load_text
-from shared.model_source import resolve_model
+from shared.models.image_model import load_text
+from shared.models.source import resolve_model
 from shared.training.recipe import ImageTrainRecipe
 from shared.training.text_encoder import new_text, with_words
 from tests.near import near

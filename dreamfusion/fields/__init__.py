@@ -1,0 +1,1 @@
+"""What fills space: density and colour at every point."""

@@ -1,0 +1,1 @@
+"""Which way a diffusion model says that renders should change."""

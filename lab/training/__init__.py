@@ -1,0 +1,1 @@
+"""`kinoform train all`: own data to a model, stage by stage."""

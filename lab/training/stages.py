@@ -1,0 +1,164 @@
+"""One stage of `kinoform train all`: steps from a timing, then a log, a preview and a mark in the plan."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderTiny
+from torch.nn import functional as F
+
+from lab.show.console import Console
+from lab.training import previews
+from lab.training.own_data import Plan, Stage, write_plan
+from shared.artifacts.files import atomic_path, replaced_folder
+from shared.artifacts.formats.image_file import write_image
+from shared.latents.codec import Codec
+from shared.models.image_model import load_image_model
+from shared.models.source import resolve_model
+from shared.recipe import load_preset
+from shared.rng import generator
+from shared.training import autoencoder, image
+from shared.training import clip_scorer as text
+from shared.training.data.arrays import draw_pictures, find_folders, load_media
+from shared.training.loop import TrainState
+from shared.training.recipe import AutoencoderTrainRecipe, ImageTrainRecipe, StageRecipe, TextTrainRecipe
+from video import training as video
+from video.recipe import VideoTrainRecipe
+
+Loop = Callable[..., Iterator[TrainState]]
+STAGES: dict[str, tuple[type[StageRecipe], Loop]] = {
+    "autoencoder": (AutoencoderTrainRecipe, autoencoder.train),
+    "image": (ImageTrainRecipe, image.train),
+    "video": (VideoTrainRecipe, video.train),
+    "text": (TextTrainRecipe, text.train),
+}
+LOG, PREVIEWS = "train-log.jsonl", "previews"
+LOG_SECONDS = 10.0
+GOOD_PSNR = 32.0  # decibels: above this the embedded autoencoder is kept
+JUDGED = 64  # pictures that it is measured on
+WORK_SHARE = 0.93  # of a stage's time: reading, timing and the preview take the rest
+TIMED_STEPS, TIMED_SECONDS = 12, 20.0
+LEAST_STEPS = 10
+
+
+@torch.no_grad()
+def embedded_psnr(data: Path, size: int) -> float:
+    """How well the embedded autoencoder shows the pictures below `data`: mean of their PSNRs, in decibels."""
+    codec = load_image_model("world").codec
+    folders = [load_media(folder, size=size) for folder in find_folders(data)]
+    pixels, _ = draw_pictures(folders, JUDGED, 0.5, generator(0, 0))
+    error = F.mse_loss(codec.decode(codec.encode(pixels)).clamp(-1, 1), pixels, reduction="none").mean(dim=(1, 2, 3))
+    return float((10 * torch.log10(4 / error.clamp(min=1e-10))).mean())
+
+
+def keep_autoencoder(out: Path) -> None:
+    """The embedded autoencoder, for `out` to build on."""
+    with replaced_folder(out / "vae") as new:
+        shutil.copytree(resolve_model("world") / "vae", new, dirs_exist_ok=True)
+
+
+def run_stage(plan: Plan, stage: Stage, out: Path, console: Console) -> TrainState:
+    """Trains one stage, or goes on with it; at its end its preview is there and the plan in `out` says so."""
+    started = time.perf_counter()
+    data, checkpoint = Path(plan.data), out / f"{stage.name}.pt"
+    loop = STAGES[stage.name][1]
+    if stage.steps is None:
+        seconds = plan.seconds_for(stage)
+        each = step_seconds(loop, stage_recipe(plan, stage, 1_000_000), data, out, 0.1 * seconds)
+        left = WORK_SHARE * seconds - (time.perf_counter() - started)
+        stage.steps = max(LEAST_STEPS, int(left / each))
+        write_plan(plan, out)
+    recipe = stage_recipe(plan, stage, stage.steps)
+    states = loop(recipe, data, out, checkpoint.is_file())
+    last = console.follow(f"train {stage.name}", logged(states, stage.name, out / LOG), every=LOG_SECONDS)
+    with console.timed("previews"):
+        preview(plan, stage, out)
+    stage.seconds = max(last.seconds, time.perf_counter() - started)
+    write_plan(plan, out)
+    with suppress(FileNotFoundError):
+        checkpoint.unlink()
+    return last
+
+
+def stage_recipe(plan: Plan, stage: Stage, steps: int) -> Any:
+    """The preset for own data, with warm-up and averaging that fit into few steps."""
+    recipe = STAGES[stage.name][0].parse(
+        {**load_preset("train", f"{stage.name}-own"), "steps": steps, "seed": plan.seed}
+    )
+    fits = {
+        "warmup_steps": max(1, min(recipe.warmup_steps, steps // 20)),
+        "ema_decay": max(0.0, min(recipe.ema_decay, 1 - 10 / steps)),
+    }
+    if stage.name != "video":  # its clips are as large as the image model's pictures
+        fits["size"] = plan.size
+    return recipe.model_copy(update=fits)
+
+
+def step_seconds(loop: Loop, recipe: StageRecipe, data: Path, out: Path, most: float) -> float:
+    """Seconds that a step takes, from a few that are thrown away; about `most` seconds are spent on it, if so many."""
+    states = loop(recipe.model_copy(update={"checkpoint_minutes": 1e6}), data, out, False)
+    times: list[float] = []
+    next(states)
+    began = time.perf_counter()
+    while (len(times) < TIMED_STEPS and time.perf_counter() - began < min(most, TIMED_SECONDS)) or not times:
+        before = time.perf_counter()
+        next(states)
+        times.append(time.perf_counter() - before)
+    if isinstance(states, Generator):  # as all loops are: nothing goes on in the background
+        states.close()
+    return statistics.median(times)
+
+
+def logged(states: Iterator[TrainState], name: str, log: Path) -> Iterator[TrainState]:
+    """Hands states on and adds a line to `log` every `LOG_SECONDS`; those that a resumed loop does again go."""
+    said = -math.inf
+    first = True
+    for state in states:
+        if first:
+            first = False
+            _forget(log, name, state.step)
+        if time.perf_counter() - said >= LOG_SECONDS or state.step == state.total:
+            said = time.perf_counter()
+            line = {"stage": name, "step": state.step, "steps": state.total, "loss": state.loss, "lr": state.lr,
+                    "seconds": round(state.seconds, 1), **state.metrics}  # fmt: skip
+            with open(log, "a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        yield state
+
+
+def _forget(log: Path, name: str, step: int) -> None:
+    """Takes out of `log` the lines of stage `name` from `step` on, and any that was cut short."""
+    kept = []
+    for line in log.read_text(encoding="utf-8").splitlines() if log.is_file() else []:
+        with suppress(json.JSONDecodeError):
+            entry = json.loads(line)
+            if entry["stage"] != name or entry["step"] < step:
+                kept.append(line + "\n")
+    with atomic_path(log) as temporary:
+        temporary.write_text("".join(kept), encoding="utf-8")
+
+
+def preview(plan: Plan, stage: Stage, out: Path) -> None:
+    """The sheet that shows what a stage has learned, `out/previews/STAGE.png`."""
+    folders = [load_media(folder, size=plan.size) for folder in find_folders(Path(plan.data))]
+    target = out / PREVIEWS / f"{stage.name}.png"
+    target.parent.mkdir(exist_ok=True)
+    if stage.name == "autoencoder":
+        codec = Codec(AutoencoderTiny.from_pretrained(out / "vae").eval())
+        sheet = previews.reconstructions(codec, folders)
+    elif stage.name == "image":
+        sheet = previews.pictures(out, folders, plan.seed)
+    elif stage.name == "video":
+        sheet = previews.clips(out, folders, plan.seed)
+    else:
+        sheet = previews.found_captions(out, folders)
+    write_image(target, sheet)

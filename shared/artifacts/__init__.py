@@ -1,0 +1,1 @@
+"""What runs leave behind: pictures, clips, records; each file appears whole or not at all."""

@@ -1,0 +1,1 @@
+"""One module for each group of file formats; `shared.artifacts.media` is their front."""

@@ -1,0 +1,1 @@
+"""The way from the attention modules of diffusers and transformers to `attend`."""

@@ -1,0 +1,1 @@
+"""Where and in how much memory networks compute."""

@@ -1,0 +1,69 @@
+"""How much memory a run may take, and what it gives in exchange: one policy for pictures, clips and assets.
+
+Recipes take over the parts that mean something for them as plain fields, so that each is a YAML key and a flag:
+
+NetworkMemory    everything that runs a model's networks.
+DecodeMemory     what ends in pixels: pictures and clips.
+GradientMemory   what differentiates a network: assets and trainings.
+
+`MemoryPolicy` is all three; `recipe.memory` gives it. What the fields do is in `shared.compute.modes` and
+`shared.latents.decoding`. Imports no torch. The defaults on a CPU are what runs without any policy, bit for bit.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from shared.errors import InputError
+from shared.recipe import Recipe
+
+
+class NetworkMemory(Recipe):
+    """For everything that runs a model's networks."""
+
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="what networks compute in; auto is bf16 on a GPU, fp32 elsewhere"
+    )
+    offload: Literal["none", "model", "group"] = Field(
+        "none", description="keep idle networks (model) or layers (group) in main memory; needs a GPU"
+    )
+    channels_last: bool = Field(False, description="lay pictures out with their channels last")
+    compile: bool = Field(False, description="compile the denoising network: a slow start, then faster")
+
+    @property
+    def memory(self) -> MemoryPolicy:
+        """The policy; parts that the recipe does not have are at their defaults."""
+        mine = type(self).model_fields
+        return MemoryPolicy(**{name: getattr(self, name) for name in MemoryPolicy.model_fields if name in mine})
+
+    def check_device(self, kind: str) -> None:
+        """Raises InputError where a device of this kind ("cpu", "cuda") cannot do what is asked for."""
+        if self.offload != "none" and kind != "cuda":
+            raise InputError(
+                "offload", expected="none without a GPU", got=self.offload, hint="There is no GPU memory to save"
+            )
+
+
+class DecodeMemory(Recipe):
+    """For what ends in pixels."""
+
+    decode: Literal["auto", "whole", "sliced", "tiled"] = Field(
+        "auto", description="latents to pixels all at once, some pictures at a time, or by tiles"
+    )
+    decode_frames: int | None = Field(
+        None, ge=1, le=4096, description="pictures decoded at once; as many as are sure to fit where not given"
+    )
+
+
+class GradientMemory(Recipe):
+    """For what differentiates a network."""
+
+    checkpointing: bool = Field(
+        False, description="compute activations again for gradients: less memory, about a third slower"
+    )
+
+
+class MemoryPolicy(NetworkMemory, DecodeMemory, GradientMemory):
+    """All of it. Frozen; equal policies mean equal memory and equal results."""

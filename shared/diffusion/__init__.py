@@ -1,0 +1,1 @@
+"""The diffusion process: schedule, denoiser, what it is told, guidance, sampling."""

@@ -1,0 +1,106 @@
+"""Pictures from prompts: encode, sample, decode; in the memory that the recipe's policy gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from shared.artifacts.pixels import to_uint8
+from shared.compute.execution import execution_device
+from shared.compute.modes import applied, placed
+from shared.diffusion.conditioning import Conditioning
+from shared.diffusion.guidance import guided_by
+from shared.diffusion.sampling import SampleState, sample
+from shared.errors import InputError
+from shared.images.recipe import ImageRecipe
+from shared.latents.decoding import decode
+from shared.models.image_model import ImageModel
+from shared.models.made_for import check_multiple
+
+
+@dataclass(frozen=True)
+class ImageState(SampleState):
+    """A `SampleState`; `pixels` in [-1, 1] come with the last one and are None before."""
+
+    pixels: Float[Tensor, "b 3 h w"] | None = None
+
+    @property
+    def images(self) -> UInt8[np.ndarray, "b h w 3"] | None:
+        """The pixels in eight bits."""
+        return None if self.pixels is None else to_uint8(self.pixels)
+
+
+def generate_image(
+    model: ImageModel, recipe: ImageRecipe, device: str | torch.device | None = None
+) -> Iterator[ImageState]:
+    """The picture of a recipe, as a batch of one; yields after every denoising step. See `generate_images`."""
+    return generate_images(model, [recipe.prompt], [recipe.seed], recipe, device)
+
+
+def generate_images(
+    model: ImageModel,
+    prompts: list[str],
+    seeds: list[int],
+    recipe: ImageRecipe,
+    device: str | torch.device | None = None,
+) -> Iterator[ImageState]:
+    """One picture for each prompt and seed, in one batch; yields after every denoising step, last with pixels.
+
+    The recipe gives everything but prompt and seed. device: where to compute; where the model is, unless given.
+    Raises InputError for a size that the codec's factor does not divide, naming the nearest that it does, and for lists
+    of different lengths; KinoformError when memory does not suffice to decode.
+    """
+    for state in sample_images(model, prompts, seeds, recipe, device):
+        last = state.step == state.total
+        pixels = decode_images(model, state.latents, recipe, device) if last else None
+        yield ImageState(state.step, state.total, state.latents, state.x0, pixels)
+
+
+@torch.no_grad()
+def sample_images(
+    model: ImageModel,
+    prompts: list[str],
+    seeds: list[int],
+    recipe: ImageRecipe,
+    device: str | torch.device | None = None,
+) -> Iterator[SampleState]:
+    """`generate_images` up to the latents, which `decode_images` makes pixels of."""
+    if len(prompts) != len(seeds):
+        raise InputError("seeds", expected=f"one for each of {len(prompts)} prompts", got=len(seeds))
+    width, height = picture_size(model, recipe.width, recipe.height)
+    factor = model.codec.factor
+    device = execution_device(model.unet) if device is None else device
+    text = model.text.text_encoder
+    with applied(recipe.memory, device, model.denoiser, before=[text]) as denoiser:
+        yield from sample(
+            guided_by(recipe, denoiser, Conditioning(model.text.encode([recipe.negative] * len(prompts)))),
+            model.make_scheduler(),
+            shape=(model.codec.latent_channels, height // factor, width // factor),
+            seeds=seeds,
+            conditioning=Conditioning(model.text.encode(prompts)),
+            steps=recipe.steps,
+        )
+
+
+def decode_images(
+    model: ImageModel, latents: Float[Tensor, "b c h w"], recipe: ImageRecipe, device: str | torch.device | None = None
+) -> Float[Tensor, "b 3 height width"]:
+    """The pixels of latents, in [-1, 1]. Raises KinoformError when memory does not suffice even for small tiles."""
+    vae = model.codec.vae
+    with placed(recipe.memory, execution_device(vae) if device is None else device, [vae]) as place:
+        return decode(model.codec, latents.to(place), recipe.memory)
+
+
+def picture_size(model: ImageModel, width: int | None, height: int | None) -> tuple[int, int]:
+    """Width and height in pixels, the model's own where None. Raises InputError where the factor does not divide."""
+    factor = model.codec.factor
+    own = model.own_size
+    sizes = (own[0] if width is None else width, own[1] if height is None else height)
+    for name, size in zip(("width", "height"), sizes, strict=True):
+        check_multiple(name, size, factor)
+    return sizes

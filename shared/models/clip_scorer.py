@@ -1,0 +1,78 @@
+"""How well frames fit a prompt: mean cosine similarity of CLIP features (CLIPSIM, Wu et al. 2021, section 4.2)."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from shared.attention import install_attention
+from shared.compute.execution import execution_device
+from shared.errors import InputError, ModelError
+from shared.models.image_model import load_text
+from shared.models.text import TextConditioner
+from shared.models.weight_files import read_json
+from shared.models.weights import load_network
+
+BATCH = 64  # frames in one call of the image encoder
+
+
+class ClipScorer:
+    """A text encoder and the image encoder that was trained to agree with it."""
+
+    def __init__(
+        self,
+        conditioner: TextConditioner,
+        image_encoder: CLIPVisionModelWithProjection,
+        processor: CLIPImageProcessorPil,
+    ) -> None:
+        self.conditioner = conditioner
+        self.image_encoder = image_encoder
+        self.processor = processor
+
+    @classmethod
+    def from_folder(cls, folder: str | Path, *, device: str | torch.device = "cpu") -> ClipScorer:
+        """From the components `tokenizer`, `text_encoder` and `image_encoder` of a model folder.
+
+        Raises ModelError for one that is missing, or when the two encoders' features differ in width.
+        """
+        folder = Path(folder)
+        for name in ("tokenizer", "text_encoder", "image_encoder"):
+            if not (folder / name).is_dir():
+                raise ModelError("score", expected=f"{name} in {folder}", got="none")
+        place = folder / "image_encoder"
+        text, config = load_text(folder, device=device), read_json(place / "config.json")
+        build = partial(CLIPVisionModelWithProjection, CLIPVisionConfig.from_dict(config))
+        image = load_network(build, place, device=device, dtype=torch.float32)
+        install_attention(image)
+        width, projected = text.text_encoder.config.hidden_size, image.config.projection_dim
+        if width != projected:
+            raise ModelError("score", expected=f"an image encoder of {width} features, as the text's", got=projected)
+        try:
+            processor = CLIPImageProcessorPil.from_pretrained(place, local_files_only=True)
+        except (OSError, ValueError, TypeError) as error:
+            raise ModelError(f"preprocessing in {place}", expected="that of CLIP", got=str(error)) from error
+        return cls(text, image, processor)
+
+    @torch.no_grad()
+    def image_features(self, frames: UInt8[np.ndarray, "t h w 3"]) -> Float[Tensor, "t d"]:
+        """Unit features of each frame, cropped to the middle square and resized as the image encoder wants."""
+        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or not len(frames):
+            raise InputError("frames", expected="uint8 of shape t x h x w x 3", got=f"{frames.dtype} {frames.shape}")
+        features = []
+        for start in range(0, len(frames), BATCH):
+            pixels = self.processor(list(frames[start : start + BATCH]), return_tensors="pt").pixel_values
+            features.append(
+                self.image_encoder(pixels.to(execution_device(self.image_encoder))).image_embeds.float().cpu()
+            )
+        return F.normalize(torch.cat(features), dim=-1)
+
+    def score(self, frames: UInt8[np.ndarray, "t h w 3"], prompt: str) -> float:
+        """Mean cosine similarity of the frames with the prompt, in [-1, 1]."""
+        return float((self.image_features(frames) @ self.conditioner.features([prompt])[0].cpu()).mean())

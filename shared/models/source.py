@@ -1,0 +1,114 @@
+"""Where the files of a model are: the embedded one, a folder, a single file, or the hub. No torch here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from shared.errors import ModelError, one_line
+from shared.models.weight_files import PICKLES, read_header, read_json, weight_files
+
+WORLD = Path(__file__).resolve().parents[1] / "weights" / "world"
+INDEX = "model_index.json"
+KINDS = "world, a diffusers folder, a .safetensors file, or a hub id"
+# What every model folder must hold, and which of it has weights.
+COMPONENTS, NETWORKS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler"), ("unet", "vae", "text_encoder")
+HINTS = {"temporal": "It makes pictures, not clips. Train it on clips: kinoform train video --data DIR --out DIR"}
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{,95}/[\w.-]{1,96}")  # the hub takes no longer names
+HUB_FILES = (INDEX, "*/*.json", "*/*.txt", "*/diffusion_pytorch_model*.safetensors", "*/model*.safetensors")
+
+
+def check_model(source: str | Path, also: Sequence[str] = ()) -> None:
+    """Refuse what could not be loaded, before torch is imported for it: in some milliseconds, reading no tensor.
+
+    also: components that are needed besides those of an image model ("temporal" for clips, "image_encoder" to score).
+    Raises ModelError as `resolve_model` does, and for a folder in which a component is missing, pickled, cut short or
+    damaged, or a single file that is. What the hub has is not asked.
+    """
+    path = find_model(source)
+    if path is None:
+        return
+    if path.is_file():
+        read_header(path)
+        return
+    index = read_index(path)
+    for name in COMPONENTS:
+        entry = index.get(name)
+        if not isinstance(entry, list) or len(entry) != 2 or not all(isinstance(part, str) for part in entry):
+            raise ModelError(f"{name} of model {path}", expected=f"its library and class in {INDEX}", got=entry)
+    for name in (*COMPONENTS, *also):
+        if not (path / name).is_dir():
+            got = "none in it"
+            raise ModelError(f"model {path}", expected=f"a subfolder {name}", got=got, hint=HINTS.get(name, ""))
+    read_json(path / "scheduler" / "scheduler_config.json")
+    for name in (*NETWORKS, *also):
+        for file in weight_files(path / name):
+            read_header(file)
+        read_json(path / name / "config.json")
+
+
+def resolve_model(source: str | Path) -> Path:
+    """Where a model's files are: "world" (the embedded one), a folder, a .safetensors file, or a hub id "owner/name".
+
+    A hub id is fetched, or found in the hub's cache; only safetensors, JSON and text files of it.
+    Raises ModelError when there is no such thing, and for pickles.
+    """
+    return find_model(source) or _fetch(str(source))
+
+
+def find_model(source: str | Path) -> Path | None:
+    """The files of a model on this machine; None for the id of one on the hub. Raises ModelError for neither."""
+    if str(source) == "world":
+        if not (WORLD / INDEX).is_file():
+            raise ModelError("the embedded model", expected=f"{INDEX} in {WORLD}", got="none")
+        return WORLD
+    if not str(source).strip():
+        raise ModelError("model", expected=KINDS, got="no name")
+    try:
+        path = Path(source).expanduser()
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, RuntimeError, ValueError) as error:  # a name too long, a user or character that is none
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ModelError(f"model {one_line(source)}", expected=KINDS, got=reason) from error
+    if path.suffix in PICKLES and not path.is_dir():
+        raise ModelError(
+            f"model {source}",
+            expected="a folder or a .safetensors file",
+            got="a pickle, which can run code when opened",
+        )
+    if path.is_dir() or (path.is_file() and path.suffix == ".safetensors"):
+        return path
+    if path.exists() or not HUB_ID.fullmatch(str(source)):
+        raise ModelError(
+            f"model {source}",
+            expected=KINDS,
+            got="another kind of file" if path.exists() else "no such folder or file",
+        )
+    return None
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """A folder's model_index.json. Raises ModelError when there is none."""
+    if not (folder / INDEX).is_file():
+        raise ModelError(f"model {folder}", expected=f"a diffusers folder with {INDEX}", got="none in it")
+    return read_json(folder / INDEX)
+
+
+def _fetch(hub_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(hub_id, allow_patterns=list(HUB_FILES), ignore_patterns=["*.fp16.*", "*.non_ema.*"])
+        )
+    except Exception as error:  # network, rights, cache and names all fail in their own ways
+        raise ModelError(
+            f"model {hub_id}",
+            expected="a folder, or a model on the hub",
+            got=f"no such folder, and the hub says: {type(error).__name__}",
+            hint="Check the name and the network, or give a folder",
+        ) from error

@@ -1,0 +1,1 @@
+"""A folder of pictures or clips with captions, as trainings read it."""

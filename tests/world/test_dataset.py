@@ -1,0 +1,60 @@
+"""Draws are the same whenever and wherever they are made, and what is written is what was drawn."""
+
+import json
+
+import numpy as np
+import pytest
+
+from shared.artifacts.media import read_image
+from shared.training.data.arrays import load_media
+from world.dataset import describe, draw_samples, write_dataset
+from world.prompt import Composition
+
+
+def test_the_same_seed_gives_the_same_pixels_and_another_does_not():
+    first, again, other = (list(draw_samples(4, clips=False, seed=s, size=24)) for s in (3, 3, 4))
+    for a, b in zip(first, again, strict=True):
+        assert a.caption == b.caption
+        assert a.frames == b.frames
+        assert (a.pixels == b.pixels).all()
+    assert any(a.frames != b.frames for a, b in zip(first, other, strict=True))
+
+
+@pytest.mark.parametrize("clips", [False, True])
+def test_a_later_start_gives_the_same_samples(clips):
+    count, size = (3, 16) if clips else (7, 24)
+    all_of_them = list(draw_samples(count, clips=clips, seed=11, size=size))
+    tail = list(draw_samples(count - 2, clips=clips, seed=11, size=size, first=2))
+    assert all_of_them[0].pixels.shape == (16 if clips else 1, size, size, 3)
+    for a, b in zip(all_of_them[2:], tail, strict=True):
+        assert (a.composition, a.caption, a.frames) == (b.composition, b.caption, b.frames)
+        assert np.abs(a.pixels.astype(int) - b.pixels).max() <= 1  # other batches, other rounding
+
+
+def test_stills_and_clips_and_splits_are_different_sequences():
+    def captions(**changes):
+        return [s.caption for s in draw_samples(6, **{"clips": False, "seed": 0, "size": 8, **changes})]
+
+    assert captions() != captions(clips=True)
+    assert captions() != captions(split="all")
+
+
+def test_files_hold_what_was_drawn(tmp_path):
+    done = list(write_dataset(tmp_path, 3, clips=False, seed=5, size=32))
+    assert done == [1, 2, 3]
+    lines = [json.loads(line) for line in (tmp_path / "captions.jsonl").read_text().splitlines()]
+    for line, sample in zip(lines, draw_samples(3, clips=False, seed=5, size=32), strict=True):
+        assert (read_image(tmp_path / line["file"]) == sample.pixels[0]).all()
+        assert Composition.parse(line["caption"]) == sample.composition
+        assert line == {"file": line["file"], **describe(sample)}
+        assert (line["obj"], line["colour"]) == (sample.composition.obj, sample.composition.colour)
+
+
+def test_clips_survive_their_compression(tmp_path):
+    list(write_dataset(tmp_path, 1, clips=True, seed=5, size=64))
+    media = load_media(tmp_path)
+    sample = next(draw_samples(1, clips=True, seed=5, size=64))
+    assert media.captions == [sample.caption]
+    assert media.pixels.shape == (1, 16, 64, 64, 3)
+    difference = np.abs(media.pixels[0].astype(int) - sample.pixels)
+    assert difference.mean() < 4

@@ -1,0 +1,141 @@
+"""Draws labelled samples of the world and writes them in the layout that a user's own data has.
+
+A data folder holds `captions.jsonl`, one JSON object a line with `file` and `caption` (and here the exact attributes),
+beside the PNG pictures or MP4 clips that it names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from shared.artifacts.files import atomic_path
+from shared.artifacts.media import write_clip, write_image
+from world.prompt import (
+    COLOUR_NAMES,
+    MOTIONS,
+    OBJECT_NAMES,
+    RELATIONS,
+    SYNONYMS,
+    VIEWS,
+    Composition,
+    is_held_out,
+)
+from world.render import render
+from world.scene import Frame, objects_by_name, random_clip, random_still
+
+SPLITS = ("train", "held-out", "all")
+CLIP_FPS = 8
+CLIP_FRAMES = 16
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A composition, one way of saying it, and its pictures ("t h w 3"; t = 1 for a still)."""
+
+    composition: Composition
+    caption: str
+    frames: tuple[Frame, ...]
+    pixels: UInt8[np.ndarray, "t h w 3"]
+
+
+def visible(obj: str, motion: str) -> bool:
+    """Whether a motion of the object can be told from standing still: turning a round thing cannot."""
+    return not (objects_by_name()[obj].round and motion in ("spinning", "orbit"))
+
+
+def draw_composition(rng: np.random.Generator, *, clips: bool, split: str = "train", pairs: float = 0.4) -> Composition:
+    """A random composition of the wanted split. `pairs` of all stills show two objects, four in five of the others have
+    view words: score distillation never asks without one.
+    """
+    while True:
+        c = Composition(str(rng.choice(OBJECT_NAMES)), str(rng.choice(COLOUR_NAMES)))
+        if clips:
+            c = replace(c, motion=str(rng.choice(list(MOTIONS))))
+            if not visible(c.obj, c.motion or ""):
+                continue
+        elif rng.random() < pairs:
+            stackable = [o.name for o in objects_by_name().values() if o.pairs]
+            obj, other = (str(name) for name in rng.choice(stackable, 2, replace=False))
+            colour, other_colour = (str(name) for name in rng.choice(COLOUR_NAMES, 2, replace=False))
+            c = Composition(obj, colour, None, None, str(rng.choice(RELATIONS)), other, other_colour)
+        elif rng.random() < 0.8:
+            c = replace(c, view=str(rng.choice(VIEWS, p=[0.27, 0.27, 0.27, 0.19])))
+        if split == "all" or is_held_out(c) == (split == "held-out"):
+            return c
+
+
+def say(c: Composition, rng: np.random.Generator) -> str:
+    """The caption, now and then with a synonym."""
+    text = c.caption()
+    for word, meaning in SYNONYMS.items():
+        if rng.random() < 0.3:
+            text = text.replace(f" {meaning}", f" {word}")
+    return text
+
+
+def draw_samples(
+    count: int,
+    *,
+    clips: bool,
+    seed: int,
+    split: str = "train",
+    size: int = 64,
+    first: int = 0,
+    frames: int = CLIP_FRAMES,
+) -> Iterator[Sample]:
+    """Samples `first` to `first + count` of the endless sequence that (seed, clips, split) names.
+
+    frames: of a clip; more of them show the same motion more finely.
+    """
+    batch: list[tuple[Composition, str, list[Frame]]] = []
+    for index in range(first, first + count):
+        rng = np.random.default_rng([seed, int(clips), SPLITS.index(split), index])
+        c = draw_composition(rng, clips=clips, split=split)
+        batch.append((c, say(c, rng), random_clip(c, rng, frames) if clips else [random_still(c, rng)]))
+        if len(batch) == (16 if clips else 128) or index == first + count - 1:
+            pixels = render([frame for _, _, taken in batch for frame in taken], size).pixels.numpy()
+            start = 0
+            for composition, caption, taken in batch:
+                yield Sample(composition, caption, tuple(taken), pixels[start : start + len(taken)])
+                start += len(taken)
+            batch = []
+
+
+def write_dataset(
+    out: Path,
+    count: int,
+    *,
+    clips: bool,
+    seed: int = 0,
+    split: str = "train",
+    size: int = 64,
+    frames: int = CLIP_FRAMES,
+) -> Iterator[int]:
+    """Writes `count` samples into the folder `out` and yields how many are done."""
+    kind = "clips" if clips else "images"
+    (out / kind).mkdir(parents=True, exist_ok=True)
+    samples = draw_samples(count, clips=clips, seed=seed, split=split, size=size, frames=frames)
+    # Last of all: a data set that was cut short is not taken for a whole one.
+    with atomic_path(out / "captions.jsonl") as temporary, open(temporary, "w", encoding="utf-8") as index:
+        for number, sample in enumerate(samples):
+            name = f"{kind}/{number:06d}" + (".mp4" if clips else ".png")
+            if clips:
+                write_clip(out / name, sample.pixels, CLIP_FPS)
+            else:
+                write_image(out / name, sample.pixels[0])
+            index.write(json.dumps({"file": name, **describe(sample)}) + "\n")
+            yield number + 1
+
+
+def describe(sample: Sample) -> dict[str, object]:
+    """The caption and the exact attributes of a sample, for its line in captions.jsonl."""
+    first = sample.frames[0]
+    attributes = {k: v for k, v in asdict(sample.composition).items() if v is not None}
+    camera = {"azimuth": round(first.azimuth, 3), "elevation": round(first.elevation, 3)}
+    return {"caption": sample.caption, **attributes, **camera}

@@ -1,0 +1,168 @@
+"""Scenes and clips: where each object of a composition stands, how it moves, who looks from where, and the light."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from shared.cameras import Cameras, orbit
+from world.catalogue import world_objects
+from world.objects import WorldObject
+from world.prompt import MOTIONS, Composition
+
+CAMERA_RADIUS = 4.0
+FOV_Y = math.radians(35.0)
+
+
+@functools.lru_cache(maxsize=1)
+def objects_by_name() -> dict[str, WorldObject]:
+    return {o.name: o for o in world_objects()}
+
+
+@dataclass(frozen=True)
+class Instance:
+    """An object in the scene: scaled, turned by `yaw` degrees about y, then moved to `position`."""
+
+    obj: str
+    colour: str
+    position: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    scale: float = 1.0
+    yaw: float = 0.0
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture to take: instances, camera direction (degrees), unit vector towards the light, background grey."""
+
+    instances: tuple[Instance, ...]
+    azimuth: float
+    elevation: float
+    light: tuple[float, float, float]
+    background: float
+
+    def cameras(self, size: int) -> Cameras:
+        return orbit([self.azimuth], [self.elevation], radius=CAMERA_RADIUS, fov_y=FOV_Y, height=size, width=size)
+
+
+def arrange(c: Composition) -> tuple[Instance, ...]:
+    """The instances of a composition at rest, inside a ball of radius 1.2: the exact geometry that a prompt stands for.
+
+    With a relation, both objects are scaled alike, so that the pair just fills the ball, close to each other
+    ("on top of": the first stands on the second; "next to": the first is on the left in the front view).
+    """
+    if c.other is None or c.other_colour is None:
+        return (Instance(c.obj, c.colour),)
+    first, second = objects_by_name()[c.obj], objects_by_name()[c.other]
+    if c.relation == "on top of":
+        height = first.ceiling - first.floor + second.ceiling - second.floor
+        scale = min(1.85 / height, 0.75)
+        bottom = -height * scale / 2
+        second_y = bottom - second.floor * scale
+        first_y = bottom + (second.ceiling - second.floor) * scale - first.floor * scale
+        places = ((0.0, first_y, 0.0), (0.0, second_y, 0.0))
+    else:
+        scale = min(1.85 / (2 * first.half_width + 2 * second.half_width + 0.1), 0.65)
+        left = -(2 * first.half_width + 2 * second.half_width + 0.1) * scale / 2
+        ground = -0.5
+        places = (
+            (left + first.half_width * scale, ground - first.floor * scale, 0.0),
+            (-left - second.half_width * scale, ground - second.floor * scale, 0.0),
+        )
+    return (Instance(c.obj, c.colour, places[0], scale), Instance(c.other, c.other_colour, places[1], scale))
+
+
+def random_still(c: Composition, rng: np.random.Generator) -> Frame:
+    """A picture of a composition. Without a view word any azimuth will do, but for things side by side."""
+    turn = {"front view": 0.0, "side view": 90.0 * rng.choice([-1, 1]), "back view": 180.0}
+    if c.view in turn:
+        azimuth, elevation = turn[c.view] + rng.uniform(-35, 35), rng.uniform(3, 38)
+    elif c.view == "overhead view":
+        azimuth, elevation = rng.uniform(-180, 180), rng.uniform(65, 88)
+    else:
+        azimuth, elevation = rng.uniform(-180, 180), rng.uniform(3, 38)
+    if c.relation == "next to":
+        azimuth = rng.uniform(-25, 25)
+    shift, scale = rng.uniform(-0.08, 0.08, 3), rng.uniform(0.92, 1.03)
+    instances = tuple(
+        replace(i, position=_triple(np.array(i.position) * scale + shift), scale=i.scale * scale) for i in arrange(c)
+    )
+    return Frame(instances, float(azimuth), float(elevation), _light(rng, azimuth), float(rng.uniform(0.25, 0.75)))
+
+
+def random_clip(c: Composition, rng: np.random.Generator, frames: int = 16) -> list[Frame]:
+    """`frames` pictures over one period of the composition's motion (left, right, up and down are the viewer's)."""
+    azimuth, elevation = rng.choice([-1, 1]) * rng.uniform(15, 60), rng.uniform(8, 24)
+    light, background = _light(rng, azimuth, spread=45.0), float(rng.uniform(0.25, 0.75))
+    base = replace(arrange(c)[0], scale=rng.uniform(0.6, 0.7))
+    drift, phase, swing = rng.uniform(-0.06, 0.06, 2), rng.uniform(0, 1), rng.uniform(0.92, 1.08)
+    pictures = []
+    for index in range(frames):
+        s = index / (frames - 1)
+        x, y, scale, yaw, camera = _pose(c.motion or "still", s, swing, phase, base.scale)
+        pose = orbit([azimuth], [elevation]).camera_to_world[0].numpy()
+        position = pose[:3, 0] * (x + drift[0]) + pose[:3, 1] * (y + drift[1])
+        moved = replace(base, position=_triple(position), scale=float(scale), yaw=float(yaw))
+        pictures.append(Frame((moved,), float(azimuth + camera), float(elevation), light, background))
+    return pictures
+
+
+def _triple(v: np.ndarray) -> tuple[float, float, float]:
+    x, y, z = v.tolist()
+    return x, y, z
+
+
+def _pose(motion: str, s: float, swing: float, phase: float, size: float) -> tuple[float, float, float, float, float]:
+    """(right, up, scale, yaw, camera azimuth) at time s in [0, 1]; lengths in world units, angles in degrees."""
+    if motion not in MOTIONS:
+        raise ValueError(f"motion: expected one of {list(MOTIONS)}, got {motion!r}")
+    travel = 0.55 * swing * (2 * s - 1)
+    if motion == "left":
+        return -travel, 0.0, size, 0.0, 0.0
+    if motion == "right":
+        return travel, 0.0, size, 0.0, 0.0
+    if motion == "up":
+        return 0.0, travel, size, 0.0, 0.0
+    if motion == "down":
+        return 0.0, -travel, size, 0.0, 0.0
+    if motion == "bouncing":  # two hops of a parabola
+        hop = (2 * s + phase) % 1
+        return 0.0, -0.45 + swing * 3.6 * hop * (1 - hop), size, 0.0, 0.0
+    if motion == "spinning":
+        return 0.0, 0.0, size * 1.3, 360.0 * s, 0.0
+    if motion == "growing":
+        return 0.0, 0.0, 0.38 + 0.6 * s, 0.0, 0.0
+    if motion == "shrinking":
+        return 0.0, 0.0, 0.98 - 0.6 * s, 0.0, 0.0
+    if motion == "orbit":
+        return 0.0, 0.0, size * 1.3, 0.0, 200.0 * s
+    return 0.0, 0.0, size * 1.2, 0.0, 0.0
+
+
+def _light(rng: np.random.Generator, azimuth: float, spread: float = 60.0) -> tuple[float, float, float]:
+    """A direction towards a light above the horizon, within `spread` degrees of the camera's azimuth."""
+    turn, height = math.radians(azimuth + rng.uniform(-spread, spread)), math.radians(rng.uniform(25, 65))
+    return (math.sin(turn) * math.cos(height), math.sin(height), math.cos(turn) * math.cos(height))
+
+
+def scene_distance(instances: tuple[Instance, ...], p: Float[Tensor, "... 3"]) -> Float[Tensor, "... instances"]:
+    """Signed distance of each point to each instance, in world units."""
+    distances = []
+    for instance in instances:
+        obj = objects_by_name()[instance.obj]
+        distances.append(obj.distance(to_local(p, instance)) * instance.scale)
+    return torch.stack(distances, dim=-1)
+
+
+def to_local(p: Float[Tensor, "... 3"], instance: Instance) -> Float[Tensor, "... 3"]:
+    """World points in the instance's own frame (turned back, unscaled)."""
+    angle = math.radians(instance.yaw)
+    cos, sin = math.cos(angle), math.sin(angle)
+    # yaw turns +z towards +x: columns of R are (cos, 0, -sin), (0, 1, 0), (sin, 0, cos).
+    rotation = torch.tensor([[cos, 0.0, sin], [0.0, 1.0, 0.0], [-sin, 0.0, cos]])
+    return (p - torch.tensor(instance.position)) @ rotation / instance.scale
