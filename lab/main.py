@@ -6,13 +6,11 @@ Exit codes: 0 done; 2 the input is wrong; 1 it failed; 130 interrupted (Ctrl-C o
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
-INTERRUPTED = 130
+from lab.signals import INTERRUPTED, interruptible
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     signals: list[int] = []
     try:
-        with _interruptible(signals):
+        with interruptible(signals):
             code = _run(argv)
             sys.stdout.flush()
             return code
@@ -73,23 +71,6 @@ def _drop_unwritable_output() -> None:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-@contextmanager
-def _interruptible(signals: list[int]) -> Iterator[None]:
-    """SIGINT and SIGTERM raise `KeyboardInterrupt` and are noted in `signals`: code below may turn it into another
-    error (an import that was cut short), and the command was interrupted all the same."""
-
-    def interrupt(number: int, _frame: object) -> None:
-        signals.append(number)
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import kinoform
 import lab.results
 import lab.session
 import shared.models.words
+from lab.kinds import kinds
 from lab.parser import parse
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,13 +48,12 @@ def test_commands_are_ones_that_there_are(page):
 
 
 def test_help_s_examples_are_commands():
-    from lab.commands.make import EXAMPLES
-
-    for kind, examples in EXAMPLES.items():
-        for example in examples:
+    for kind in kinds().values():
+        assert kind.examples, kind.name
+        for example in kind.examples:
             name, *words = shlex.split(example)
             assert name == "kinoform"
-            assert parse(words).command == kind
+            assert parse(words).command == kind.name
 
 
 @pytest.mark.parametrize("module", [kinoform, lab.session, lab.results, shared.models.words], ids=lambda m: m.__name__)

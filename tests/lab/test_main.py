@@ -187,6 +187,33 @@ def test_termination_while_torch_is_imported_is_an_interrupt_too(tmp_path):
     assert said == ["kinoform: interrupted"]
 
 
+STUCK = """
+import time, torch
+from lab.signals import interruptible
+with interruptible([]):
+    print("in one call", flush=True)
+    a = torch.randn(9000, 9000)
+    a @ a @ a @ a @ a @ a @ a @ a
+    time.sleep(1)
+"""
+
+
+def test_a_call_that_takes_long_is_left_at_the_second_signal(tmp_path):
+    """One torch call, in which Python takes no signals: the first is answered, the second ends it."""
+    with subprocess.Popen(
+        [sys.executable, "-c", STUCK], cwd=ROOT, env={**environment(), "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout.readline() == "in one call\n"
+        time.sleep(3)  # past the filling of the matrix, into the products
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.readline()
+        assert said == "kinoform: interrupted: stopping after the step at hand; once more stops at once\n"
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=10)
+    assert process.returncode == 130
+
+
 def small_files_only():
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 
