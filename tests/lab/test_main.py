@@ -4,6 +4,9 @@ import os
 import resource
 import signal
 import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +18,7 @@ COMMANDS = (
     "clip", "image", "asset", "world", "data", "train", "words", "plan", "score", "decode", "describe", "rerun",
     "doctor",
 )  # fmt: skip
+ROOT = Path(__file__).resolve().parents[2]
 LONGEST_ARGUMENT = 128 * 1024 - 64  # what Linux lets one argument be
 
 
