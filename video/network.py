@@ -163,7 +163,7 @@ class VideoUNet(nn.Module):
             (predicted,) = self.unet(
                 rearrange(x_t, "b c t h w -> (b t) c h w"),
                 of_frames(timestep),
-                encoder_hidden_states=of_frames(encoder_hidden_states),
+                encoder_hidden_states=of_frames(encoder_hidden_states).to(self.unet.dtype),
                 added_cond_kwargs=added or None,
                 return_dict=False,
             )

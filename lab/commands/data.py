@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from lab.commands.train_all import MINUTES
 from lab.flags import Parser, add_command
 from lab.outputs import existing_folder
 from lab.show.console import Console
@@ -116,6 +117,7 @@ def _lines(survey: Survey) -> Iterator[str]:
         yield f"no caption   {len(survey.uncaptioned)}: {', '.join(survey.uncaptioned[:SHOWN])}"
     if survey.stages:
         yield f"to train     {', '.join(survey.stages)} (the scorer)"
+        yield f"time         as long as --minutes of `kinoform train all` says (without it {MINUTES:g})"
 
 
 def _megabytes(count: int) -> str:

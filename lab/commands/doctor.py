@@ -114,17 +114,17 @@ def _codecs() -> list[str]:
     """Write and read a tiny clip in every format."""
     import numpy as np
 
-    from shared.artifacts.media import read_clip, write_clip
+    from shared.artifacts.media import CLIP_SUFFIXES, read_clip, write_clip
 
     works = []
     frames = np.zeros((4, 32, 32, 3), dtype=np.uint8)
     with tempfile.TemporaryDirectory() as folder:
-        for suffix in (".mp4", ".webm", ".gif"):
+        for suffix in CLIP_SUFFIXES:
             path = Path(folder) / f"clip{suffix}"
             write_clip(path, frames, fps=8)
             if read_clip(path).frames.shape != frames.shape:
                 raise KinoformError(f"{suffix} round trip", expected=frames.shape, got="another shape")
-            works.append(suffix)
+            works.append(suffix or "folders of PNGs")
     return [f"{' '.join(works)} can be written and read"]
 
 

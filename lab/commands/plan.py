@@ -148,7 +148,9 @@ def report(estimate: Estimate, budget: int | None, seconds: float | None) -> Ite
     of = "" if budget is None else f" of {as_size(budget)}"
     yield f"peak         {as_size(estimate.peak)}{of} on {estimate.device}: {parts}"
     yield f"work         {estimate.flops / 1e12:.3g} TFLOP"
-    if seconds is not None:
+    if seconds is None:
+        yield "time         not known before `kinoform plan calibrate` has measured this machine, once"
+    else:
         yield f"time         about {seconds:.0f} s by this machine's calibration, loading and writing aside"
 
 

@@ -16,7 +16,7 @@ from shared.recipe import did_you_mean
 NAME = "score"
 CLIP = "clip"
 SCORERS = OneOf((CLIP,), "scorers")
-HELP = "Score how well a clip or picture agrees with a prompt (CLIP similarity)."
+HELP = "Score how well a clip or picture agrees with a prompt: cosine similarity of CLIP, -1 to 1, higher is better."
 
 
 def add_parser(commands: Any) -> None:

@@ -23,6 +23,7 @@ NAME = "train"
 HELP = "Train one stage of a model on a folder of pictures or clips with captions.jsonl."
 
 LINE_SECONDS = 10.0
+RESUME = "the same command with --resume goes on from the last checkpoint"
 
 # What a stage needs to be told, and what it leaves where.
 STAGES: dict[str, tuple[type[StageRecipe], str]] = {
@@ -55,7 +56,8 @@ def run(stage: str, args: argparse.Namespace) -> None:
     out = check_folder("--out", args.out)
     console = Console(as_json=args.json)
     states = _with_notes(_loop(stage)(recipe, data, out, args.resume), recipe, data, out, console)
-    state = console.follow(f"train {stage}", states, every=LINE_SECONDS)
+    with console.if_interrupted(RESUME):
+        state = console.follow(f"train {stage}", states, every=LINE_SECONDS)
     if state.done_before:
         console.say("already done")
     console.result(

@@ -39,7 +39,8 @@ def run(args: argparse.Namespace) -> None:
     if plan.done:
         console.say("already done")
     else:
-        _train(plan, out, console)
+        with console.if_interrupted("the same command with --resume goes on from the last checkpoint"):
+            _train(plan, out, console)
     console.result(
         _closing(plan, out), outputs=[out], seed=plan.seed, stages=[stage.model_dump() for stage in plan.stages]
     )  # fmt: skip

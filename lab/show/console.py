@@ -73,6 +73,15 @@ class Console:
         finally:
             self._spent(name, time.perf_counter() - started)
 
+    @contextmanager
+    def if_interrupted(self, advice: str) -> Iterator[None]:
+        """Say `advice` where the work inside is interrupted."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.say(advice)
+            raise
+
     def _spent(self, name: str, seconds: float) -> None:
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 

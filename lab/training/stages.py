@@ -50,10 +50,14 @@ TIMED_STEPS, TIMED_SECONDS = 12, 20.0
 LEAST_STEPS = 10
 
 
-@torch.no_grad()
 def embedded_psnr(data: Path, size: int) -> float:
     """How well the embedded autoencoder shows the pictures below `data`: mean of their PSNRs, in decibels."""
-    codec = load_image_model("world").codec
+    return psnr_of(load_image_model("world").codec, data, size)
+
+
+@torch.no_grad()
+def psnr_of(codec: Codec, data: Path, size: int) -> float:
+    """How well `codec` shows the pictures below `data`: mean of their PSNRs, in decibels."""
     folders = [load_media(folder, size=size) for folder in find_folders(data)]
     pixels, _ = draw_pictures(folders, JUDGED, 0.5, generator(0, 0))
     error = F.mse_loss(codec.decode(codec.encode(pixels)).clamp(-1, 1), pixels, reduction="none").mean(dim=(1, 2, 3))
@@ -66,6 +70,17 @@ def keep_autoencoder(out: Path) -> None:
         shutil.copytree(resolve_model("world") / "vae", new, dirs_exist_ok=True)
 
 
+def keep_the_better(plan: Plan, out: Path, console: Console) -> None:
+    """After few steps the autoencoder that was trained may show the data worse than the one that it began as."""
+    data = Path(plan.data)
+    trained = psnr_of(Codec(AutoencoderTiny.from_pretrained(out / "vae").eval()), data, plan.size)
+    embedded = embedded_psnr(data, plan.size)
+    console.say(f"the trained autoencoder shows the data at {trained:.1f} dB, the embedded one at {embedded:.1f}")
+    if trained < embedded:
+        keep_autoencoder(out)
+        console.say("the embedded one is kept")
+
+
 def run_stage(plan: Plan, stage: Stage, out: Path, console: Console) -> TrainState:
     """Trains one stage, or goes on with it; at its end its preview is there and the plan in `out` says so."""
     started = time.perf_counter()
@@ -76,10 +91,17 @@ def run_stage(plan: Plan, stage: Stage, out: Path, console: Console) -> TrainSta
         each = step_seconds(loop, stage_recipe(plan, stage, 1_000_000), data, out, 0.1 * seconds)
         left = WORK_SHARE * seconds - (time.perf_counter() - started)
         stage.steps = max(LEAST_STEPS, int(left / each))
+        if LEAST_STEPS * each > left:
+            console.warn(
+                f"{seconds / 60:.1f} minutes are too few for {stage.name}: a step takes {each:.1f} s, and it does "
+                f"{LEAST_STEPS}. It will learn little; give more --minutes"
+            )
         write_plan(plan, out)
     recipe = stage_recipe(plan, stage, stage.steps)
     states = loop(recipe, data, out, checkpoint.is_file())
     last = console.follow(f"train {stage.name}", logged(states, stage.name, out / LOG), every=LOG_SECONDS)
+    if stage.name == "autoencoder":
+        keep_the_better(plan, out, console)
     with console.timed("previews"):
         preview(plan, stage, out)
     stage.seconds = max(last.seconds, time.perf_counter() - started)

@@ -27,7 +27,7 @@ def nearest(word: str, known: Collection[str]) -> str | None:
     from shared.models.colour_words import nearest_colour  # here: it brings Pillow, which folding has no use for
 
     colour = nearest_colour(word, known)
-    if colour is not None or len(word) <= SHORTEST:
+    if colour is not None or len(word) < SHORTEST:
         return colour
     return next(iter(difflib.get_close_matches(word, known, n=1, cutoff=ALIKE)), None)
 

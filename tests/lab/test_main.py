@@ -6,19 +6,17 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from lab.main import main
 from shared.artifacts.run_record import RunRecord
-from tests.lab.command import command, environment, is_refusal, kinoform
+from tests.lab.command import ROOT, command, environment, is_refusal, kinoform
 
 COMMANDS = (
     "clip", "image", "asset", "world", "data", "train", "words", "plan", "score", "decode", "describe", "rerun",
     "doctor",
 )  # fmt: skip
-ROOT = Path(__file__).resolve().parents[2]
 LONGEST_ARGUMENT = 128 * 1024 - 64  # what Linux lets one argument be
 
 
@@ -205,7 +203,7 @@ with interruptible([]):
 def test_a_call_that_takes_long_is_left_at_the_second_signal(tmp_path):
     """One torch call, in which Python takes no signals: the first is answered, the second ends it."""
     with subprocess.Popen(
-        [sys.executable, "-c", STUCK], cwd=ROOT, env={**environment(), "OMP_NUM_THREADS": "1"},
+        [sys.executable, "-c", STUCK], cwd=ROOT, env=environment(),
         stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         assert process.stdout.readline() == "in one call\n"

@@ -203,6 +203,18 @@ def test_weights_may_be_stored_in_eight_bits():
     assert told.eps.isfinite().all()
 
 
+@pytest.mark.parametrize("config", UNETS.values(), ids=UNETS)
+def test_half_precision_prompts_under_autocast(config):
+    """As a training has them: the text encoder ran under autocast, the UNet's weights are single precision."""
+    network = video(tiny_unet(**config), gate=0.1)
+    x, t, tokens = inputs()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = network(x, t, tokens.bfloat16(), added_cond_kwargs=added(config))
+    out.float().square().mean().backward()
+    exact = network(x, t, tokens, added_cond_kwargs=added(config))
+    assert (out - exact).norm() < 0.05 * exact.norm()
+
+
 @torch.no_grad()
 def test_a_denoiser_tells_an_sdxl_shaped_network_sizes_and_pooled_text():
     unet = tiny_unet(**SDXL)

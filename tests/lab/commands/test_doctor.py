@@ -21,7 +21,7 @@ def test_it_finds_what_is_here(model, capsys, monkeypatch):
     starred = [line.split()[1] for line in found["attention"] if line.startswith("*")]
     assert len(starred) == 3  # one kernel is taken for each of three shapes
     assert starred[2] == "temporal"
-    assert found["codecs"] == [".mp4 .webm .gif can be written and read"]
+    assert found["codecs"] == [".mp4 .webm .mov .gif .webp .apng folders of PNGs can be written and read"]
     names = [line.split()[0] for line in found["embedded model"]]
     assert "unet/diffusion_pytorch_model.safetensors" in names
     assert "temporal/diffusion_pytorch_model.safetensors" in names
