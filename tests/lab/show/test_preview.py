@@ -8,7 +8,6 @@ from contextlib import contextmanager, suppress
 
 import numpy as np
 import pytest
-from tests.lab.test_terminal_picture import read_kitty
 
 from dreamfusion.recipe import AssetRecipe
 from lab.jobs.events import Done, Stepped
@@ -22,6 +21,7 @@ from shared.errors import InputError
 from shared.images.recipe import ImageRecipe
 from shared.latents.preview import LatentPreview
 from tests.lab.command import is_refusal
+from tests.lab.show.test_terminal_picture import read_kitty
 from video.recipe import ClipRecipe
 
 SMALL = {"samples": 16, "coarse_render_size": 16, "render_size": 16, "field_resolution": 12, "mesh_resolution": 24}

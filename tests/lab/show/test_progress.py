@@ -6,9 +6,9 @@ import re
 import time
 
 import pytest
-from tests.lab.test_preview import terminal
 
 from lab.show.progress import Bar, Lines, meter
+from tests.lab.show.test_preview import terminal
 
 HOSTILE = "wrote \x1b]0;mine\x07[bold]a[/bold].png"
 

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from tests.shared.test_codec import pixels, tiny_kl
 from torch import nn
 
 from shared.compute.modes import (
@@ -22,6 +21,7 @@ from shared.diffusion.schedule import NoiseSchedule
 from shared.errors import InputError, KinoformError
 from shared.latents.codec import Codec
 from tests.near import near
+from tests.shared.latents.test_codec import pixels, tiny_kl
 from tests.tiny import tiny_scheduler, tiny_unet, tiny_vae
 
 SCHEDULE = NoiseSchedule.from_scheduler(tiny_scheduler())
