@@ -19,6 +19,11 @@ if not torch.cuda.is_available():
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
+# Before the hook, so unchecked: torch calls these at every single operation, and the checks take longer than the work.
+import shared.diffusion.exact_batches
+import shared.plan.hollow
+import shared.plan.tracker  # noqa: F401
+
 # Every annotation of ours, shapes included, is checked at every call that a test makes; an int will do for a float.
 TYPE_CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 install_import_hook(["shared", "video", "dreamfusion", "world", "lab"], TYPE_CHECKER)

@@ -15,6 +15,7 @@ import torch
 from accelerate import init_empty_weights
 from safetensors import safe_open
 from torch import Tensor, nn
+from torch._guards import detect_fake_mode
 from torch.utils._python_dispatch import _disable_current_modes
 
 from shared.errors import ModelError
@@ -50,8 +51,9 @@ def load_network(build: Callable[[], N], folder: Path, *, device: str | torch.de
         with safe_open(file, framework="pt") as opened:
             for name, (place, stored) in places.items():
                 if place == file:
-                    tensors[name] = _stored(opened, stored).reshape(wanted[name])
-    check_finite(tensors, folder)
+                    tensors[name] = _stored(opened, stored, wanted[name])
+    if detect_fake_mode() is None:  # else there are no numbers
+        check_finite(tensors, folder)
     kept = {name: tensor.to(device=device, dtype=_kept_dtype(tensor, dtype)) for name, tensor in tensors.items()}
     network.load_state_dict(kept, strict=True, assign=True)
     return network.to(device).requires_grad_(False).eval()
@@ -89,10 +91,13 @@ def _name_in(stored: str, wanted: Iterable[str]) -> str:
     return next((name for name in candidates if name in wanted), stored)
 
 
-def _stored(opened: Any, name: str) -> Tensor:
-    """A tensor of an open file, as it is there also for a program that runs without values (`shared.plan.hollow`)."""
+def _stored(opened: Any, name: str, shape: tuple[int, ...]) -> Tensor:
+    """A tensor of an open file; in a program that runs without values (`shared.plan.hollow`) one that has none."""
+    if detect_fake_mode() is None:
+        return opened.get_tensor(name).reshape(shape)
     with _disable_current_modes():
-        return opened.get_tensor(name)
+        dtype = opened.get_tensor(name).dtype
+    return torch.empty(shape, dtype=dtype)
 
 
 def _kept_dtype(tensor: Tensor, dtype: torch.dtype) -> torch.dtype:

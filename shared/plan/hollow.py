@@ -22,6 +22,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils.weak import WeakIdKeyDictionary
 
+from shared.plan.tracker import WHERE
+
 aten = torch.ops.aten
 
 # (the operation that made a mask, such as `torch.ops.aten.lt`; None where it is not known) -> share of true elements.
@@ -53,6 +55,8 @@ class _Answers(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        if func is WHERE:
+            return func(*args)
         operation = func._overloadpacket
         if operation is aten._local_scalar_dense:
             return self._value(args[0])

@@ -31,6 +31,7 @@ ALLOCATOR = "allocator"
 LARGE = 32 * 2**20  # bytes; glibc gives such blocks back at once
 HEAP_WASTE = 1.0
 CUDA_BLOCK = 512  # bytes; torch's CUDA allocator hands out multiples
+WHERE = torch.ops.prim.device.default  # where a tensor without values lies: half of all that is dispatched, and no work
 CONVOLUTIONS = (torch.ops.aten.convolution, torch.ops.aten.convolution_backward)
 
 
@@ -76,6 +77,8 @@ class Tracker(TorchDispatchMode):
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
+        if func is WHERE:
+            return func(*args, **kwargs)
         read = _tensors(args)
         self.follow(read)  # those made before, such as weights that a file holds
         out = func(*args, **kwargs)
