@@ -1,7 +1,10 @@
 """What every test runs under: types checked, one thread, no network, no model hub."""
 
 import os
+import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 # Before the first import of a hub client: a test that reaches for the network is wrong, and must not wait for it.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -10,6 +13,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # threads than cores wait for one another, many times slower. Results also depend on their number, in the last bit.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import pytest
 import torch
 
 # Triton looks at this when it is first imported: without a device its kernels are interpreted, in NumPy.
@@ -44,3 +48,34 @@ def _refuse_network(event: str, arguments: tuple[object, ...]) -> None:
 
 
 sys.addaudithook(_refuse_network)
+
+
+@pytest.fixture(scope="session")
+def plugin_site(tmp_path_factory):
+    """Where pip has installed the package in tests/plugin: a kind, a guidance, a field, a scorer, and a broken kind."""
+    source, target = tmp_path_factory.mktemp("source") / "plugin", tmp_path_factory.mktemp("site")
+    shutil.copytree(Path(__file__).parent / "plugin", source, ignore=shutil.ignore_patterns("__pycache__"))
+    flags = "--quiet --no-deps --no-index --no-build-isolation --disable-pip-version-check --root-user-action=ignore"
+    command = [sys.executable, "-m", "pip", "install", *flags.split(), "--target", str(target), str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+@pytest.fixture
+def with_plugin(plugin_site, monkeypatch):
+    """That package is installed while a test runs."""
+    from lab.kinds import kinds
+    from shared import plugins
+
+    def forget():
+        plugins.installed.cache_clear()
+        kinds.cache_clear()
+        for name in [name for name in sys.modules if name.startswith("kinoform_example")]:
+            del sys.modules[name]
+
+    monkeypatch.syspath_prepend(plugin_site)
+    forget()
+    yield
+    monkeypatch.undo()
+    forget()

@@ -1,8 +1,5 @@
 """A package of others adds a kind, a guidance, a field and a scorer; a broken one is told, and stops nothing."""
 
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -28,31 +25,7 @@ PLUGIN = Path(__file__).parent / "plugin"
 MOST_LINES = 40
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """Where pip has installed the example."""
-    source, target = tmp_path_factory.mktemp("source") / "plugin", tmp_path_factory.mktemp("site")
-    shutil.copytree(PLUGIN, source, ignore=shutil.ignore_patterns("__pycache__"))
-    flags = "--quiet --no-deps --no-index --no-build-isolation --disable-pip-version-check --root-user-action=ignore"
-    command = [sys.executable, "-m", "pip", "install", *flags.split(), "--target", str(target), str(source)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr
-    return target
-
-
-@pytest.fixture(autouse=True)
-def installed(site, monkeypatch):
-    def forget():
-        plugins.installed.cache_clear()
-        kinds.cache_clear()
-        for name in [name for name in sys.modules if name.startswith("kinoform_example")]:
-            del sys.modules[name]
-
-    monkeypatch.syspath_prepend(site)
-    forget()
-    yield
-    monkeypatch.undo()
-    forget()
+pytestmark = pytest.mark.usefixtures("with_plugin")
 
 
 def test_each_is_small():

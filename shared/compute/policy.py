@@ -17,7 +17,7 @@ from typing import Literal
 from pydantic import Field
 
 from shared.errors import InputError
-from shared.recipe import Recipe
+from shared.recipe import Recipe, same_result
 
 
 class NetworkMemory(Recipe):
@@ -27,10 +27,20 @@ class NetworkMemory(Recipe):
         "auto", description="what networks compute in; auto is bf16 on a GPU, fp32 elsewhere"
     )
     offload: Literal["none", "model", "group"] = Field(
-        "none", description="keep idle networks (model) or layers (group) in main memory; needs a GPU"
+        "none",
+        description="keep idle networks (model) or layers (group) in main memory; needs a GPU",
+        json_schema_extra=same_result("where weights wait"),
     )
-    channels_last: bool = Field(False, description="lay pictures out with their channels last")
-    compile: bool = Field(False, description="compile the denoising network: a slow start, then faster")
+    channels_last: bool = Field(
+        False,
+        description="lay pictures out with their channels last",
+        json_schema_extra=same_result("the order of numbers in memory"),
+    )
+    compile: bool = Field(
+        False,
+        description="compile the denoising network: a slow start, then faster",
+        json_schema_extra=same_result("the same operations, fused"),
+    )
 
     @property
     def memory(self) -> MemoryPolicy:
@@ -50,10 +60,16 @@ class DecodeMemory(Recipe):
     """For what ends in pixels."""
 
     decode: Literal["auto", "whole", "sliced", "tiled"] = Field(
-        "auto", description="latents to pixels all at once, some pictures at a time, or by tiles"
+        "auto",
+        description="latents to pixels all at once, some pictures at a time, or by tiles",
+        json_schema_extra=same_result("the same pictures, by parts; tiles see less of what is around them"),
     )
     decode_frames: int | None = Field(
-        None, ge=1, le=4096, description="pictures decoded at once; as many as are sure to fit where not given"
+        None,
+        ge=1,
+        le=4096,
+        description="pictures decoded at once; as many as are sure to fit where not given",
+        json_schema_extra=same_result("the same pictures, by parts"),
     )
 
 
@@ -61,7 +77,9 @@ class GradientMemory(Recipe):
     """For what differentiates a network."""
 
     checkpointing: bool = Field(
-        False, description="compute activations again for gradients: less memory, about a third slower"
+        False,
+        description="compute activations again for gradients: less memory, about a third slower",
+        json_schema_extra=same_result("the same activations, twice"),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from shared.compute.policy import GradientMemory
+from shared.recipe import same_result
 
 
 class StageRecipe(GradientMemory):
@@ -20,7 +21,7 @@ class StageRecipe(GradientMemory):
     weight_decay: float = Field(0.01, ge=0)
     seed: int = Field(0, ge=0, lt=2**63)
     precision: Literal["bf16", "fp32"] = "bf16"
-    checkpoint_minutes: float = Field(3.0, gt=0)
+    checkpoint_minutes: float = Field(3.0, gt=0, json_schema_extra=same_result("how often it is saved"))
 
 
 class PictureStageRecipe(StageRecipe):

@@ -260,3 +260,48 @@ def test_a_folder_of_pictures_is_no_training_data_for_video(tmp_path):
     (tmp_path / "captions.jsonl").write_text('{"file": "a.png", "caption": "black"}\n')
     with pytest.raises(InputError, match="expected clips"):
         read_clips(tmp_path, Codec(tiny_vae()), size=64, frames=4)
+
+
+class Watched:
+    """In place of a network's forward: remembers what it is asked, and answers 0."""
+
+    def __init__(self):
+        self.x_t, self.t = [], []
+
+    def __call__(self, x_t, t, *_args, **_kwargs):
+        self.x_t.append(x_t)
+        self.t.append(t)
+        return torch.zeros_like(x_t, requires_grad=True)
+
+
+@pytest.mark.parametrize("prediction_type", ["v_prediction", "epsilon"])
+def test_a_loss_is_the_weighted_mean_of_what_clips_say_at_their_own_noise_levels(prediction_type, monkeypatch):
+    """Of clips that are 0 everywhere x_t is sigma eps; to the answer 0 the error is E v^2 = alpha^2 E eps^2."""
+    watched = Watched()
+    monkeypatch.setattr(VideoUNet, "forward", lambda self, *args: watched(*args))
+    recipe = small_recipe(steps=2, batch_size=3, min_snr_gamma=0.5, noise_bias=1.0)
+    zeros = Batch(torch.zeros(3, 4, 4, 32, 32), torch.zeros(3, 16, 32))
+    network = small_network()
+    states = list(train_video(network, lambda step: zeros, SCHEDULE, recipe, prediction_type=prediction_type))
+    for state, x_t, t in zip(states, watched.x_t, watched.t, strict=True):
+        alpha, sigma = SCHEDULE.alpha(t), SCHEDULE.sigma(t)
+        assert len(set(t.tolist())) == 3
+        for each, deviation in zip(x_t, sigma, strict=True):
+            assert float(each.square().mean().sqrt()) == pytest.approx(float(deviation), rel=0.1)
+        power = (x_t.square().mean((1, 2, 3, 4)) / sigma**2) * (alpha**2 if prediction_type == "v_prediction" else 1)
+        snr = alpha**2 / sigma**2
+        low = snr.clamp(max=0.5)
+        weight = (low + 1) / (snr + 1) if prediction_type == "v_prediction" else low / snr.clamp(min=1e-20)
+        assert state.loss == pytest.approx(float((weight * power).mean()), rel=1e-3)
+
+
+def test_frames_share_noise_as_the_layers_say(monkeypatch):
+    watched = Watched()
+    monkeypatch.setattr(VideoUNet, "forward", lambda self, *args: watched(*args))
+    zeros = Batch(torch.zeros(2, 4, 4, 32, 32), torch.zeros(2, 16, 32))
+    network = small_network()
+    list(train_video(network, lambda step: zeros, SCHEDULE, small_recipe(steps=1)))
+    for clip in watched.x_t[0]:
+        together = torch.corrcoef(clip.transpose(0, 1).flatten(1))
+        apart = together[~torch.eye(4, dtype=torch.bool)]
+        assert apart.mean() == pytest.approx(network.temporal.noise_share, abs=0.03)

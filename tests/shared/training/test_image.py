@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 
 from shared.diffusion.schedule import NoiseSchedule
 from shared.errors import ModelError
@@ -11,9 +12,9 @@ from shared.models.text import TextConditioner
 from shared.models.vocabulary import pieces
 from shared.training.autoencoder import train as train_autoencoder
 from shared.training.data.arrays import find_folders
-from shared.training.image import build_scheduler, train
+from shared.training.image import ImageBatch, build_scheduler, train, train_image
 from shared.training.recipe import AutoencoderTrainRecipe, ImageTrainRecipe
-from tests.tiny import tiny_vae
+from tests.tiny import tiny_text, tiny_unet, tiny_vae
 
 TINY = {
     "size": 32,
@@ -112,3 +113,27 @@ def test_checkpointing_trains_the_same(start):
     recipes = (ImageTrainRecipe(**TINY, checkpointing=on) for on in (False, True))
     losses = [[s.loss for s in train(r, data, root / out)] for r, out in zip(recipes, ("whole", "parts"), strict=True)]
     assert losses[0] == losses[1]
+
+
+def test_a_loss_is_the_weighted_mean_of_what_pictures_say_at_their_own_noise_levels(monkeypatch):
+    """Of latents that are 0 everywhere x_t is sigma eps; to the answer 0 the error is E v^2 = alpha^2 E eps^2."""
+    unet, seen = tiny_unet(), []
+
+    def forward(x_t, t, encoder_hidden_states):
+        seen.append((x_t, t))
+        return UNet2DConditionOutput(sample=torch.zeros_like(x_t, requires_grad=True))
+
+    monkeypatch.setattr(unet, "forward", forward)
+    schedule = NoiseSchedule.from_scheduler(build_scheduler())
+    recipe = ImageTrainRecipe(steps=2, batch_size=3, min_snr_gamma=0.5, noise_bias=1.0, precision="fp32")
+    batch = ImageBatch(torch.zeros(3, 4, 64, 64), torch.zeros(3, 16, dtype=torch.long))
+    states = list(train_image(unet, tiny_text()[1], lambda step: batch, schedule, recipe))
+    for state, (x_t, t) in zip(states, seen, strict=True):
+        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        assert len(set(t.tolist())) == 3
+        for each, deviation in zip(x_t, sigma, strict=True):
+            assert float(each.std()) == pytest.approx(float(deviation), rel=0.05)
+        snr = alpha**2 / sigma**2
+        weight = (snr.clamp(max=0.5) + 1) / (snr + 1)
+        power = alpha**2 * x_t.square().mean((1, 2, 3)) / sigma**2
+        assert state.loss == pytest.approx(float((weight * power).mean()), rel=1e-3)

@@ -1,0 +1,351 @@
+"""Every key of every recipe changes what comes out, or its schema says why it does not (`shared.recipe.same_result`).
+
+Two steps on tiny networks. What comes out are pixels, meshes and trained weights, and the loss after every step; what
+merely repeats a recipe, such as a network's configuration, is not looked at.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+import shared.training.autoencoder
+import shared.training.clip_scorer
+import shared.training.image
+import video.training
+from dreamfusion.distill import distill
+from dreamfusion.recipe import AssetRecipe
+from lab.session import load
+from shared.artifacts.media import write_clip, write_image
+from shared.images.recipe import ImageRecipe
+from shared.models.image_model import load_image_model
+from shared.recipe import SAME_RESULT, Recipe
+from shared.training.recipe import AutoencoderTrainRecipe, ImageTrainRecipe, TextTrainRecipe
+from tests.tiny import COLOURS, build_image_folder, tiny_vae
+from tests.video.tiny import build_video_folder
+from video.recipe import ClipRecipe, VideoTrainRecipe
+
+Outcome = Mapping[str, np.ndarray]
+ROUNDING = 2e-2  # of numbers around 1: in half precision, after two steps
+
+
+@dataclass(frozen=True)
+class Made:
+    """A recipe, what its two-step runs have in common, and what each key is changed to. A change may need other keys
+    at values of their own to mean anything; these are a dict beside it.
+    """
+
+    recipe: type[Recipe]
+    base: Mapping[str, Any]
+    changes: Mapping[str, Any]
+    run: Callable[[Any, Any], Outcome]
+
+
+def made_image(recipe: ImageRecipe, _folders: Any) -> Outcome:
+    picture = load(recipe.model, device="cpu").image(**recipe.model_dump(exclude={"model"}))
+    return {"pixels": picture.pixels}
+
+
+def made_clip(recipe: ClipRecipe, _folders: Any) -> Outcome:
+    clip = load(recipe.model, device="cpu").clip(**recipe.model_dump(exclude={"model"}))
+    return {"frames": clip.frames, "fps": np.array(clip.fps)}
+
+
+def distilled(recipe: AssetRecipe, _folders: Any) -> Outcome:
+    states = list(distill(load_image_model(recipe.model), recipe))
+    weights = {name: tensor.numpy() for name, tensor in states[-1].scene.field.state_dict().items()}
+    return {**weights, "losses": np.array([state.loss for state in states]), "pixels": states[-1].pixels.numpy()}
+
+
+def made_asset(recipe: AssetRecipe, folders: Any) -> Outcome:
+    asset = load(recipe.model, device="cpu").asset(**recipe.model_dump(exclude={"model"}))
+    printed = asset.save(folders.new() / "printed.stl").read_bytes()
+    turntable = asset.turntable()
+    return {
+        "vertices": np.asarray(asset.mesh.vertices),
+        "faces": np.asarray(asset.mesh.faces),
+        "printed": np.frombuffer(printed[80:], np.uint8),  # after the header
+        "turntable": turntable.frames,
+        "fps": np.array(turntable.fps),
+    }
+
+
+def trained(train: Callable[..., Any], prepare: Callable[[Any], object]) -> Callable[[Any, Any], Outcome]:
+    """Losses and all weights of the folder that a stage leaves. prepare: puts there what the stage wants."""
+
+    def run(recipe: Any, folders: Any) -> Outcome:
+        out = folders.new()
+        prepare(out)
+        losses = np.array([state.loss for state in train(recipe, folders.data, out)])
+        weights = {
+            f"{file.relative_to(out)} {name}": tensor.float().numpy()
+            for file in sorted(out.rglob("*.safetensors"))
+            for name, tensor in load_file(file).items()
+        }
+        return {**weights, "losses": losses}
+
+    return run
+
+
+SAMPLED = {
+    "prompt": "a blue ball",
+    "negative": "a red cube",
+    "steps": 3,
+    "seed": 1,
+    "guidance": "middle",
+    "guidance_scale": 3.0,
+    "guidance_rescale": 0.0,
+    "width": 32,
+    "height": 32,
+    "precision": "bf16",
+    "channels_last": True,
+    "decode": "sliced",
+    "decode_frames": 1,
+}
+STAGE = {
+    "steps": 3,
+    "batch_size": 3,
+    "learning_rate": 2e-2,
+    "warmup_steps": 2,
+    "ema_decay": 0.0,
+    "weight_decay": 20.0,
+    "seed": 1,
+    "precision": "bf16",
+    "checkpointing": True,
+    "checkpoint_minutes": 1e-9,
+}
+PICTURES = {**STAGE, "size": 16, "clip_fraction": 1.0}
+TRAINED = {"steps": 2, "batch_size": 2, "precision": "fp32", "warmup_steps": 1, "learning_rate": 1e-2}
+ON_PICTURES = {**TRAINED, "size": 32, "clip_fraction": 0.0}
+
+ASSET = {
+    "steps": 2, "views": 1, "field_resolution": 12, "samples": 12, "coarse_render_size": 12, "render_size": 16,
+    "coarse_share": 0.5, "mesh_resolution": 16, "turntable_frames": 2, "turntable_size": 16, "learning_rate": 0.05,
+}  # fmt: skip
+SHADED = {"albedo_first": 0.0, "lambertian_probability": 1.0}
+
+MADE = {
+    "image": Made(
+        ImageRecipe,
+        {"prompt": "a red cube", "steps": 2, "negative": "a ball", "guidance_rescale": 0.5},
+        {**SAMPLED, "model": "other"},
+        made_image,
+    ),
+    "clip": Made(
+        ClipRecipe,
+        {"prompt": "a red cube", "steps": 2, "frames": 4, "negative": "a ball", "guidance_rescale": 0.5},
+        {**SAMPLED, "model": "other", "frames": 5, "window": 2, "fps": 9},
+        made_clip,
+    ),
+    "asset": Made(
+        AssetRecipe,
+        ASSET,
+        {
+            "prompt": "a blue ball",
+            "negative": "a red cube",
+            "model": "other",
+            "seed": 1,
+            "steps": 3,
+            "guidance": ("middle", {"t_min": 0.9, "t_max_final": 0.98}),
+            "guidance_scale": 3.0,
+            "cfg_convention": "dreamfusion",
+            "guidance_rescale": 0.5,
+            "views": 3,
+            "overhead_probability": 1.0,
+            "t_min": 0.4,
+            "t_max": 0.5,
+            "t_max_final": 0.05,
+            "learning_rate": 0.02,
+            "opacity_weight": 5.0,
+            "orientation_weight": (5.0, SHADED),
+            "albedo_first": (1.0, SHADED),
+            "lambertian_probability": (0.0, {"albedo_first": 0.0}),
+            "textureless_probability": (1.0, {"albedo_first": 0.0, "lambertian_probability": 0.0}),
+            "background": "network",
+            "field": "grid",
+            "field_resolution": 16,
+            "radius": 1.5,
+            "samples": 24,
+            "coarse_render_size": 16,
+            "coarse_share": 1.0,
+            "render_size": 24,
+            "precision": "bf16",
+            "channels_last": True,
+            "checkpointing": True,
+        },
+        distilled,
+    ),
+    "finished asset": Made(
+        AssetRecipe,
+        ASSET,
+        {
+            "mesh_resolution": 24,
+            "mesh_faces": 20,
+            "print_size": 50.0,
+            "turntable_frames": 3,
+            "turntable_size": 32,
+            "turntable_fps": 13,
+        },
+        made_asset,
+    ),
+    "autoencoder": Made(
+        AutoencoderTrainRecipe,
+        {
+            **ON_PICTURES,
+            "channels": 8,
+            "latent_channels": 4,
+            "encoder_blocks": (0, 0, 1),
+            "decoder_blocks": (1, 0, 0),
+        },
+        {
+            **PICTURES,
+            "start": "continue",
+            "model": ("other", {"start": "continue"}),
+            "channels": 16,
+            "latent_channels": 6,
+            "encoder_blocks": (0, 1, 1),
+            "decoder_blocks": (1, 1, 0),
+            "latent_noise": 1.0,
+            "scale_weight": 2.0,
+        },
+        trained(shared.training.autoencoder.train, lambda out: None),
+    ),
+    "image stage": Made(
+        ImageTrainRecipe,
+        {**ON_PICTURES, "unet_channels": (16, 32), "text_width": 48, "text_layers": 1},
+        {
+            **PICTURES,
+            "start": "continue",
+            "model": ("other", {"start": "continue"}),
+            "unet_channels": (16, 48),
+            "layers_per_block": 2,
+            "head_dim": 8,
+            "text_width": 96,
+            "text_layers": 2,
+            "text_tokens": 8,
+            "vocabulary_size": 600,
+            "caption_dropout": 0.99,
+            "min_snr_gamma": 1e-3,
+            "text_learning_rate": 2e-2,
+            "noise_bias": 5.0,
+        },
+        trained(shared.training.image.train, lambda out: tiny_vae().half().save_pretrained(out / "vae")),
+    ),
+    "text stage": Made(
+        TextTrainRecipe,
+        {**ON_PICTURES, "batch_size": 4, "image_width": 32, "image_layers": 1, "head_dim": 16},
+        {**PICTURES, "image_width": 48, "image_layers": 2, "patch_size": 4, "head_dim": 8, "augment": 1.0},
+        trained(shared.training.clip_scorer.train, build_image_folder),
+    ),
+    "video stage": Made(
+        VideoTrainRecipe,
+        {**TRAINED, "frames": 4, "embed_dim": 16, "head_dim": 8},
+        {
+            **STAGE,
+            "start": "continue",
+            "model": "other",
+            "frames": 3,
+            "fineness": (3, {"part_share": 1.0}),
+            "part_share": (1.0, {"fineness": 3, "frames": 2, "part_share": 0.0}),
+            "alpha_learning_rate": 0.5,
+            "embed_dim": 32,
+            "head_dim": 16,
+            "caption_dropout": 0.99,
+            "noise_share": 0.0,
+            "noise_bias": 5.0,
+            "min_snr_gamma": 1e-3,
+        },
+        trained(video.training.train, lambda out: None),
+    ),
+}
+NOT_HERE = {"offload", "compile"}  # a GPU's, and minutes of a compiler; both say that they change nothing
+KEYS = [(name, key) for name, made in MADE.items() for key in made.changes]
+
+
+class Folders:
+    """Two models, a data set, and new folders."""
+
+    def __init__(self, root: Any) -> None:
+        self.root = root
+        self.count = 0
+        self.models = {name: build_video_folder(root / name, seed) for seed, name in enumerate(("model", "other"))}
+        self.data = write_data(root / "data")
+        self.known: dict[str, Outcome] = {}
+
+    def new(self) -> Any:
+        self.count += 1
+        path = self.root / f"{self.count}"
+        path.mkdir()
+        return path
+
+
+def write_data(folder: Any) -> Any:
+    """Pictures and clips of noise, whose captions hold more pieces of words than a small vocabulary."""
+    draw = np.random.default_rng(0)
+    lines = []
+    folder.mkdir()
+    for index in range(6):
+        pixels = draw.integers(0, 256, (10, 4, 4, 3)).astype(np.uint8).repeat(8, 1).repeat(8, 2)
+        name = f"{index}" if index % 2 else f"{index}.png"
+        write_clip(folder / name, pixels, 8) if index % 2 else write_image(folder / name, pixels[0])
+        words = " ".join("".join(map(chr, draw.integers(97, 123, 5))) for _ in range(20))
+        lines.append(json.dumps({"file": name, "caption": f"a {COLOURS[index % 5]} cube {words}"}))
+    (folder / "captions.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    return Folders(tmp_path_factory.mktemp("keys"))
+
+
+def run_once(made: Made, values: Mapping[str, Any], folders: Folders) -> Outcome:
+    own = {"model": "model", "prompt": "a red cube"}
+    values = {**{key: value for key, value in own.items() if key in made.recipe.model_fields}, **values}
+    if "model" in values:
+        values["model"] = str(folders.models[values["model"]])
+    recipe = made.recipe.parse(values)
+    known = f"{made.recipe.__name__} {recipe.model_dump_json()}"
+    if known not in folders.known:
+        folders.known[known] = made.run(recipe, folders)
+    return folders.known[known]
+
+
+@pytest.mark.parametrize("recipe", sorted({made.recipe for made in MADE.values()}, key=lambda recipe: recipe.__name__))
+def test_no_key_is_left_out(recipe):
+    asked = {key for made in MADE.values() if made.recipe is recipe for key in made.changes}
+    assert asked == recipe.model_fields.keys() - NOT_HERE
+    for key in NOT_HERE & recipe.model_fields.keys():
+        assert recipe.model_fields[key].json_schema_extra[SAME_RESULT]
+
+
+@pytest.mark.parametrize(("name", "key"), KEYS)
+def test_a_key_changes_what_comes_out_or_says_why_not(name, key, folders, request):
+    made = MADE[name]
+    if key == "guidance":  # the house has one; the example plug-in adds another
+        request.getfixturevalue("with_plugin")
+    change = made.changes[key]
+    value, needed = change if isinstance(change, tuple) and isinstance(change[1], dict) else (change, {})
+    before = run_once(made, {**made.base, **needed}, folders)
+    after = run_once(made, {**made.base, **needed, key: value}, folders)
+    if SAME_RESULT in (made.recipe.model_fields[key].json_schema_extra or {}):
+        assert before.keys() == after.keys()
+        for what in before:
+            assert near(before[what], after[what]), what
+    else:
+        same = before.keys() == after.keys() and all(np.array_equal(before[what], after[what]) for what in before)
+        assert not same, f"{key} of {made.recipe.__name__}: {value!r} changes nothing"
+
+
+def near(a: np.ndarray, b: np.ndarray) -> bool:
+    if a.shape != b.shape:
+        return False
+    if a.dtype == np.uint8:
+        return int(np.abs(a.astype(int) - b.astype(int)).max(initial=0)) <= 2
+    return bool(np.allclose(a, b, rtol=ROUNDING, atol=ROUNDING))
