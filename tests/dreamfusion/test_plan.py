@@ -14,6 +14,11 @@ def folder(tmp_path_factory):
     return str(build_image_folder(tmp_path_factory.mktemp("plan") / "model"))
 
 
+@pytest.fixture(scope="module")
+def smallest(folder):
+    return beyond_base(plan(folder))
+
+
 def plan(folder, **changes):
     return plan_asset(AssetRecipe(prompt="a red cube", model=folder, **{**SMALL, **changes}))
 
@@ -23,8 +28,8 @@ def beyond_base(estimate):
 
 
 @pytest.mark.parametrize("change", [{"views": 8}, {"samples": 512}, {"render_size": 128}, {"mesh_resolution": 256}])
-def test_more_takes_more(folder, change):
-    assert beyond_base(plan(folder, **change)) > beyond_base(plan(folder))
+def test_more_takes_more(folder, smallest, change):
+    assert beyond_base(plan(folder, **change)) > smallest
 
 
 def test_savings_take_less_and_are_recipes(folder):

@@ -94,9 +94,11 @@ def test_what_is_not_finite_stays_in_its_problem(attend_frames_triton):
 
 @pytest.mark.parametrize("capability", [80, 90, 100])
 def test_no_kernel_spills_registers(capability):
-    """The whole matrix of padded shapes and dtypes, without and with a device alike."""
-    compiled = list(compile_all([capability]))
-    assert len(compiled) == 2 * len(SHAPES) * len(DTYPES)
+    """Without and with a device alike. Programs of smaller shapes hold less; `python -m benchmarks.attention_compile`
+    compiles the whole matrix."""
+    largest = [(frames, dim) for frames, dim in SHAPES if frames == 64 or dim == 256]
+    compiled = list(compile_all([capability], shapes=largest))
+    assert len(compiled) == 2 * len(largest) * len(DTYPES)
     assert [line for line in compiled if line.spills] == []
 
 
