@@ -1,4 +1,4 @@
-# make demo | test | check | docs | clean. Each does its own set-up: no step has to be run before it.
+# make demo | test | check | docs | mutants | clean. Each does its own set-up: no step has to be run before it.
 PYTHON ?= python3
 # Where a CPU build of torch is looked for when the configured index has none. `make venv TORCH_INDEX=` takes the default
 # build instead (on Linux: the CUDA one, several GB). Unreachable is fine: then pip's own choice is taken.
@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST_ARGS ?= -n 2
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 
-.PHONY: venv check test docs demo clean
+.PHONY: venv check test docs demo mutants clean
 
 venv: $(STAMP)
 
@@ -54,6 +54,10 @@ docs: $(DOCS)/.installed
 
 demo: $(STAMP)
 	$(BIN)/python -m lab.demo --out out/demo
+
+# About an hour: every fault is a run of some tests.
+mutants: $(KERNELS)
+	$(BIN)/python -m benchmarks.mutants
 
 clean:
 	rm -rf $(VENV) $(DOCS) build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

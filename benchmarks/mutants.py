@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -61,9 +61,9 @@ def read_faults(path: Path = LIST) -> list[Fault]:
     return faults
 
 
-def noticed(fault: Fault, folders: Sequence[Path]) -> bool:
+def noticed(fault: Fault, folders: list[Path]) -> bool:
     """Whether its tests fail with it. folders: copies of the sources, of which one that is free is taken."""
-    folder = folders.pop()  # type: ignore[attr-defined]
+    folder = folders.pop()
     file = folder / fault.file
     text = file.read_text(encoding="utf-8")
     try:
@@ -71,7 +71,7 @@ def noticed(fault: Fault, folders: Sequence[Path]) -> bool:
         return run_tests(folder, fault.tests) != 0
     finally:
         file.write_text(text, encoding="utf-8")
-        folders.append(folder)  # type: ignore[attr-defined]
+        folders.append(folder)
 
 
 def run_tests(folder: Path, tests: str) -> int:

@@ -44,3 +44,5 @@ def test_normal_is_float32_on_the_cpu() -> None:
 def test_a_wrong_seed_is_the_users_error(seed: object) -> None:
     with pytest.raises(InputError, match="seed: expected an integer, 0 or more"):
         inspect.unwrap(generator)(seed)  # without the type checks of the test run
+    with pytest.raises(InputError, match="seed: expected an integer, 0 or more"):
+        inspect.unwrap(generator)(0, 1, seed)
