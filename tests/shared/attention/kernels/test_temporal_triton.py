@@ -16,7 +16,13 @@ from shared.attention.kernels import temporal
 from shared.attention.kernels.reference import attend_frames_reference
 from tests.near import near
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Triton is made for Linux only")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="Triton is made for Linux only"),
+    pytest.mark.skipif(
+        importlib.util.find_spec("triton") is None,
+        reason="Triton is not installed: `make test` does, or pip install -e '.[kernels]'",
+    ),
+]
 
 FILE = Path(temporal.__file__).with_name("temporal_triton.py")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
