@@ -1,4 +1,4 @@
-# make demo | test | check | docs | mutants | clean. Each does its own set-up: no step has to be run before it.
+# make demo | test | check | docs | mutants | release | clean. Each does its own set-up: no step has to be run before it.
 PYTHON ?= python3
 # Where a CPU build of torch is looked for when the configured index has none. `make venv TORCH_INDEX=` takes the default
 # build instead (on Linux: the CUDA one, several GB). Unreachable is fine: then pip's own choice is taken.
@@ -8,24 +8,30 @@ DOCS := .venv-docs
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 KERNELS := $(VENV)/.kernels
-PIP := $(BIN)/python -m pip --disable-pip-version-check
+pip = $(1)/bin/python -m pip --disable-pip-version-check
+PIP := $(call pip,$(VENV))
 # For pytest: two processes, each with one torch thread.
 PYTEST_ARGS ?= -n 2
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 
-.PHONY: venv check test docs demo mutants clean
+.PHONY: venv check test docs demo mutants release clean
+
+# The CPU build of torch in an environment that has none: from the configured index, else from TORCH_INDEX.
+define cpu_torch
+	@if [ -n "$(TORCH_INDEX)" ] && ! $(1)/bin/python -c 'import torch; assert torch.__version__.split("+")[0] == "$(TORCH)"' 2>/dev/null; then \
+		echo "installing the CPU build of torch $(TORCH)"; \
+		$(call pip,$(1)) install -q --no-deps --only-binary :all: --retries 1 "torch==$(TORCH)+cpu" 2>/dev/null \
+		|| $(call pip,$(1)) install -q --no-deps --only-binary :all: --retries 1 --timeout 20 --index-url $(TORCH_INDEX) "torch==$(TORCH)" 2>/dev/null \
+		|| echo "no CPU build of torch found: taking the default one"; \
+	fi
+endef
 
 venv: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "Python 3.11 to 3.13 is needed, this is %d.%d: make PYTHON=python3.12 ..." % v)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@if [ -n "$(TORCH_INDEX)" ] && ! $(BIN)/python -c 'import torch; assert torch.__version__.split("+")[0] == "$(TORCH)"' 2>/dev/null; then \
-		echo "installing the CPU build of torch $(TORCH)"; \
-		$(PIP) install -q --no-deps --only-binary :all: --retries 1 "torch==$(TORCH)+cpu" 2>/dev/null \
-		|| $(PIP) install -q --no-deps --only-binary :all: --retries 1 --timeout 20 --index-url $(TORCH_INDEX) "torch==$(TORCH)" 2>/dev/null \
-		|| echo "no CPU build of torch found: taking the default one"; \
-	fi
+	$(call cpu_torch,$(VENV))
 	$(PIP) install -q --prefer-binary -c constraints.txt -e ".[dev]"
 	touch $@
 
@@ -58,6 +64,19 @@ demo: $(STAMP)
 # About an hour: every fault is a run of some tests.
 mutants: $(KERNELS)
 	$(BIN)/python -m benchmarks.mutants
+
+# The wheel of this version, which the changelog must know, tried in an environment of its own.
+VERSION := $(shell sed -n 's/^VERSION = "\(.*\)"/\1/p' shared/version.py)
+release: $(STAMP)
+	@grep -q '^## \[$(VERSION)\]' CHANGELOG.md || { echo "CHANGELOG.md: expected a heading [$(VERSION)], got none. Rename [Unreleased]"; exit 2; }
+	$(MAKE) check test
+	rm -rf build dist
+	$(PIP) wheel -q --no-deps -w dist .
+	$(PYTHON) -m venv dist/try
+	$(call cpu_torch,dist/try)
+	$(call pip,dist/try) install -q --prefer-binary -c constraints.txt dist/kinoform-$(VERSION)-py3-none-any.whl
+	cd dist && try/bin/kinoform image "a red cube" --steps 4 -o try.png && try/bin/kinoform rerun try.png -o again.png && cmp try.png again.png
+	@echo "dist/kinoform-$(VERSION)-py3-none-any.whl works. Now: git tag v$(VERSION)"
 
 clean:
 	rm -rf $(VENV) $(DOCS) build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
