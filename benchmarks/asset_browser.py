@@ -41,9 +41,10 @@ from dreamfusion.mesh.files.write import load_mesh, write_mesh
 from dreamfusion.mesh.raster import rasterise
 from dreamfusion.mesh.turntable import render_mesh
 from dreamfusion.render.shading import AMBIENT, DIFFUSE
-from dreamfusion.views import CAMERA_RADIUS, FOV_Y, Views, around
+from dreamfusion.views import Views, around
 from shared.artifacts.contact_sheet import contact_sheet
 from shared.artifacts.formats.image_file import write_image
+from shared.cameras import CAMERA_RADIUS, FOV_Y
 from shared.errors import InputError, KinoformError
 from world.mesh import scene_mesh
 from world.prompt import Composition

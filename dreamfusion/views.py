@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from shared.cameras import Cameras, orbit, view_word
-
-VIEW_WORDS = ("front view", "side view", "back view", "overhead view")
-
-# As the pictures of the world are taken: cameras on a sphere, a light above the horizon on the camera's side.
-CAMERA_RADIUS = 4.0
-FOV_Y = math.radians(35.0)
-ELEVATION = (3.0, 38.0)
-OVERHEAD_ELEVATION = (65.0, 88.0)
-LIGHT_SPREAD = 60.0
-LIGHT_ELEVATION = (25.0, 65.0)
+from shared.cameras import (
+    ELEVATION,
+    LIGHT_ELEVATION,
+    LIGHT_SPREAD,
+    OVERHEAD_ELEVATION,
+    Cameras,
+    direction,
+    orbit,
+)
+from shared.view_words import VIEW_WORDS, view_word
 
 
 @dataclass(frozen=True)
@@ -40,17 +38,11 @@ class Views:
         return [view_word(a, e) for a, e in zip(self.azimuth, self.elevation, strict=True)]
 
 
-def direction(azimuth: Float[Tensor, " n"], elevation: Float[Tensor, " n"]) -> Float[Tensor, "n 3"]:
-    """Unit vectors from the origin; angles in degrees, as in `shared.cameras`."""
-    a, e = torch.deg2rad(azimuth), torch.deg2rad(elevation)
-    return torch.stack([a.sin() * e.cos(), e.sin(), a.cos() * e.cos()], dim=-1)
-
-
 def make_views(
     azimuth: Float[Tensor, " n"], elevation: Float[Tensor, " n"], light: Float[Tensor, "n 3"], size: int
 ) -> Views:
     """Views from given angles (degrees), `size` pixels square."""
-    cameras = orbit(azimuth, elevation, radius=CAMERA_RADIUS, fov_y=FOV_Y, height=size, width=size)
+    cameras = orbit(azimuth, elevation, height=size, width=size)
     return Views(cameras, tuple(azimuth.tolist()), tuple(elevation.tolist()), light)
 
 

@@ -9,7 +9,8 @@ from typing import Protocol, runtime_checkable
 from shared.artifacts.json_text import read_json_file
 from shared.errors import one_line
 from shared.models.words import nearest
-from world.prompt import COLOUR_NAMES, MOTIONS, OBJECT_NAMES, RELATIONS, SYNONYMS, VIEWS
+from shared.view_words import VIEW_WORDS
+from world.prompt import COLOUR_NAMES, MOTIONS, OBJECT_NAMES, RELATIONS, SYNONYMS
 
 NAMED = 4  # unknown words that a warning names
 LONGEST = 20  # characters of a word in a warning
@@ -55,7 +56,7 @@ def grouped(vocabulary: Sequence[str]) -> dict[str, list[str]]:
         "colours": COLOUR_NAMES,
         "motions": tuple(MOTIONS.values()),
         "relations": RELATIONS,
-        "views": VIEWS,
+        "views": VIEW_WORDS,
     }
     held = {name: [p for p in phrases if words.issuperset(p.split())] for name, phrases in groups.items()}
     if not (held["objects"] and held["colours"]):  # not the world's

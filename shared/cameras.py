@@ -21,6 +21,15 @@ from torch import Tensor
 
 from shared.errors import InputError
 
+# How an object is looked at: in the pictures of the world, and so by whatever asks a model that has learned from them.
+# Angles in degrees, but for FOV_Y, which is in radians.
+CAMERA_RADIUS = 4.0
+FOV_Y = math.radians(35.0)
+ELEVATION = (3.0, 38.0)
+OVERHEAD_ELEVATION = (65.0, 88.0)
+LIGHT_SPREAD = 60.0  # from the camera's azimuth, to either side
+LIGHT_ELEVATION = (25.0, 65.0)
+
 
 @dataclass(frozen=True)
 class Cameras:
@@ -108,29 +117,23 @@ def look_at(eye: Float[Tensor, "n 3"], target: Float[Tensor, "n 3"]) -> Float[Te
     return pose
 
 
+def direction(azimuth: Float[Tensor, " n"], elevation: Float[Tensor, " n"]) -> Float[Tensor, "n 3"]:
+    """Unit vectors from the origin; angles in degrees."""
+    a, e = torch.deg2rad(azimuth), torch.deg2rad(elevation)
+    return torch.stack([a.sin() * e.cos(), e.sin(), a.cos() * e.cos()], dim=-1)
+
+
 def orbit(
     azimuth: Sequence[float] | Float[Tensor, " n"],
     elevation: Sequence[float] | Float[Tensor, " n"],
     *,
-    radius: float | Float[Tensor, " n"] = 4.0,
-    fov_y: float | Float[Tensor, " n"] = math.radians(35.0),
+    radius: float | Float[Tensor, " n"] = CAMERA_RADIUS,
+    fov_y: float | Float[Tensor, " n"] = FOV_Y,
     height: int = 64,
     width: int = 64,
 ) -> Cameras:
     """Cameras on a sphere of `radius` around the origin, looking at it. Angles in degrees, `fov_y` in radians."""
-    azimuth = torch.deg2rad(torch.as_tensor(azimuth, dtype=torch.float32))
-    elevation = torch.deg2rad(torch.as_tensor(elevation, dtype=torch.float32))
-    direction = torch.stack(
-        [torch.sin(azimuth) * torch.cos(elevation), torch.sin(elevation), torch.cos(azimuth) * torch.cos(elevation)], -1
-    )
-    eye = direction * torch.as_tensor(radius, dtype=torch.float32).reshape(-1, 1)
+    towards = direction(*(torch.as_tensor(angle, dtype=torch.float32) for angle in (azimuth, elevation)))
+    eye = towards * torch.as_tensor(radius, dtype=torch.float32).reshape(-1, 1)
     pose = look_at(eye, torch.zeros_like(eye))
     return Cameras(pose, torch.as_tensor(fov_y, dtype=torch.float32).expand(len(eye)).clone(), height, width)
-
-
-def view_word(azimuth: float, elevation: float) -> str:
-    """The view words of a camera direction (degrees): "front view", "side view", "back view" or "overhead view"."""
-    if elevation > 60:
-        return "overhead view"
-    turned = abs((azimuth + 180) % 360 - 180)
-    return "front view" if turned < 45 else "side view" if turned <= 135 else "back view"

@@ -23,7 +23,8 @@ ROOMS = {  # rooms of a package, in order: each may import those before it
     "dreamfusion": ("fields", "guidance", "render", "mesh"),
     "lab": ("kinds", "jobs", "show", "training", "commands"),
 }
-TOP = {"shared": {"errors", "rng", "version", "recipe", "cameras", "plugins"}}  # what stands beside the rooms
+# What stands beside the rooms.
+TOP = {"shared": {"errors", "rng", "version", "recipe", "cameras", "view_words", "plugins"}}
 MOST_FILES = 12  # of a folder, its __init__ aside
 OURS = {*PACKAGES, "tests", "benchmarks", "configs"}
 DOORS_ONLY = {"argparse", "tyro", "rich", "click", "typer", "getpass", "readline"}

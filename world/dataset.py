@@ -16,13 +16,13 @@ from jaxtyping import UInt8
 
 from shared.artifacts.files import atomic_path
 from shared.artifacts.media import write_clip, write_image
+from shared.view_words import VIEW_WORDS
 from world.prompt import (
     COLOUR_NAMES,
     MOTIONS,
     OBJECT_NAMES,
     RELATIONS,
     SYNONYMS,
-    VIEWS,
     Composition,
     is_held_out,
 )
@@ -65,7 +65,7 @@ def draw_composition(rng: np.random.Generator, *, clips: bool, split: str = "tra
             colour, other_colour = (str(name) for name in rng.choice(COLOUR_NAMES, 2, replace=False))
             c = Composition(obj, colour, None, None, str(rng.choice(RELATIONS)), other, other_colour)
         elif rng.random() < 0.8:
-            c = replace(c, view=str(rng.choice(VIEWS, p=[0.27, 0.27, 0.27, 0.19])))
+            c = replace(c, view=str(rng.choice(VIEW_WORDS, p=[0.27, 0.27, 0.27, 0.19])))
         if split == "all" or is_held_out(c) == (split == "held-out"):
             return c
 

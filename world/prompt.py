@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, replace
 
 from shared.errors import InputError
+from shared.view_words import VIEW_WORDS
 
 COLOUR_NAMES = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "white", "black")
 OBJECT_NAMES = (
@@ -28,7 +29,6 @@ MOTIONS = {
     "shrinking": "shrinking",
     "orbit": "orbiting camera",
 }
-VIEWS = ("front view", "side view", "back view", "overhead view")
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,14 @@ class Composition:
         (colour, obj), *rest = things
         relation = next((r for r in RELATIONS if r in text), None) if rest else None
         motion = next((m for m, phrase in MOTIONS.items() if re.search(rf"\b{phrase}\b", text)), None)
-        view = next((v for v in VIEWS if v in text), None)
+        view = next((v for v in VIEW_WORDS if v in text), None)
         other_colour, other = rest[0] if relation else (None, None)
         return Composition(obj, colour, motion, view, relation, other, other_colour)
 
 
 def vocabulary() -> list[str]:
     """Every word of the world's language, in a fixed order (the order is the tokenizer's: append, never insert)."""
-    groups = (COLOUR_NAMES, OBJECT_NAMES, SYNONYMS, RELATIONS, MOTIONS.values(), VIEWS)
+    groups = (COLOUR_NAMES, OBJECT_NAMES, SYNONYMS, RELATIONS, MOTIONS.values(), VIEW_WORDS)
     phrases = ["a an the and with of", *(phrase for group in groups for phrase in group), ","]
     return list(dict.fromkeys(word for phrase in phrases for word in phrase.split()))
 

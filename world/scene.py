@@ -11,13 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from shared.cameras import Cameras, orbit
+from shared.cameras import ELEVATION, LIGHT_ELEVATION, LIGHT_SPREAD, OVERHEAD_ELEVATION, Cameras, direction, orbit
 from world.catalogue import world_objects
 from world.objects import WorldObject
 from world.prompt import MOTIONS, Composition
-
-CAMERA_RADIUS = 4.0
-FOV_Y = math.radians(35.0)
 
 
 @functools.lru_cache(maxsize=1)
@@ -47,7 +44,7 @@ class Frame:
     background: float
 
     def cameras(self, size: int) -> Cameras:
-        return orbit([self.azimuth], [self.elevation], radius=CAMERA_RADIUS, fov_y=FOV_Y, height=size, width=size)
+        return orbit([self.azimuth], [self.elevation], height=size, width=size)
 
 
 def arrange(c: Composition) -> tuple[Instance, ...]:
@@ -81,11 +78,11 @@ def random_still(c: Composition, rng: np.random.Generator) -> Frame:
     """A picture of a composition. Without a view word any azimuth will do, but for things side by side."""
     turn = {"front view": 0.0, "side view": 90.0 * rng.choice([-1, 1]), "back view": 180.0}
     if c.view in turn:
-        azimuth, elevation = turn[c.view] + rng.uniform(-35, 35), rng.uniform(3, 38)
+        azimuth, elevation = turn[c.view] + rng.uniform(-35, 35), rng.uniform(*ELEVATION)
     elif c.view == "overhead view":
-        azimuth, elevation = rng.uniform(-180, 180), rng.uniform(65, 88)
+        azimuth, elevation = rng.uniform(-180, 180), rng.uniform(*OVERHEAD_ELEVATION)
     else:
-        azimuth, elevation = rng.uniform(-180, 180), rng.uniform(3, 38)
+        azimuth, elevation = rng.uniform(-180, 180), rng.uniform(*ELEVATION)
     if c.relation == "next to":
         azimuth = rng.uniform(-25, 25)
     shift, scale = rng.uniform(-0.08, 0.08, 3), rng.uniform(0.92, 1.03)
@@ -144,10 +141,10 @@ def _pose(motion: str, s: float, swing: float, phase: float, size: float) -> tup
     return 0.0, 0.0, size * 1.2, 0.0, 0.0
 
 
-def _light(rng: np.random.Generator, azimuth: float, spread: float = 60.0) -> tuple[float, float, float]:
+def _light(rng: np.random.Generator, azimuth: float, spread: float = LIGHT_SPREAD) -> tuple[float, float, float]:
     """A direction towards a light above the horizon, within `spread` degrees of the camera's azimuth."""
-    turn, height = math.radians(azimuth + rng.uniform(-spread, spread)), math.radians(rng.uniform(25, 65))
-    return (math.sin(turn) * math.cos(height), math.sin(height), math.cos(turn) * math.cos(height))
+    angles = azimuth + rng.uniform(-spread, spread), rng.uniform(*LIGHT_ELEVATION)
+    return _triple(direction(*(torch.tensor([angle], dtype=torch.float64) for angle in angles))[0].numpy())
 
 
 def scene_distance(instances: tuple[Instance, ...], p: Float[Tensor, "... 3"]) -> Float[Tensor, "... instances"]:

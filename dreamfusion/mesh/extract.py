@@ -29,7 +29,8 @@ from dreamfusion.fields.field import Field, device_of
 from dreamfusion.fields.occupancy import cell_densities
 from dreamfusion.mesh.colour import with_colours
 from dreamfusion.render.volume import composite_weights, render_rays, sample_depths
-from dreamfusion.views import Views, direction, make_views
+from dreamfusion.views import Views, make_views
+from shared.cameras import direction
 from shared.errors import KinoformError
 
 LOG_RANGE = math.log(30.0)  # log densities are cut off this far from tau*

@@ -4,18 +4,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from dreamfusion.views import (
-    ELEVATION,
-    LIGHT_ELEVATION,
-    LIGHT_SPREAD,
-    OVERHEAD_ELEVATION,
-    VIEW_WORDS,
-    around,
-    sample_views,
-    view_prompts,
-    without_view_words,
-)  # fmt: skip
-from shared.cameras import view_word
+from dreamfusion.views import around, sample_views, view_prompts, without_view_words
+from shared.cameras import ELEVATION, LIGHT_ELEVATION, LIGHT_SPREAD, OVERHEAD_ELEVATION
+from shared.view_words import VIEW_WORDS, view_word
 
 
 def direction_angles(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

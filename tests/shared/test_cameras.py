@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from shared.cameras import Cameras, look_at
+from shared.cameras import Cameras, direction, look_at, orbit
 from tests.tolerances import close
 
 SHAPES = [(48, 48), (32, 80), (90, 20)]  # height, width
@@ -36,3 +36,10 @@ def test_a_point_on_a_pixel_s_ray_is_seen_at_that_pixel(height, width):
     pixels, depth = cameras.project(point[None])
     assert_close(pixels[0, 0], torch.tensor([float(column), float(row)]), rtol=0, atol=1e-3)  # of a pixel
     assert 0 < float(depth) < 2.5
+
+
+def test_azimuth_turns_from_z_to_x_and_elevation_rises_to_y():
+    angles = torch.tensor([[0, 0], [90, 0], [-90, 0], [180, 0], [30, 90]], dtype=torch.float32)
+    axes = torch.tensor([[0, 0, 1], [1, 0, 0], [-1, 0, 0], [0, 0, -1], [0, 1, 0]], dtype=torch.float32)
+    assert_close(direction(*angles.T), axes, **close(torch.float32))
+    assert_close(orbit(*angles.T, radius=2.5).origins, 2.5 * axes, **close(torch.float32))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from shared.errors import InputError
 from shared.models.vocabulary import learn_tokenizer
+from shared.view_words import VIEW_WORDS
 from world.dataset import draw_composition, say, visible
 from world.prompt import (
     COLOUR_NAMES,
@@ -17,7 +18,6 @@ from world.prompt import (
     OBJECT_NAMES,
     RELATIONS,
     SYNONYMS,
-    VIEWS,
     Composition,
     is_held_out,
     vocabulary,
@@ -28,13 +28,13 @@ singles = st.builds(
     Composition,
     *things,
     motion=st.none() | st.sampled_from(list(MOTIONS)),
-    view=st.none() | st.sampled_from(VIEWS),
+    view=st.none() | st.sampled_from(VIEW_WORDS),
 )
 pairs = st.builds(
     Composition,
     *things,
     motion=st.none(),
-    view=st.none() | st.sampled_from(VIEWS),
+    view=st.none() | st.sampled_from(VIEW_WORDS),
     relation=st.sampled_from(RELATIONS),
     other=things[0],
     other_colour=things[1],
@@ -64,7 +64,7 @@ def test_every_word_of_every_caption_is_one_token():
     tokenizer = learn_tokenizer([" ".join(vocabulary())])
     for c in [
         *(Composition(o, k) for o, k in itertools.product(OBJECT_NAMES, COLOUR_NAMES)),
-        *(Composition("cube", "red", motion=m, view=v) for m in MOTIONS for v in (None, *VIEWS)),
+        *(Composition("cube", "red", motion=m, view=v) for m in MOTIONS for v in (None, *VIEW_WORDS)),
         *(Composition("cube", "red", relation=r, other="cone", other_colour="blue") for r in RELATIONS),
         *(Composition(s, "red") for s in SYNONYMS),
     ]:

@@ -7,9 +7,10 @@ import pytest
 import torch
 from scipy import ndimage
 
+from shared.cameras import CAMERA_RADIUS, FOV_Y
 from world.objects import COLOURS
 from world.render import AMBIENT, render
-from world.scene import CAMERA_RADIUS, FOV_Y, Frame, Instance, objects_by_name
+from world.scene import Frame, Instance, objects_by_name
 
 UP_LEFT = (-0.5, 0.7, math.sqrt(1 - 0.5**2 - 0.7**2))
 

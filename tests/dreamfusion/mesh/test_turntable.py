@@ -3,7 +3,8 @@ import torch
 
 from dreamfusion.mesh.extract import extract_mesh
 from dreamfusion.mesh.turntable import render_mesh, turntable
-from dreamfusion.views import around, direction, make_views
+from dreamfusion.views import around, make_views
+from shared.cameras import direction
 from tests.dreamfusion.shapes import SolidField, box, sphere
 
 

@@ -55,10 +55,12 @@ def test_any_name_that_the_disk_allows_is_allowed(tmp_path: Path, name: str) -> 
 def test_a_real_interrupt_leaves_nothing(tmp_path: Path) -> None:
     program = (
         "import signal, sys, time\nfrom shared.artifacts.files import atomic_path\n"
-        # A process started in the background inherits an ignored SIGINT.
+        # A process started in the background inherits an ignored SIGINT; a signal that comes just before a sleep is
+        # heard after it, so the sleeps are short.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with atomic_path(sys.argv[1]) as temporary:\n"
-        "    temporary.write_bytes(b'half')\n    print('ready', flush=True)\n    time.sleep(60)\n"
+        "    temporary.write_bytes(b'half')\n    print('ready', flush=True)\n"
+        "    while True:\n        time.sleep(0.01)\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path / "a.png")],
