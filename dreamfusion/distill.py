@@ -1,7 +1,7 @@
 """From a prompt to a radiance field, by score distillation: one generator that yields after every step.
 
     for state in distill(model, recipe):
-        ...                     # show state.loss, look at state.pixels, or stop whenever you like
+        ...                     # show state.gradient_rms, look at state.pixels, or stop whenever you like
     state.scene                 # the field, ready to mesh
 
 Each step renders a few random views, asks the prior which way they should change (`dreamfusion.guidance.sds`), and
@@ -57,13 +57,13 @@ class Scene:
 class DistillState:
     """After `step` of `total` steps.
 
-    loss: root mean square of equation 3's gradient. pixels: the step's renders, in [-1, 1]. scene: the live scene,
-    which the next step changes.
+    gradient_rms: root mean square of equation 3's gradient. pixels: the step's renders, in [-1, 1]. scene: the live
+    scene, which the next step changes.
     """
 
     step: int
     total: int
-    loss: float
+    gradient_rms: float
     scene: Scene
     pixels: Float[Tensor, "views 3 h w"]
 
@@ -149,7 +149,7 @@ def optimise(scene: Scene, critic: Critic, recipe: AssetRecipe) -> Iterator[Dist
             scene, views, samples=recipe.samples, shading=shading, occupancy=occupancy, draw=draw, device=device,
             checkpointing=recipe.checkpointing,
         )  # fmt: skip
-        loss, strength = critic(pixels, views, done, step)
+        loss, gradient_rms = critic(pixels, views, done, step)
         loss = loss + recipe.opacity_weight * opacity_loss(rays.opacity)
         loss = loss + recipe.orientation_weight * rays.orientation.mean()
         if not torch.isfinite(loss):
@@ -160,7 +160,7 @@ def optimise(scene: Scene, critic: Critic, recipe: AssetRecipe) -> Iterator[Dist
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        yield DistillState(step + 1, recipe.steps, strength, scene, pixels.detach())
+        yield DistillState(step + 1, recipe.steps, gradient_rms, scene, pixels.detach())
 
 
 def render_views(

@@ -17,7 +17,7 @@ from dreamfusion.recipe import AssetRecipe
 from dreamfusion.render.volume import render_rays
 from shared.images.plan import image_networks, placement, with_plain_sampler
 from shared.models.image_model import ImageModel, load_image_model
-from shared.plan.estimate import Estimate, follow
+from shared.plan.estimate import Estimate, trace_run
 
 # Share of a mask's true elements, by the operation that made it.
 SHARES = {
@@ -47,7 +47,7 @@ def plan_asset(recipe: AssetRecipe, device: str = "cpu") -> Estimate:
         grid = torch.empty(CELL_BYTES, recipe.mesh_resolution**3, dtype=torch.uint8)
         yield grid
 
-    trace = follow(
+    trace = trace_run(
         lambda: with_plain_sampler(load_image_model(recipe.model, **placement(recipe, device))),
         image_networks,
         run,

@@ -26,7 +26,7 @@ from shared.artifacts.media import write_clip, write_image
 from shared.images.recipe import ImageRecipe
 from shared.models.image_model import load_image_model
 from shared.recipe import SAME_RESULT, Recipe
-from shared.training.recipe import AutoencoderTrainRecipe, ImageTrainRecipe, TextTrainRecipe
+from shared.training.recipe import AutoencoderTrainRecipe, ImageTrainRecipe, ScorerTrainRecipe
 from tests.tiny import COLOURS, build_image_folder, tiny_vae
 from tests.video.tiny import build_video_folder
 from video.recipe import ClipRecipe, VideoTrainRecipe
@@ -60,7 +60,11 @@ def made_clip(recipe: ClipRecipe, _folders: Any) -> Outcome:
 def distilled(recipe: AssetRecipe, _folders: Any) -> Outcome:
     states = list(distill(load_image_model(recipe.model), recipe))
     weights = {name: tensor.numpy() for name, tensor in states[-1].scene.field.state_dict().items()}
-    return {**weights, "losses": np.array([state.loss for state in states]), "pixels": states[-1].pixels.numpy()}
+    return {
+        **weights,
+        "gradients": np.array([state.gradient_rms for state in states]),
+        "pixels": states[-1].pixels.numpy(),
+    }
 
 
 def made_asset(recipe: AssetRecipe, folders: Any) -> Outcome:
@@ -237,8 +241,8 @@ MADE = {
         },
         trained(shared.training.image.train, lambda out: tiny_vae().half().save_pretrained(out / "vae")),
     ),
-    "text stage": Made(
-        TextTrainRecipe,
+    "scorer stage": Made(
+        ScorerTrainRecipe,
         {**ON_PICTURES, "batch_size": 4, "image_width": 32, "image_layers": 1, "head_dim": 16},
         {**PICTURES, "image_width": 48, "image_layers": 2, "patch_size": 4, "head_dim": 8, "augment": 1.0},
         trained(shared.training.clip_scorer.train, build_image_folder),

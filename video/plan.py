@@ -14,7 +14,7 @@ from torch import Tensor
 from shared.images.plan import image_networks, placement, repeats, shortened, with_plain_sampler
 from shared.models.image_model import ImageModel, load_image_model
 from shared.models.source import resolve_model
-from shared.plan.estimate import Estimate, follow
+from shared.plan.estimate import Estimate, trace_run
 from shared.plan.training import mapped, plan_stage, smaller_batches
 from shared.training.data.arrays import DataSize
 from video.generate import VideoModel, generate_clip, load_video_model
@@ -33,7 +33,7 @@ def plan_clip(recipe: ClipRecipe, device: str = "cpu") -> Estimate:
         model = load_video_model(recipe.model, **placement(recipe, device))
         return replace(model, image=with_plain_sampler(model.image))
 
-    trace = follow(
+    trace = trace_run(
         load,
         lambda model: [model.network.temporal, *image_networks(model.image)],
         lambda model: generate_clip(model, shortened(recipe), device),
@@ -119,7 +119,7 @@ def plan_forward(
         with torch.no_grad():
             yield network(x_t.to(device), t.to(device), prompt.to(device))
 
-    trace = follow(
+    trace = trace_run(
         lambda: build_video_network(unet_config).to(device), lambda network: [network], run, device=device, files=False
     )
     return trace.estimate(device, [])

@@ -116,7 +116,7 @@ def _lines(survey: Survey) -> Iterator[str]:
     if survey.uncaptioned:
         yield f"no caption   {len(survey.uncaptioned)}: {', '.join(survey.uncaptioned[:SHOWN])}"
     if survey.stages:
-        yield f"to train     {', '.join(survey.stages)} (the scorer)"
+        yield f"to train     {', '.join(survey.stages)}"
         yield f"time         as long as --minutes of `kinoform train all` says (without it {MINUTES:g})"
 
 

@@ -115,7 +115,7 @@ def stage_planner_of(stage: str, where: str, data: Path | None) -> tuple[Planner
     planners: dict[str, Callable[..., Estimate]] = {
         "autoencoder": training.plan_autoencoder_training,
         "image": training.plan_image_training,
-        "text": training.plan_text_training,
+        "scorer": training.plan_scorer_training,
     }
     return partial(planners[stage], device=where, data=size), training.picture_training_savings
 

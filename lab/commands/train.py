@@ -1,4 +1,4 @@
-"""`kinoform train autoencoder | text | image | video | all`: one training stage over a data folder, or all of them."""
+"""`kinoform train autoencoder | image | scorer | video | all`: a training stage over a data folder, or all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lab.flags import Parser, add_command, add_recipe_flags, parse_recipe
 from lab.outputs import check_folder, existing_folder
 from lab.show.console import Console
 from lab.training.data_look import captions_of, look, warn_of_length, warn_of_words
-from shared.training.recipe import AutoencoderTrainRecipe, ImageTrainRecipe, StageRecipe, TextTrainRecipe
+from shared.training.recipe import AutoencoderTrainRecipe, ImageTrainRecipe, ScorerTrainRecipe, StageRecipe
 from video.recipe import VideoTrainRecipe
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ RESUME = "the same command with --resume goes on from the last checkpoint"
 STAGES: dict[str, tuple[type[StageRecipe], str]] = {
     "autoencoder": (AutoencoderTrainRecipe, "pictures to latents and back, into OUT/vae"),
     "image": (ImageTrainRecipe, "the image model and its text encoder, on the latents of OUT/vae"),
-    "text": (TextTrainRecipe, "an image encoder that agrees with the text encoder of OUT"),
+    "scorer": (ScorerTrainRecipe, "an image encoder that agrees with the text encoder of OUT"),
     "video": (VideoTrainRecipe, "temporal layers on the frozen image model of OUT"),
 }
 
@@ -78,7 +78,7 @@ def _with_notes(
     captions = captions_of(look(console, data))
     if isinstance(recipe, ImageTrainRecipe):
         warn_of_length(console, captions, recipe.text_tokens or LONGEST)
-    elif isinstance(recipe, (TextTrainRecipe, VideoTrainRecipe)):  # by now there is a model in `out`
+    elif isinstance(recipe, (ScorerTrainRecipe, VideoTrainRecipe)):  # by now there is a model in `out`
         warn_of_words(console, captions, load_text(resolve_model(out)))
     yield first
     yield from states
@@ -94,10 +94,10 @@ def _loop(stage: str) -> Callable[..., Iterator[TrainState]]:
         from shared.training import image
 
         return image.train
-    if stage == "text":
-        from shared.training import clip_scorer as text
+    if stage == "scorer":
+        from shared.training import clip_scorer
 
-        return text.train
+        return clip_scorer.train
     from video import training
 
     return training.train

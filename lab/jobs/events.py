@@ -33,14 +33,14 @@ class Warned:
 class Stepped:
     """`step` of `total` steps of a stage are done, for the jobs numbered `jobs` (from 0) together.
 
-    loss: of a distillation. preview: when called, a small picture of what there is so far.
+    gradient_rms: of a distillation. preview: when called, a small picture of what there is so far.
     """
 
     stage: str
     step: int
     total: int
     jobs: tuple[int, ...]
-    loss: float | None = None
+    gradient_rms: float | None = None
     preview: Callable[[], UInt8[np.ndarray, "h w 3"]] | None = None
 
 

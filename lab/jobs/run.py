@@ -197,9 +197,9 @@ class _Batch:
         last = None
         with self._timed(self.kind.looping):
             for last in self.kind.sample(model, [job.recipe for job in jobs], self.where):
-                loss = getattr(last, "loss", None)
+                gradient_rms = getattr(last, "gradient_rms", None)
                 picture = partial(self._picture, self.kind.image_model(model), last)
-                yield Stepped(self.kind.looping, last.step, last.total, tuple(self.jobs), loss, picture)
+                yield Stepped(self.kind.looping, last.step, last.total, tuple(self.jobs), gradient_rms, picture)
         latents = [self.kind.latents(last, position) for position in range(len(jobs))]
         return [last if found is None else found for found in latents]
 

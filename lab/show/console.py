@@ -20,7 +20,7 @@ from shared.errors import KinoformError, printable
 
 @runtime_checkable
 class Step(Protocol):
-    """The part of a loop's state that progress needs; training adds `loss`."""
+    """The part of a loop's state that progress needs; training adds `loss` and `lr`, distillation `gradient_rms`."""
 
     @property
     def step(self) -> int: ...
@@ -163,9 +163,10 @@ def _title(event: Stepped, count: int) -> str:
 
 
 def _numbers(state: Any) -> str:
-    loss, lr = getattr(state, "loss", None), getattr(state, "lr", None)
-    text = "" if loss is None else f" loss {float(loss):.4f}"
-    return text if lr is None else f"{text} lr {lr:.2e}"
+    """What progress shows beside the step, of what the state has."""
+    shown = (("loss", "loss", ".4f"), ("gradient_rms", "gradient", ".4f"), ("lr", "lr", ".2e"))
+    values = [(label, getattr(state, name, None), form) for name, label, form in shown]
+    return "".join(f" {label} {float(value):{form}}" for label, value, form in values if value is not None)
 
 
 def _plain(value: Any) -> Any:

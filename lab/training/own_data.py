@@ -15,9 +15,9 @@ from shared.artifacts.files import write_bytes
 from shared.errors import InputError
 
 PLAN = "train-all.json"
-StageName = Literal["autoencoder", "image", "video", "text"]
+StageName = Literal["autoencoder", "image", "video", "scorer"]
 # Shares of the time, by what each stage gains from it. Stages that are left out give theirs to the others.
-SHARES: dict[StageName, float] = {"autoencoder": 0.16, "image": 0.46, "video": 0.30, "text": 0.08}
+SHARES: dict[StageName, float] = {"autoencoder": 0.16, "image": 0.46, "video": 0.30, "scorer": 0.08}
 
 
 class Stage(BaseModel):
@@ -60,7 +60,7 @@ def plan_stages(minutes: float, *, clips: bool, autoencoder: bool = True) -> lis
 
     clips: whether there are any. autoencoder: whether it has to be trained; not where the embedded one is good enough.
     """
-    needed = {"autoencoder": autoencoder, "image": True, "video": clips, "text": True}
+    needed = {"autoencoder": autoencoder, "image": True, "video": clips, "scorer": True}
     names: Sequence[StageName] = [name for name in SHARES if needed[name]]
     whole = sum(SHARES[name] for name in names)
     return [Stage(name=name, minutes=minutes * SHARES[name] / whole) for name in names]

@@ -26,11 +26,10 @@ from shared.models.image_model import load_image_model
 from shared.models.source import resolve_model
 from shared.recipe import load_preset
 from shared.rng import generator
-from shared.training import autoencoder, image
-from shared.training import clip_scorer as text
+from shared.training import autoencoder, clip_scorer, image
 from shared.training.data.arrays import draw_pictures, find_folders, load_media
 from shared.training.loop import TrainState
-from shared.training.recipe import AutoencoderTrainRecipe, ImageTrainRecipe, StageRecipe, TextTrainRecipe
+from shared.training.recipe import AutoencoderTrainRecipe, ImageTrainRecipe, ScorerTrainRecipe, StageRecipe
 from video import training as video
 from video.recipe import VideoTrainRecipe
 
@@ -39,7 +38,7 @@ STAGES: dict[str, tuple[type[StageRecipe], Loop]] = {
     "autoencoder": (AutoencoderTrainRecipe, autoencoder.train),
     "image": (ImageTrainRecipe, image.train),
     "video": (VideoTrainRecipe, video.train),
-    "text": (TextTrainRecipe, text.train),
+    "scorer": (ScorerTrainRecipe, clip_scorer.train),
 }
 LOG, PREVIEWS = "train-log.jsonl", "previews"
 LOG_SECONDS = 10.0

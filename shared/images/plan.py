@@ -14,14 +14,14 @@ from shared.compute.policy import NetworkMemory
 from shared.images.generate import generate_image
 from shared.images.recipe import ImageRecipe
 from shared.models.image_model import ImageModel, load_image_model
-from shared.plan.estimate import Estimate, follow
+from shared.plan.estimate import Estimate, trace_run
 
 TRACED_STEPS = 3  # the first, one like all others, and the last with the decoding
 
 
 def plan_image(recipe: ImageRecipe, device: str = "cpu") -> Estimate:
     """Raises ModelError as `load_image_model` does, for everything but the values of the weights."""
-    trace = follow(
+    trace = trace_run(
         lambda: with_plain_sampler(load_image_model(recipe.model, **placement(recipe, device))),
         image_networks,
         lambda model: generate_image(model, shortened(recipe), device),

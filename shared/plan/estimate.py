@@ -51,7 +51,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Trace:
-    """What `follow` saw. ops: the operations up to each state of the run, and after the last."""
+    """What `trace_run` saw. ops: the operations up to each state of the run, and after the last."""
 
     weights: int
     loading: int
@@ -66,7 +66,7 @@ class Trace:
         return Estimate(device, self.weights, base + sum(held.values()), {"base": base, **held}, repeated)
 
 
-def follow(
+def trace_run(
     load: Callable[[], T],
     networks: Callable[[T], Sequence[nn.Module]],
     run: Callable[[T], Iterable[object]],
@@ -76,7 +76,7 @@ def follow(
     outlives: str | None = None,
     files: bool = True,
 ) -> Trace:
-    """Loads and runs without values, and follows what it allocates on `device`.
+    """Loads and runs without values, and counts what it allocates on `device`.
 
     networks: those of what `load` gives, in the order in which they are loaded. run: a generator of states.
     share: see `shared.plan.hollow`. outlives: the kind of what is still there after a state, where it has one.
@@ -87,7 +87,7 @@ def follow(
         modules = networks(subject)
         weights = [tensor for module in modules for tensor in _emptied(module)]
         with Tracker(device) as tracker:
-            tracker.follow(weights)
+            tracker.track(weights)
             tracker.label("weights", weights)
             held = tracker.live
             marks = [0]

@@ -80,10 +80,10 @@ class Tracker(TorchDispatchMode):
         if func is WHERE:
             return func(*args, **kwargs)
         read = _tensors(args)
-        self.follow(read)  # those made before, such as weights that a file holds
+        self.track(read)  # those made before, such as weights that a file holds
         out = func(*args, **kwargs)
         results = _tensors(out)
-        self.follow(results)
+        self.track(results)
         copies = convolution_workspace(func, read, results) if self.device == "cpu" else []
         for free in [self.allocate(size, WORKSPACE) for size in copies]:
             free()
@@ -91,7 +91,7 @@ class Tracker(TorchDispatchMode):
             self._count(func, args, kwargs, out, (*read, *results))
         return out
 
-    def follow(self, tensors: Iterable[Tensor]) -> None:
+    def track(self, tensors: Iterable[Tensor]) -> None:
         """Count the storages of `tensors` from now on, as if they were allocated here, once each."""
         for tensor in tensors:
             if tensor.device.type != self.device or tensor.layout != torch.strided:

@@ -16,17 +16,17 @@ from torch import Tensor, nn
 from shared.diffusion.schedule import NoiseSchedule
 from shared.models.image_model import load_image_model, load_text
 from shared.models.source import resolve_model
-from shared.plan.estimate import Estimate, follow, take
+from shared.plan.estimate import Estimate, take, trace_run
 from shared.training.autoencoder import first_network, train_autoencoder
-from shared.training.clip_scorer import TextBatch, first_tower, train_tower
+from shared.training.clip_scorer import CaptionedBatch, first_tower, train_tower
 from shared.training.data.arrays import DataSize
 from shared.training.image import ImageBatch, build_scheduler, first_networks, train_image
 from shared.training.recipe import (
     AutoencoderTrainRecipe,
     ImageTrainRecipe,
     PictureStageRecipe,
+    ScorerTrainRecipe,
     StageRecipe,
-    TextTrainRecipe,
 )
 
 TRACED_STEPS = 2  # the first makes the optimiser's state, the second finds it
@@ -43,7 +43,7 @@ def plan_stage(
 ) -> Estimate:
     """What a stage's loop takes. run: (what `load` gives, a recipe of a few steps) -> the loop."""
     short = recipe.model_copy(update={"steps": max(recipe.steps, TRACED_STEPS + 1)})
-    trace = follow(
+    trace = trace_run(
         load,
         networks,
         lambda loaded: take(iter(run(loaded, short)), TRACED_STEPS),
@@ -87,18 +87,18 @@ def plan_image_training(recipe: ImageTrainRecipe, device: str, data: DataSize) -
     return plan_stage(recipe, load, lambda loaded: [loaded[0].vae, *loaded[1:]], run, device)
 
 
-def plan_text_training(recipe: TextTrainRecipe, device: str, data: DataSize) -> Estimate:
+def plan_scorer_training(recipe: ScorerTrainRecipe, device: str, data: DataSize) -> Estimate:
     def load() -> Any:
         text = load_text(resolve_model("world"))
         return text, first_tower(recipe, text).to(device)
 
-    def run(loaded: Any, short: TextTrainRecipe) -> Iterator[object]:
+    def run(loaded: Any, short: ScorerTrainRecipe) -> Iterator[object]:
         text, tower = loaded
         captions = ["a red cube"] * recipe.batch_size
         kept = mapped(recipe, data.pictures, 3 * recipe.size**2)
 
-        def batch_at(step: int) -> TextBatch:
-            return TextBatch(pictures(recipe, device), captions, text.features(captions).to(device))
+        def batch_at(step: int) -> CaptionedBatch:
+            return CaptionedBatch(pictures(recipe, device), captions, text.features(captions).to(device))
 
         yield from train_tower(tower, batch_at, short)
         del kept
@@ -114,7 +114,7 @@ def picture_training_savings(recipe: PictureStageRecipe) -> Iterator[dict[str, A
 
 def smaller_batches(recipe: StageRecipe) -> Iterator[dict[str, Any]]:
     """Halves of the batch, down to one sample, or two where a stage needs them."""
-    least = 2 if isinstance(recipe, TextTrainRecipe) else 1
+    least = 2 if isinstance(recipe, ScorerTrainRecipe) else 1
     size = recipe.batch_size
     while size // 2 >= least:
         size //= 2

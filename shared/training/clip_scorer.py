@@ -32,7 +32,7 @@ from shared.models.text import TextConditioner
 from shared.rng import generator
 from shared.training.data.arrays import draw_pictures, find_folders, load_media
 from shared.training.loop import Training, TrainState, half_copy, seeded
-from shared.training.recipe import TextTrainRecipe
+from shared.training.recipe import ScorerTrainRecipe
 
 LARGEST_LOGIT_SCALE = math.log(100)  # Radford et al. 2021, section 2.5
 
@@ -50,7 +50,7 @@ class ImageTower(nn.Module):
         return F.normalize(self.encoder(pixels).image_embeds.float(), dim=-1)
 
 
-def build(recipe: TextTrainRecipe, image_size: int, embedding: int) -> CLIPVisionModelWithProjection:
+def build(recipe: ScorerTrainRecipe, image_size: int, embedding: int) -> CLIPVisionModelWithProjection:
     config = CLIPVisionConfig(
         image_size=image_size,
         patch_size=recipe.patch_size,
@@ -92,7 +92,7 @@ def augmented(pixels: Float[Tensor, "b 3 h w"], amount: float, draw: torch.Gener
     return moved + 0.1 * amount * torch.randn(pixels.shape, generator=draw).to(pixels)
 
 
-class TextBatch(NamedTuple):
+class CaptionedBatch(NamedTuple):
     """Pictures in [-1, 1], their captions, and the captions' unit features."""
 
     pixels: Float[Tensor, "b 3 h w"]
@@ -102,8 +102,8 @@ class TextBatch(NamedTuple):
 
 def train_tower(
     tower: ImageTower,
-    batch_at: Callable[[int], TextBatch],
-    recipe: TextTrainRecipe,
+    batch_at: Callable[[int], CaptionedBatch],
+    recipe: ScorerTrainRecipe,
     *,
     checkpoint: Path | None = None,
     resume: bool = False,
@@ -130,7 +130,7 @@ def train_tower(
     tower.eval()
 
 
-def train(recipe: TextTrainRecipe, data: Path, out: Path, resume: bool = False) -> Iterator[TrainState]:
+def train(recipe: ScorerTrainRecipe, data: Path, out: Path, resume: bool = False) -> Iterator[TrainState]:
     """Trains on all pictures below `data` against `out/text_encoder`; at the end `out/image_encoder` is there."""
     if not (out / "text_encoder").is_dir():
         raise ModelError(
@@ -139,17 +139,17 @@ def train(recipe: TextTrainRecipe, data: Path, out: Path, resume: bool = False) 
     text = load_text(out)
     folders = [load_media(folder, size=recipe.size) for folder in find_folders(data)]
 
-    def batch_at(step: int) -> TextBatch:
+    def batch_at(step: int) -> CaptionedBatch:
         draw = generator(recipe.seed, step)
         pixels, captions = draw_pictures(folders, recipe.batch_size, recipe.clip_fraction, draw)
-        return TextBatch(augmented(pixels, recipe.augment, draw), captions, text.features(captions))
+        return CaptionedBatch(augmented(pixels, recipe.augment, draw), captions, text.features(captions))
 
     tower = first_tower(recipe, text)
-    yield from train_tower(tower, batch_at, recipe, checkpoint=out / "text.pt", resume=resume)
+    yield from train_tower(tower, batch_at, recipe, checkpoint=out / "scorer.pt", resume=resume)
     save_image_encoder(out / "image_encoder", tower.encoder)
 
 
-def first_tower(recipe: TextTrainRecipe, text: TextConditioner) -> ImageTower:
+def first_tower(recipe: ScorerTrainRecipe, text: TextConditioner) -> ImageTower:
     """A new image tower that agrees with `text` in the width of features."""
     with seeded(recipe.seed):
         return ImageTower(build(recipe, recipe.size, text.text_encoder.config.hidden_size))

@@ -65,7 +65,7 @@ class ImageTrainRecipe(PictureStageRecipe):
     noise_bias: float = Field(1.5, ge=0.1, le=10, description="1 draws noise levels evenly; more, high ones more often")
 
 
-class TextTrainRecipe(PictureStageRecipe):
+class ScorerTrainRecipe(PictureStageRecipe):
     """CLIP's contrastive stage: an image tower learns to agree with the (frozen) text transformer."""
 
     steps: int = Field(900, ge=1, le=10_000_000)

@@ -11,7 +11,7 @@ from shared.artifacts.formats.image_file import read_image
 from shared.artifacts.media import read_clip, write_clip
 from shared.errors import InputError
 from shared.training.clip_scorer import build, save_image_encoder
-from shared.training.recipe import TextTrainRecipe
+from shared.training.recipe import ScorerTrainRecipe
 from tests.video.tiny import build_video_folder, write_clips
 
 
@@ -52,7 +52,7 @@ def test_pixels_find_the_clip_that_looks_alike_and_motion_is_in_levels():
 def test_it_runs_on_a_model_folder(tmp_path, capsys):
     data, model = write_clips(tmp_path / "data"), build_video_folder(tmp_path / "model")
     torch.manual_seed(0)
-    save_image_encoder(model / "image_encoder", build(TextTrainRecipe(image_width=32, image_layers=1), 64, 32))
+    save_image_encoder(model / "image_encoder", build(ScorerTrainRecipe(image_width=32, image_layers=1), 64, 32))
     main(["check", "--data", str(data), "--model", str(model), "--out", str(tmp_path / "o"), "--steps", "1", "--json"])
     rows = {row["metric"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
     assert len(rows) == 10

@@ -13,8 +13,8 @@ from shared.recipe import load_preset
 def tiny_presets(model):
     """To stand in the place of `load_preset`: the stages' own, smaller."""
     changes = {"model": str(model), "batch_size": 2}
-    text = {"batch_size": 4, "image_width": 32, "image_layers": 1}
-    return lambda kind, name: {**load_preset(kind, name), **(text if name == "text-own" else changes)}
+    scorer = {"batch_size": 4, "image_width": 32, "image_layers": 1}
+    return lambda kind, name: {**load_preset(kind, name), **(scorer if name == "scorer-own" else changes)}
 
 
 if __name__ == "__main__":

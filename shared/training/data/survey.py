@@ -76,7 +76,7 @@ class Survey:
         """The stages of `kinoform train` that there is data for, in order."""
         if self.refusal:
             return ()
-        return ("autoencoder", "image", *(("video",) if self.clips else ()), "text")
+        return ("autoencoder", "image", *(("video",) if self.clips else ()), "scorer")
 
 
 def survey(data: Path, cache_dir: Path | None = None) -> Survey:

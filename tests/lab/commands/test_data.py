@@ -16,7 +16,7 @@ def test_check_says_what_is_there_and_draws_a_sheet(tmp_path, capsys):
     assert main(["data", "check", str(tmp_path / "data"), "--sheet", str(sheet)]) == 0
     out = capsys.readouterr().out.splitlines()
     assert "31 pictures, 9 clips, 40x24" in out[0]
-    for words in ("left out     4 of 44", "to train     autoencoder, image, video, text", "cut.mp4 (damaged"):
+    for words in ("left out     4 of 44", "to train     autoencoder, image, video, scorer", "cut.mp4 (damaged"):
         assert any(words in line for line in out), words
     assert len(out) < 40
     assert np.asarray(Image.open(sheet)).std() > 10
@@ -27,7 +27,7 @@ def test_check_as_json_has_every_number(tmp_path, capsys):
     assert main(["data", "check", str(tmp_path / "data"), "--json"]) == 0
     survey = json.loads(capsys.readouterr().out)["survey"]
     assert (survey["pictures"], survey["clips"], survey["width"]["most"], survey["left_out"]) == (31, 9, 40, [])
-    assert survey["stages"] == ["autoencoder", "image", "video", "text"]
+    assert survey["stages"] == ["autoencoder", "image", "video", "scorer"]
 
 
 def test_a_folder_that_would_be_refused_is_shown_and_refused(tmp_path, capsys):

@@ -35,7 +35,7 @@ def test_times_come_with_a_calibration(model, capsys, tmp_path, monkeypatch):
     assert plan(capsys, model)["seconds"] > 0
 
 
-@pytest.mark.parametrize("stage", ["autoencoder", "image", "text", "video"])
+@pytest.mark.parametrize("stage", ["autoencoder", "image", "scorer", "video"])
 def test_every_stage_of_training_has_a_plan_that_its_batch_makes_larger(stage, model, capsys):
     own = ["--model", str(model)]
     sizes = {"image": ["--size", "32", *own], "video": ["--frames", "4", *own]}

@@ -10,7 +10,7 @@ from lab.main import main
 from shared.artifacts.media import read_clip, write_clip, write_image
 from shared.models.clip_scorer import ClipScorer
 from shared.training.clip_scorer import build, save_image_encoder
-from shared.training.recipe import TextTrainRecipe
+from shared.training.recipe import ScorerTrainRecipe
 from tests.lab.command import is_refusal
 from tests.tiny import build_image_folder
 
@@ -19,7 +19,7 @@ from tests.tiny import build_image_folder
 def scorer_folder(tmp_path_factory):
     path = build_image_folder(tmp_path_factory.mktemp("scorer"))
     torch.manual_seed(0)
-    encoder = build(TextTrainRecipe(image_width=32, image_layers=1), image_size=32, embedding=32)
+    encoder = build(ScorerTrainRecipe(image_width=32, image_layers=1), image_size=32, embedding=32)
     save_image_encoder(path / "image_encoder", encoder)
     return path
 

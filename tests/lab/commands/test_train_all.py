@@ -67,7 +67,7 @@ def test_killed_in_the_middle_it_goes_on_and_ends_with_a_model(tmp_path, capsys,
     assert load_text(out).unknown_words("a red cube, a striped walrus, a zebra") == []
     assert load_text(out).unknown_words("giraffe") == ["giraffe"]
     assert load_temporal(out).alphas()
-    for stage in ("autoencoder", "image", "video", "text"):
+    for stage in ("autoencoder", "image", "video", "scorer"):
         assert np.ptp(read_image(out / "previews" / f"{stage}.png")) > 100
         assert not (out / f"{stage}.pt").exists()
     assert said.out.splitlines()[-1] == f"try: kinoform clip 'a striped zebra' --model {out} -o clip.mp4"

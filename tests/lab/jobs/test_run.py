@@ -96,7 +96,7 @@ def test_an_asset_tells_its_loss_and_writes_both_files(model, context, tmp_path)
     paths = tmp_path / "a.ply", tmp_path / "a.gif"
     events = list(run([Job(recipe, Output(*map(str, paths)))], context))
     assert [(event.step, event.total) for event in events if isinstance(event, Stepped)] == [(1, 2), (2, 2)]
-    assert all(event.loss > 0 for event in events if isinstance(event, Stepped))
+    assert all(event.gradient_rms > 0 for event in events if isinstance(event, Stepped))
     assert events[-1].outputs == paths
     stages = [event.stage for event in events if isinstance(event, Timed)]
     assert stages == ["load", "distill", "mesh", "write", "turntable"]

@@ -14,9 +14,9 @@ def plan(**changes):
 @pytest.mark.parametrize(
     ("clips", "autoencoder", "names"),
     [
-        (True, True, ["autoencoder", "image", "video", "text"]),
-        (False, True, ["autoencoder", "image", "text"]),
-        (True, False, ["image", "video", "text"]),
+        (True, True, ["autoencoder", "image", "video", "scorer"]),
+        (False, True, ["autoencoder", "image", "scorer"]),
+        (True, False, ["image", "video", "scorer"]),
     ],
 )
 def test_the_stages_that_are_needed_share_the_time(clips, autoencoder, names):

@@ -45,7 +45,7 @@ def test_the_log_of_a_resumed_stage_holds_every_step_once(tmp_path, monkeypatch)
 
 def test_the_log_has_the_first_and_the_last_step_of_a_fast_stage(tmp_path):
     assert LOG_SECONDS > 1
-    list(logged(states(range(1, 1000), 999), "text", tmp_path / "log"))
+    list(logged(states(range(1, 1000), 999), "scorer", tmp_path / "log"))
     assert [json.loads(line)["step"] for line in (tmp_path / "log").read_text().splitlines()] == [1, 999]
 
 

@@ -11,11 +11,11 @@ from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjec
 from shared.errors import InputError, ModelError
 from shared.models.clip_scorer import ClipScorer
 from shared.training.clip_scorer import build, save_image_encoder
-from shared.training.recipe import TextTrainRecipe
+from shared.training.recipe import ScorerTrainRecipe
 from tests.tiny import build_image_folder
 from tests.tolerances import close
 
-RECIPE = TextTrainRecipe(image_width=32, image_layers=1)
+RECIPE = ScorerTrainRecipe(image_width=32, image_layers=1)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from torch import nn
 from shared.compute.process_memory import resident_bytes
 from shared.images.plan import repeats
 from shared.plan.calibration import Calibration, load, save
-from shared.plan.estimate import follow
+from shared.plan.estimate import trace_run
 
 WIDTH = 1024
 WEIGHTS = 4 * WIDTH * WIDTH
@@ -27,7 +27,7 @@ def run(rows):
 
 
 def trace(rows=256, **options):
-    return follow(network, lambda layer: [layer], run(rows), device="cpu", **options)
+    return trace_run(network, lambda layer: [layer], run(rows), device="cpu", **options)
 
 
 def test_peak_is_base_and_weights_and_activations():

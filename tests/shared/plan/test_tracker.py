@@ -49,7 +49,7 @@ def test_the_peak_is_not_what_is_left():
 def test_a_storage_counts_once_under_its_label():
     weight = kilobyte()
     with Tracker() as tracker:
-        tracker.follow([weight, weight.view(16, 16), weight])
+        tracker.track([weight, weight.view(16, 16), weight])
         tracker.label("weights", [weight[3:]])
         out = weight * 2
     assert out.shape == weight.shape
@@ -59,7 +59,7 @@ def test_a_storage_counts_once_under_its_label():
 def test_what_autograd_saves_lives_until_backward():
     x = kilobyte().requires_grad_()
     with Tracker() as tracker:
-        tracker.follow([x])
+        tracker.track([x])
         y = x
         for _ in range(4):
             y = y.exp()  # each saves its result
@@ -87,7 +87,7 @@ def test_memory_that_no_tensor_holds():
 def test_the_heap_wastes_for_what_comes_and_goes_only():
     weight = kilobyte()
     with Tracker() as tracker:
-        tracker.follow([weight])
+        tracker.track([weight])
         tracker.label("weights", [weight])
         out = weight + 1
     assert out.shape == weight.shape
@@ -130,7 +130,7 @@ def test_a_training_step_without_values_takes_what_one_with_values_takes():
         torch.manual_seed(0)
         network = nn.Sequential(nn.Linear(32, 64), nn.SiLU(), nn.Linear(64, 8))
         with Tracker() as tracker:
-            tracker.follow(network.parameters())
+            tracker.track(network.parameters())
             optimizer = torch.optim.AdamW(network.parameters())
             for _ in range(2):
                 optimizer.zero_grad(set_to_none=True)

@@ -13,7 +13,7 @@ from shared.errors import ModelError
 from shared.models.text import TextConditioner
 from shared.rng import generator
 from shared.training.clip_scorer import augmented, contrastive_loss, train
-from shared.training.recipe import TextTrainRecipe
+from shared.training.recipe import ScorerTrainRecipe
 from tests.shared.training.conftest import write_samples
 from tests.tiny import build_image_folder, tiny_text
 from tests.tolerances import close
@@ -78,7 +78,7 @@ def model(tmp_path):
 
 def test_resuming_is_exact_the_text_encoder_stays_and_transformers_loads_the_tower(data, model):
     before = (model / "text_encoder" / "model.safetensors").read_bytes()
-    recipe = TextTrainRecipe(**TINY)
+    recipe = ScorerTrainRecipe(**TINY)
     whole = list(train(recipe, data, model))
     tower = CLIPVisionModelWithProjection.from_pretrained(model / "image_encoder")
     assert next(tower.parameters()).dtype == torch.float32
@@ -95,7 +95,7 @@ def test_resuming_is_exact_the_text_encoder_stays_and_transformers_loads_the_tow
 
 
 def test_stock_preprocessing_gives_the_range_it_was_trained_with(data, model):
-    list(train(TextTrainRecipe(**{**TINY, "steps": 1}), data, model))
+    list(train(ScorerTrainRecipe(**{**TINY, "steps": 1}), data, model))
     processor = CLIPImageProcessorPil.from_pretrained(model / "image_encoder")
     picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     found = processor(picture, return_tensors="pt").pixel_values[0]
@@ -110,7 +110,7 @@ def test_it_learns_to_tell_colours(tmp_path, model):
 
     colours = {"red": (220, 20, 20), "green": (20, 160, 40), "blue": (30, 50, 230), "yellow": (250, 220, 20)}
     write_samples(tmp_path / "flat", [Flat(c, level) for c, level in colours.items()])
-    recipe = TextTrainRecipe(**{**TINY, "steps": 60, "batch_size": 16, "learning_rate": 3e-3, "precision": "fp32"})
+    recipe = ScorerTrainRecipe(**{**TINY, "steps": 60, "batch_size": 16, "learning_rate": 3e-3, "precision": "fp32"})
     states = list(train(recipe, tmp_path / "flat", model))
     assert states[-1].metrics["retrieval"] == 1
     assert states[-1].loss < 0.2 < states[0].loss
@@ -118,13 +118,13 @@ def test_it_learns_to_tell_colours(tmp_path, model):
 
 def test_without_a_text_encoder_it_says_so(data, tmp_path):
     with pytest.raises(ModelError, match="Train images first"):
-        next(train(TextTrainRecipe(**TINY), data, tmp_path))
+        next(train(ScorerTrainRecipe(**TINY), data, tmp_path))
 
 
 def test_checkpointing_trains_the_same(data, tmp_path):
     out = build_image_folder(tmp_path / "model")
     losses = [
-        [state.loss for state in train(TextTrainRecipe(**TINY, checkpointing=on), data, out)] for on in (False, True)
+        [state.loss for state in train(ScorerTrainRecipe(**TINY, checkpointing=on), data, out)] for on in (False, True)
     ]
     assert losses[0] == losses[1]
 

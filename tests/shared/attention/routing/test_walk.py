@@ -17,7 +17,7 @@ from shared.models.clip_scorer import ClipScorer
 from shared.models.image_model import load_image_model
 from shared.models.source import WORLD
 from shared.training.clip_scorer import build, save_image_encoder
-from shared.training.recipe import TextTrainRecipe
+from shared.training.recipe import ScorerTrainRecipe
 from tests.shared.attention.networks import KINDS, draw, made
 from tests.tiny import build_image_folder
 from video.folder import load_temporal
@@ -114,9 +114,9 @@ def test_the_embedded_models_networks_are_loaded_so(monkeypatch, world):
 
 def test_the_scores_image_encoder_is_loaded_so(monkeypatch, tmp_path):
     folder = build_image_folder(tmp_path)
-    save_image_encoder(folder / "image_encoder", build(TextTrainRecipe(), image_size=16, embedding=32))
+    save_image_encoder(folder / "image_encoder", build(ScorerTrainRecipe(), image_size=16, embedding=32))
     encoder = ClipScorer.from_folder(folder).image_encoder
-    assert len(attentions(encoder)) == TextTrainRecipe().image_layers
+    assert len(attentions(encoder)) == ScorerTrainRecipe().image_layers
     check(monkeypatch, encoder, lambda encoder: encoder(draw(1, 3, 16, 16)))
 
 

@@ -56,7 +56,7 @@ def test_numbers_are_those_of_the_folder(data):
         == sum(f.stat().st_size for f in data.iterdir() if f.is_file() and f.suffix != ".jsonl")
         - (data / "unnamed.png").stat().st_size
     )
-    assert seen.stages == ("autoencoder", "image", "video", "text")
+    assert seen.stages == ("autoencoder", "image", "video", "scorer")
     assert survey_line(seen) == (
         "4 pictures, 2 clips, 40x32 to 80x60, 5 to 9 (median 7) frames at 12 fps, 7 words; 1 without a caption"
     )
