@@ -33,7 +33,7 @@ from shared.models.text import TextConditioner
 from shared.rng import generator
 from shared.training.data.arrays import find_folders, load_latents, load_media
 from shared.training.loop import Training, TrainState, half_copy, seeded
-from shared.training.objective import loss_weight, stratified_timesteps, target
+from shared.training.objective import denoising_loss, stratified_timesteps
 from video.folder import COMPONENT, add_temporal, copy_model, load_temporal
 from video.network import TemporalLayers, VideoUNet
 from video.noise import mixed_noise
@@ -83,10 +83,14 @@ def train_video(
         draw = generator(recipe.seed, step, 0)
         t = stratified_timesteps(len(x0), schedule.num_timesteps, draw, bias=recipe.noise_bias).to(x0.device)
         eps = mixed_noise(x0.shape, draw, share=temporal.noise_share).to(x0)
-        with torch.autocast(x0.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
-            predicted = running(schedule.add_noise(x0, eps, t), t, tokens, moments)
-        error = (predicted.float() - target(schedule, prediction_type, x0, eps, t)).square().mean(dim=(1, 2, 3, 4))
-        loss = (loss_weight(schedule, prediction_type, t, recipe.min_snr_gamma) * error).mean()
+
+        def predict(x_t: Tensor, t: Tensor, tokens: Tensor = tokens, moments: Tensor | None = moments) -> Tensor:
+            return running(x_t, t, tokens, moments)
+
+        loss = denoising_loss(
+            predict, schedule, x0, eps, t,
+            prediction_type=prediction_type, gamma=recipe.min_snr_gamma, precision=recipe.precision,
+        )  # fmt: skip
         alphas = temporal.alphas().values()
         yield training.update(loss, alpha=sum(alphas) / len(alphas))
     temporal.eval()

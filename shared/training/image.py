@@ -1,7 +1,7 @@
 """Stage 2: the image diffusion model in latent space (Rombach et al. 2022, equation 3), text transformer trained along.
 
 x0: latents; v = alpha eps - sigma x0 is what the network predicts (Salimans and Ho 2022), on a schedule whose last
-step is pure noise (Lin et al. 2023). The loss is the plain v loss, capped towards clean timesteps (`loss_weight`).
+step is pure noise (Lin et al. 2023). The loss is the plain v loss, capped towards clean timesteps (`denoising_loss`).
 The result is a stock diffusers `StableDiffusionPipeline` folder.
 """
 
@@ -29,7 +29,7 @@ from shared.models.text import TextConditioner
 from shared.rng import generator
 from shared.training.data.arrays import MediaFolder, draw_frames, find_folders, load_latents, load_media
 from shared.training.loop import Training, TrainState, seeded
-from shared.training.objective import loss_weight, stratified_timesteps, target
+from shared.training.objective import denoising_loss, stratified_timesteps
 from shared.training.recipe import ImageTrainRecipe
 from shared.training.text_encoder import new_text, with_words
 
@@ -143,12 +143,15 @@ def train_image(
         draw = generator(recipe.seed, step, 0)
         t = stratified_timesteps(len(x0), schedule.num_timesteps, draw, bias=recipe.noise_bias).to(x0.device)
         eps = torch.randn(x0.shape, generator=draw).to(x0)
-        half = torch.autocast(x0.device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
-        with checkpointed(unet, recipe.checkpointing), half:
-            tokens = text(ids).last_hidden_state
-            predicted = unet(schedule.add_noise(x0, eps, t), t, encoder_hidden_states=tokens).sample
-        error = (predicted.float() - target(schedule, "v_prediction", x0, eps, t)).square().mean(dim=(1, 2, 3))
-        loss = (loss_weight(schedule, "v_prediction", t, recipe.min_snr_gamma) * error).mean()
+
+        def predict(x_t: Tensor, t: Tensor, ids: Tensor = ids) -> Tensor:
+            return unet(x_t, t, encoder_hidden_states=text(ids).last_hidden_state).sample
+
+        with checkpointed(unet, recipe.checkpointing):
+            loss = denoising_loss(
+                predict, schedule, x0, eps, t,
+                prediction_type="v_prediction", gamma=recipe.min_snr_gamma, precision=recipe.precision,
+            )  # fmt: skip
         yield training.update(loss)
     unet.eval()
     text.eval()

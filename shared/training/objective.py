@@ -5,11 +5,35 @@ x0 clean data; eps noise; t timestep; x_t, v and SNR = alpha^2 / sigma^2 as in `
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from shared.diffusion.schedule import NoiseSchedule
+
+
+def denoising_loss(
+    predict: Callable[[Float[Tensor, "b ..."], Int[Tensor, " b"]], Float[Tensor, "b ..."]],
+    schedule: NoiseSchedule,
+    x0: Float[Tensor, "b ..."],
+    eps: Float[Tensor, "b ..."],
+    t: Int[Tensor, " b"],
+    *,
+    prediction_type: str,
+    gamma: float,
+    precision: str,
+) -> Float[Tensor, ""]:
+    """Weighted mean square of what a network says of x_t against its target (Ho et al. 2020, equation 14, in general).
+
+    predict: (x_t, t) -> the network's output; at precision "bf16" it runs under autocast.
+    """
+    with torch.autocast(x0.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        predicted = predict(schedule.add_noise(x0, eps, t), t)
+    error = (predicted.float() - target(schedule, prediction_type, x0, eps, t)).square()
+    by_sample = error.mean(dim=tuple(range(1, error.ndim)))
+    return (loss_weight(schedule, prediction_type, t, gamma) * by_sample).mean()
 
 
 def target(
