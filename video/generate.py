@@ -29,8 +29,8 @@ from shared.diffusion.sampling import SampleState, sample
 from shared.errors import InputError
 from shared.latents.codec import Codec
 from shared.latents.decoding import decode_by_parts
+from shared.latents.sizes import check_size
 from shared.models.image_model import ImageModel, load_image_model
-from shared.models.made_for import check_multiple
 from shared.models.source import resolve_model
 from video.folder import load_temporal
 from video.network import VideoUNet
@@ -161,8 +161,7 @@ def latent_shape(codec: Codec, frames: int, height: int, width: int) -> tuple[in
     for a clip of no frames."""
     if frames < 1:
         raise InputError("frames", expected="1 or more", got=frames)
-    for name, size in (("height", height), ("width", width)):
-        check_multiple(name, size, codec.factor)
+    check_size(width, height, codec.factor)
     return codec.latent_channels, frames, height // codec.factor, width // codec.factor
 
 

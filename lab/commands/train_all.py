@@ -13,6 +13,7 @@ from lab.show.console import Console
 from lab.training.data_look import captions_of, look, warn_of_length
 from lab.training.own_data import PLAN, Plan, plan_stages, read_plan, write_plan
 from shared.errors import InputError
+from shared.latents.sizes import check_multiple
 
 NAME = "all"
 HELP = "Train every stage that the data needs: autoencoder, image, video where there are clips, scorer."
@@ -65,8 +66,7 @@ def _flags(args: argparse.Namespace) -> dict[str, Any]:
         given["minutes"] = _minutes(args.minutes)
     if hasattr(args, "size"):
         given["size"] = whole_number("--size", args.size, 8, 4096)
-        if given["size"] % 8:
-            raise InputError("--size", expected="a multiple of 8", got=given["size"])
+        check_multiple("--size", given["size"], 8)
     if hasattr(args, "seed"):
         given["seed"] = whole_number("--seed", args.seed, 0, 2**63 - 1)
     return given

@@ -19,8 +19,8 @@ from shared.diffusion.sampling import SampleState, sample
 from shared.errors import InputError
 from shared.images.recipe import ImageRecipe
 from shared.latents.decoding import decode
+from shared.latents.sizes import check_size
 from shared.models.image_model import ImageModel
-from shared.models.made_for import check_multiple
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,7 @@ def decode_images(
 
 def picture_size(model: ImageModel, width: int | None, height: int | None) -> tuple[int, int]:
     """Width and height in pixels, the model's own where None. Raises InputError where the factor does not divide."""
-    factor = model.codec.factor
     own = model.own_size
     sizes = (own[0] if width is None else width, own[1] if height is None else height)
-    for name, size in zip(("width", "height"), sizes, strict=True):
-        check_multiple(name, size, factor)
+    check_size(*sizes, model.codec.factor)
     return sizes

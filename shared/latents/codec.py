@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from shared.errors import InputError
+from shared.latents.sizes import check_size
 from shared.latents.tiles import SMALLEST_TILE, decode_by_tiles
 
 Autoencoder: TypeAlias = AutoencoderKL | AutoencoderTiny | AutoencoderKLTemporalDecoder
@@ -58,8 +59,7 @@ class Codec:
     def encode(self, pixels: Float[Tensor, "b 3 *rest"]) -> Float[Tensor, "b c *rest_latents"]:
         """The mean of the latent distribution, scaled; differentiable. InputError where `factor` does not divide."""
         height, width = pixels.shape[-2:]
-        if height % self.factor or width % self.factor:
-            raise InputError("picture size", expected=f"multiples of {self.factor}", got=f"{width}x{height}")
+        check_size(width, height, self.factor)
         return self._per_image(self._encode_slice, pixels)
 
     def decode(self, latents: Float[Tensor, "b c *rest_latents"]) -> Float[Tensor, "b 3 *rest"]:

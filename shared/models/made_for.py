@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shared.errors import InputError
+from shared.latents.sizes import check_size
 
 MOST, LEAST = 1.5, 0.5  # of the model's own side
 FEW_STEPS, USUAL_STEPS = 4, 20
@@ -48,14 +48,6 @@ def made_for(folder: str | Path) -> MadeFor | None:
         return None
 
 
-def check_multiple(name: str, size: int, factor: int) -> None:
-    """Raises InputError for a side in pixels that the codec's factor does not divide; it names the nearest."""
-    if size < 1 or size % factor:
-        below = size // factor * factor
-        nearest = f"{below} or {below + factor}" if below > 0 else f"{factor}"
-        raise InputError(name, expected=f"a multiple of {factor} pixels, such as {nearest}", got=size)
-
-
 def size_advice(model: MadeFor, width: int | None, height: int | None) -> str | None:
     """One line where a side is more than 1.5 or less than 0.5 of the model's own (None: just that); None otherwise.
 
@@ -63,8 +55,7 @@ def size_advice(model: MadeFor, width: int | None, height: int | None) -> str | 
     """
     width = model.width if width is None else width
     height = model.height if height is None else height
-    check_multiple("width", width, model.factor)
-    check_multiple("height", height, model.factor)
+    check_size(width, height, model.factor)
     if LEAST <= width / model.width <= MOST and LEAST <= height / model.height <= MOST:
         return None
     near = [

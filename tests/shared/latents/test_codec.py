@@ -152,7 +152,7 @@ def test_half_precision_comes_back_in_the_callers_dtype():
 def test_wrong_sizes_are_refused():
     codec = Codec(tiny_vae())
     for shape in ((1, 3, 18, 16), (1, 3, 2, 16, 18)):
-        with pytest.raises(InputError, match="multiples of 4"):
+        with pytest.raises(InputError, match="a multiple of 4"):
             codec.encode(torch.zeros(shape))
     for wrong in ({"slice_size": 0}, {"tile_size": 19}):
         with pytest.raises(InputError):
