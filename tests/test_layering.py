@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -29,6 +30,7 @@ MOST_FILES = 12  # of a folder, its __init__ aside
 OURS = {*PACKAGES, "tests", "benchmarks", "configs"}
 DOORS_ONLY = {"argparse", "tyro", "rich", "click", "typer", "getpass", "readline"}
 NEVER = {"torchvision", "decord", "lightning", "pytorch_lightning"}
+INTERNALS = ROOT / "shared/compute/torch_internals.py"  # alone may import what torch does not show
 SOURCES = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
 
 
@@ -63,6 +65,13 @@ def faults(source: str, file: Path) -> list[str]:
     roots = {name.split(".")[0] for name in imported(tree, file)}
     found = [f"imports {name}" for name in sorted(roots & OURS - PACKAGES[package])]
     found += [f"imports {name}" for name in sorted(roots & NEVER)]
+    if file != INTERNALS:
+        private = re.compile(r"torch\.(.+\.)?_(?!_)")
+        found += [
+            f"imports {name}, as only {INTERNALS.name} may"
+            for name in sorted(imported(tree, file))
+            if private.match(name)
+        ]
     found += [f"imports {name}, a room after its own" for name in sorted(later_rooms(tree, file))]
     if package != "lab":
         found += [f"imports {name}, as only lab may" for name in sorted(roots & DOORS_ONLY)]
@@ -109,6 +118,7 @@ def test_every_source_keeps_to_its_place() -> None:
         ("dreamfusion/x.py", "import importlib\nimportlib.import_module('video.network')", "imports video"),
         ("dreamfusion/x.py", "import tests.tolerances", "imports tests"),
         ("lab/x.py", "import torchvision.ops", "imports torchvision"),
+        ("video/x.py", "import torch._guards", "imports torch._guards, as only torch_internals.py may"),
         ("video/x.py", "import argparse", "imports argparse, as only lab may"),
         ("video/x.py", "def f():\n    print('x')", "line 2 calls print, as only lab may"),
         ("shared/x.py", "import sys\nsys.exit(1)", "line 2 calls sys.exit, as only lab may"),

@@ -15,9 +15,8 @@ import torch
 from accelerate import init_empty_weights
 from safetensors import safe_open
 from torch import Tensor, nn
-from torch._guards import detect_fake_mode
-from torch.utils._python_dispatch import _disable_current_modes
 
+from shared.compute.torch_internals import detect_fake_mode, without_modes
 from shared.errors import ModelError
 from shared.models.weight_files import read_header, weight_files
 
@@ -95,7 +94,7 @@ def _stored(opened: Any, name: str, shape: tuple[int, ...]) -> Tensor:
     """A tensor of an open file; in a program that runs without values (`shared.plan.hollow`) one that has none."""
     if detect_fake_mode() is None:
         return opened.get_tensor(name).reshape(shape)
-    with _disable_current_modes():
+    with without_modes():
         dtype = opened.get_tensor(name).dtype
     return torch.empty(shape, dtype=dtype)
 

@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils.weak import WeakIdKeyDictionary
 
+from shared.compute.torch_internals import FakeTensorMode, TorchDispatchMode, without_modes
 from shared.plan.tracker import WHERE
 
 aten = torch.ops.aten
@@ -79,7 +78,7 @@ class _Answers(TorchDispatchMode):
     def _value(self, tensor: Tensor) -> bool | int | float:
         constant = getattr(tensor, "constant", None)
         if constant is not None:
-            with _disable_current_modes():
+            with without_modes():
                 return constant.item()
         if tensor.dtype == torch.bool:
             return self._values.get(tensor, True)

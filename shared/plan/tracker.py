@@ -20,10 +20,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
-from torch.utils.flop_counter import flop_registry
 from torch.utils.weak import WeakIdKeyDictionary
+
+from shared.compute.torch_internals import TorchDispatchMode, flop_registry, tree_iter
 
 OTHER = "activations"  # the kind of what nobody labelled
 WORKSPACE = "workspace"

@@ -15,7 +15,7 @@ from shared.attention.routing.pooling import AttendPooling
 from shared.attention.routing.processor import AttendAddedKVProcessor, AttendProcessor
 from shared.attention.routing.route import Route
 from shared.attention.routing.routed import route_through, stock_class
-from shared.attention.routing.walk import Attention, attentions
+from shared.attention.routing.walk import INTERFACE, Attention, attentions, is_of_transformers
 from shared.errors import ModelError
 
 PLAIN = (
@@ -37,9 +37,10 @@ ADDED_KV = (
 def install_attention(network: nn.Module, backend: str = "auto") -> int:
     """Route every attention of a diffusers or transformers network through `attend`; returns how many there are.
 
-    Plain attention gets a processor of ours, prompt pooling a forward of ours; whatever ends in torch's own call
-    (`shared.attention.routing.torch_call`) keeps its code. Weights and their names stay. `unrouted` shows what came in
-    later, by an adapter or a fused projection; calling this again routes that, too.
+    Plain attention gets a processor of ours, prompt pooling a forward of ours, a model of transformers an entry in
+    transformers' own table; whatever else ends in torch's own call (`shared.attention.routing.torch_call`) keeps its
+    code. Weights and their names stay. `unrouted` shows what came in later, by an adapter or a fused projection;
+    calling this again routes that, too.
 
     Raises ModelError, and changes nothing, where an attention is of neither kind; InputError for an unknown backend.
     """
@@ -47,12 +48,15 @@ def install_attention(network: nn.Module, backend: str = "auto") -> int:
     found = attentions(network)
     changes = [_change(attention, backend) for attention in found]
     models: list[Any] = [module for module in network.modules() if hasattr(module, "set_attn_implementation")]
-    for model in models:
-        _check_takes_sdpa(model)
+    if models:
+        from shared.attention.routing import interface  # whose import brings transformers
+
+        for model in models:
+            interface.check_takes_sdpa(model)
     for change in changes:
         change()
     for model in models:
-        model.set_attn_implementation("sdpa")
+        model.set_attn_implementation(INTERFACE)
     return len(found)
 
 
@@ -66,6 +70,8 @@ def _change(attention: Attention, backend: str) -> Callable[[], None]:
         return partial(_set_processor, module, AttendAddedKVProcessor(backend))
     if isinstance(module, AttentionPooling):
         return partial(_pool, module, Route(backend))
+    if attention.way == "torch" and is_of_transformers(module):
+        return partial(_tell, module, backend)
     if attention.way == "torch":
         return partial(_route, module, Route(backend))
     if attention.way == "attend":
@@ -82,6 +88,12 @@ def _set_processor(module: Any, processor: AttendProcessor | AttendAddedKVProces
     module.set_processor(processor)
 
 
+def _tell(module: Any, backend: str) -> None:
+    from shared.attention.routing.interface import InterfaceRoute
+
+    module.route = InterfaceRoute(backend)
+
+
 def _pool(module: Any, route: Route) -> None:
     module.__class__ = AttendPooling
     module.route = route
@@ -92,11 +104,3 @@ def _route(module: Any, route: Route) -> None:
     if hasattr(processor, "_attention_backend"):
         processor._attention_backend = AttentionBackendName.NATIVE  # diffusers' name of torch's call
     route_through(module, route)
-
-
-def _check_takes_sdpa(model: Any) -> None:
-    try:
-        model.get_correct_attn_implementation("sdpa")
-    except (ValueError, ImportError) as error:
-        name = type(model).__name__
-        raise ModelError(f"attention of {name}", expected="that of transformers' sdpa", got=str(error)) from error

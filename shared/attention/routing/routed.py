@@ -1,7 +1,7 @@
-"""Stock attention modules that end in torch's attention call, with the call answered by `attend`.
+"""diffusers' attention modules that end in torch's attention call, with the call answered by `attend`.
 
-A module keeps its weights, its names, its processor and all that diffusers and transformers do with them. Only its
-class changes, to one that is derived from it: what torch's `parametrize` does, too.
+A module keeps its weights, its names, its processor and all that diffusers does with them. Only its class changes, to
+one that is derived from it: what torch's `parametrize` does, too.
 """
 
 from __future__ import annotations

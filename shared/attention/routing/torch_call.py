@@ -1,8 +1,8 @@
 """torch's own attention call, answered by `attend`.
 
 Nearly every stock network ends in `torch.nn.functional.scaled_dot_product_attention`: processors call it, diffusers'
-dispatcher does, transformers' "sdpa" does. Their registries take no further kernel for one network alone, so the call
-itself is answered, within a `with` block and nowhere else: `ThroughAttend` is torch's own means for that.
+dispatcher does, transformers' "sdpa" does. diffusers' registry takes no further kernel, so the call itself is
+answered, within a `with` block and nowhere else: `ThroughAttend` is torch's own means for that.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ OTHERS = {
     "memory_efficient_attention",
     "flex_attention",
 }
+INTERFACE = "sdpa_through_attend"  # in transformers' table; "sdpa" in a name makes it check that the model takes it
 Way = Literal["attend", "torch", "other"]
 
 
@@ -79,17 +80,18 @@ def way_of(module: nn.Module) -> Way | None:
     return "other" if has_processor else None
 
 
-def _is_routed(module: nn.Module, way: Way) -> bool:
+def _is_routed(module: Any, way: Way) -> bool:
     if way != "torch":
         return way == "attend"
-    return isinstance(module, Routed) and ends_in_torch(module)
-
-
-def ends_in_torch(module: nn.Module) -> bool:
-    """Whether a module whose way is "torch" has diffusers' and transformers' own switches set to torch's call."""
+    if is_of_transformers(module):
+        return module.config._attn_implementation == INTERFACE and hasattr(module, "route")
     backend = getattr(getattr(module, "processor", None), "_attention_backend", AttentionBackendName.NATIVE)
-    implementation = getattr(getattr(module, "config", None), "_attn_implementation", "sdpa")
-    return backend == AttentionBackendName.NATIVE and implementation == "sdpa"
+    return isinstance(module, Routed) and backend == AttentionBackendName.NATIVE
+
+
+def is_of_transformers(module: Any) -> bool:
+    """Whether transformers' own table of attention functions decides how the module attends."""
+    return hasattr(getattr(module, "config", None), "_attn_implementation")
 
 
 def _names(owner: type, method: str) -> Iterator[str]:

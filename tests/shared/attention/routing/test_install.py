@@ -2,6 +2,9 @@
 
 import copy
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +18,8 @@ from shared.attention import BACKENDS, install_attention, unrouted
 from shared.errors import InputError, ModelError
 from tests.near import near
 from tests.shared.attention.networks import IDS, KINDS, T, clip_text, draw, made
+
+ROOT = Path(__file__).resolve().parents[4]
 
 
 def same(got, wanted):
@@ -97,6 +102,28 @@ def test_a_stock_encoder_set_to_form_its_scores_is_routed_too():
         same(text(IDS).last_hidden_state, wanted)
     text.set_attn_implementation("eager")
     assert len(unrouted(text)) == 2
+
+
+def test_modules_of_transformers_stay_what_they_are():
+    text = made(KINDS["clip text"])
+    before = [type(module) for module in text.modules()]
+    install_attention(text)
+    assert [type(module) for module in text.modules()] == before
+
+
+def test_a_model_of_transformers_attends_the_same_way_in_another_process(tmp_path):
+    text = made(KINDS["clip text"])
+    install_attention(text, "chunked")
+    (tmp_path / "text.pickle").write_bytes(pickle.dumps(text))
+    program = (
+        "import pickle, sys, torch\n"
+        "text = pickle.load(open(sys.argv[1], 'rb'))\n"
+        "text(torch.zeros(1, 7, dtype=torch.long))\n"
+        "print([dict(layer.self_attn.route.ran) for layer in text.encoder.layers])\n"
+    )
+    run = [sys.executable, "-c", program, str(tmp_path / "text.pickle")]
+    done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[{'chunked': 1}, {'chunked': 1}]\n"
 
 
 def test_what_is_saved_is_a_stock_model(tmp_path):

@@ -8,11 +8,11 @@ from collections import Counter
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import shared.attention.routing.route
 import video.temporal
 from shared.attention import attentions, install_attention, unrouted
+from shared.compute.torch_internals import TorchDispatchMode
 from shared.models.clip_scorer import ClipScorer
 from shared.models.image_model import load_image_model
 from shared.models.source import WORLD

@@ -1,0 +1,10 @@
+"""All that is used of torch without being its public API, so that a new torch is tried against one list."""
+
+from torch._guards import detect_fake_mode
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import _disable_current_modes as without_modes
+from torch.utils._pytree import tree_iter
+from torch.utils.flop_counter import flop_registry
+
+__all__ = ["FakeTensorMode", "TorchDispatchMode", "detect_fake_mode", "flop_registry", "tree_iter", "without_modes"]
