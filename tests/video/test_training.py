@@ -45,9 +45,9 @@ SMALL = {  # one level: five temporal blocks
 }
 
 
-def small_network(seed: int = 0) -> VideoUNet:
+def small_network(seed: int = 0, **settings: float) -> VideoUNet:
     unet = tiny_unet(seed, **SMALL)
-    return VideoUNet(unet, TemporalLayers.for_unet(unet, embed_dim=16, head_dim=8))
+    return VideoUNet(unet, TemporalLayers.for_unet(unet, embed_dim=16, head_dim=8, **settings))
 
 
 def small_recipe(**changes) -> VideoTrainRecipe:
@@ -295,13 +295,14 @@ def test_a_loss_is_the_weighted_mean_of_what_clips_say_at_their_own_noise_levels
         assert state.loss == pytest.approx(float((weight * power).mean()), rel=1e-3)
 
 
-def test_frames_share_noise_as_the_layers_say(monkeypatch):
+@pytest.mark.parametrize("share", [0.0, 0.7])
+def test_frames_share_noise_as_the_layers_say(monkeypatch, share):
     watched = Watched()
     monkeypatch.setattr(VideoUNet, "forward", lambda self, *args: watched(*args))
     zeros = Batch(torch.zeros(2, 4, 4, 32, 32), torch.zeros(2, 16, 32))
-    network = small_network()
+    network = small_network(noise_share=share)
     list(train_video(network, lambda step: zeros, SCHEDULE, small_recipe(steps=1)))
     for clip in watched.x_t[0]:
         together = torch.corrcoef(clip.transpose(0, 1).flatten(1))
         apart = together[~torch.eye(4, dtype=torch.bool)]
-        assert apart.mean() == pytest.approx(network.temporal.noise_share, abs=0.03)
+        assert apart.mean() == pytest.approx(share, abs=0.03)
