@@ -93,15 +93,19 @@ def random_still(c: Composition, rng: np.random.Generator) -> Frame:
 
 
 def random_clip(c: Composition, rng: np.random.Generator, frames: int = 16) -> list[Frame]:
-    """`frames` pictures over one period of the composition's motion (left, right, up and down are the viewer's)."""
+    """`frames` pictures over one period of the composition's motion (left, right, up and down are the viewer's).
+
+    Drawn are place, size, light, background and the camera. How far a motion is at which frame is not: no word could
+    name it, and what a model would learn is the average.
+    """
     azimuth, elevation = rng.choice([-1, 1]) * rng.uniform(15, 60), rng.uniform(8, 24)
     light, background = _light(rng, azimuth, spread=45.0), float(rng.uniform(0.25, 0.75))
     base = replace(arrange(c)[0], scale=rng.uniform(0.6, 0.7))
-    drift, phase, swing = rng.uniform(-0.06, 0.06, 2), rng.uniform(0, 1), rng.uniform(0.92, 1.08)
+    drift, swing = rng.uniform(-0.06, 0.06, 2), rng.uniform(0.92, 1.08)
     pictures = []
     for index in range(frames):
         s = index / (frames - 1)
-        x, y, scale, yaw, camera = _pose(c.motion or "still", s, swing, phase, base.scale)
+        x, y, scale, yaw, camera = _pose(c.motion or "still", s, swing, base.scale)
         pose = orbit([azimuth], [elevation]).camera_to_world[0].numpy()
         position = pose[:3, 0] * (x + drift[0]) + pose[:3, 1] * (y + drift[1])
         moved = replace(base, position=_triple(position), scale=float(scale), yaw=float(yaw))
@@ -114,7 +118,7 @@ def _triple(v: np.ndarray) -> tuple[float, float, float]:
     return x, y, z
 
 
-def _pose(motion: str, s: float, swing: float, phase: float, size: float) -> tuple[float, float, float, float, float]:
+def _pose(motion: str, s: float, swing: float, size: float) -> tuple[float, float, float, float, float]:
     """(right, up, scale, yaw, camera azimuth) at time s in [0, 1]; lengths in world units, angles in degrees."""
     if motion not in MOTIONS:
         raise ValueError(f"motion: expected one of {list(MOTIONS)}, got {motion!r}")
@@ -127,8 +131,8 @@ def _pose(motion: str, s: float, swing: float, phase: float, size: float) -> tup
         return 0.0, travel, size, 0.0, 0.0
     if motion == "down":
         return 0.0, -travel, size, 0.0, 0.0
-    if motion == "bouncing":  # two hops of a parabola
-        hop = (2 * s + phase) % 1
+    if motion == "bouncing":  # two hops of a parabola, from the ground to the ground
+        hop = 2 * s % 1
         return 0.0, -0.45 + swing * 3.6 * hop * (1 - hop), size, 0.0, 0.0
     if motion == "spinning":
         return 0.0, 0.0, size * 1.3, 360.0 * s, 0.0

@@ -141,6 +141,15 @@ def test_bouncing_goes_up_and_down_twice_and_stays_in_its_column(seed):
     assert (turns != 0).sum() >= 3
 
 
+def test_every_hop_begins_and_ends_on_the_ground():
+    ups = [track("bouncing", seed=seed)[1] for seed in (0, 1, 2)]
+    for up in ups:
+        lowest, highest = up.min(), up.max()
+        ground, top = up[[0, 7, 8, 15]], up[[3, 4, 11, 12]]  # the clip's ends and middle, and halfway between
+        assert (ground < lowest + 0.3 * (highest - lowest)).all()
+        assert (top > highest - 0.1 * (highest - lowest)).all()
+
+
 def test_still_is_still():
     _, _, _, pixels = track("still")
     assert (pixels == pixels[0]).all()
