@@ -119,6 +119,7 @@ STAGE = {
     "warmup_steps": 2,
     "ema_decay": 0.0,
     "weight_decay": 20.0,
+    "optimizer": "muon",
     "seed": 1,
     "precision": "bf16",
     "checkpointing": True,

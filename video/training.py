@@ -34,6 +34,7 @@ from shared.rng import generator
 from shared.training.data.arrays import find_folders, load_latents, load_media
 from shared.training.loop import Training, TrainState, half_copy, seeded
 from shared.training.objective import denoising_loss, stratified_timesteps
+from shared.training.optimizers import Group, build_optimizer
 from video.folder import COMPONENT, add_temporal, copy_model, load_temporal
 from video.network import TemporalLayers, VideoUNet
 from video.noise import mixed_noise
@@ -75,7 +76,7 @@ def train_video(
     """
     network.unet.requires_grad_(False)
     temporal = network.temporal.requires_grad_(True).train()
-    optimizer = build_optimizer(temporal, recipe)
+    optimizer = build_optimizer(recipe, groups_of(temporal, recipe), betas=BETAS, eps=ADAM_EPS)
     training = Training(recipe, {"temporal": temporal}, checkpoint, resume=resume, optimizer=optimizer)
     running = _for_compute(network, recipe)
     for step in training.steps():
@@ -96,17 +97,17 @@ def train_video(
     temporal.eval()
 
 
-def build_optimizer(temporal: TemporalLayers, recipe: VideoTrainRecipe) -> torch.optim.AdamW:
+def groups_of(temporal: TemporalLayers, recipe: VideoTrainRecipe) -> list[Group]:
     """Three groups: matrices with weight decay, vectors without, and the gates with a larger rate of their own."""
     matrices = [p for p in temporal.parameters() if p.ndim >= 2]
     vectors = [p for p in temporal.parameters() if p.ndim == 1]
     gates = [p for p in temporal.parameters() if p.ndim == 0]
-    groups = [
-        {"params": matrices, "lr": recipe.learning_rate, "weight_decay": recipe.weight_decay},
-        {"params": vectors, "lr": recipe.learning_rate, "weight_decay": 0.0},
+    rate = recipe.learning_rate
+    return [
+        {"params": matrices, "lr": rate, "weight_decay": recipe.weight_decay, "matrices": True},
+        {"params": vectors, "lr": rate, "weight_decay": 0.0},
         {"params": gates, "lr": recipe.alpha_learning_rate, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, betas=BETAS, eps=ADAM_EPS)
 
 
 def _for_compute(network: VideoUNet, recipe: VideoTrainRecipe) -> VideoUNet:

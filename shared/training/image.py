@@ -30,6 +30,7 @@ from shared.rng import generator
 from shared.training.data.arrays import MediaFolder, draw_frames, find_folders, load_latents, load_media
 from shared.training.loop import Training, TrainState, seeded
 from shared.training.objective import denoising_loss, stratified_timesteps
+from shared.training.optimizers import Group, build_optimizer
 from shared.training.recipe import ImageTrainRecipe
 from shared.training.text_encoder import new_text, with_words
 
@@ -130,11 +131,12 @@ def train_image(
     """
     for network in (unet, text):  # on a CPU, torch's fused bf16 kernel is several times slower than plain products
         install_attention(network)
-    rates = {unet: recipe.learning_rate, text: recipe.text_learning_rate}
-    optimizer = torch.optim.AdamW(
-        [{"params": list(module.parameters()), "lr": rate} for module, rate in rates.items()],
-        weight_decay=recipe.weight_decay,
-    )
+    decay = recipe.weight_decay
+    groups: list[Group] = [
+        {"params": list(unet.parameters()), "lr": recipe.learning_rate, "weight_decay": decay, "matrices": True},
+        {"params": list(text.parameters()), "lr": recipe.text_learning_rate, "weight_decay": decay},
+    ]
+    optimizer = build_optimizer(recipe, groups)
     training = Training(recipe, {"unet": unet, "text": text}, checkpoint, resume=resume, optimizer=optimizer)
     unet.train()
     text.train()

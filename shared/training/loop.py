@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from shared.artifacts.files import atomic_path
 from shared.errors import InputError
+from shared.training.optimizers import Group, MuonAndAdamW, build_optimizer
 from shared.training.recipe import StageRecipe
 
 MAX_GRADIENT_NORM = 1.0
@@ -138,7 +139,7 @@ class Training:
 
     modules: what is trained, by the names that checkpoints know them under.
     checkpoint: the file to save to and, with `resume`, to go on from; None saves nothing.
-    optimizer: one with parameter groups of its own; AdamW over all parameters where there is none.
+    optimizer: one with parameter groups of its own; the recipe's over all parameters where there is none.
     Raises InputError when there is nothing to resume from.
     """
 
@@ -149,13 +150,15 @@ class Training:
         checkpoint: Path | None,
         *,
         resume: bool = False,
-        optimizer: torch.optim.Optimizer | None = None,
+        optimizer: torch.optim.Optimizer | MuonAndAdamW | None = None,
     ) -> None:
         self.recipe = recipe
         self.parameters = [p for module in modules.values() for p in module.parameters()]
-        self.optimizer = optimizer or torch.optim.AdamW(
-            self.parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay
-        )
+        decay = recipe.weight_decay
+        everything: Group = {
+            "params": self.parameters, "lr": recipe.learning_rate, "weight_decay": decay, "matrices": True,
+        }  # fmt: skip
+        self.optimizer = optimizer or build_optimizer(recipe, [everything])
         self._peaks = [group["lr"] for group in self.optimizer.param_groups]
         self.ema = Ema(self.parameters, recipe.ema_decay)
         self._saves = checkpoint is not None

@@ -19,6 +19,7 @@ class StageRecipe(GradientMemory):
     warmup_steps: int = Field(100, ge=1)
     ema_decay: float = Field(0.999, ge=0, lt=1)
     weight_decay: float = Field(0.01, ge=0)
+    optimizer: Literal["adamw", "muon"] = Field("adamw", description="muon: of matrices; AdamW of the rest")
     seed: int = Field(0, ge=0, lt=2**63)
     precision: Literal["bf16", "fp32"] = "bf16"
     checkpoint_minutes: float = Field(3.0, gt=0, json_schema_extra=same_result("how often it is saved"))

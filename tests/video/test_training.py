@@ -26,9 +26,9 @@ from video.recipe import VideoTrainRecipe
 from video.training import (
     Batch,
     ClipBatches,
-    build_optimizer,
     drawn_frames,
     first_layers,
+    groups_of,
     read_clips,
     train,
     train_video,
@@ -71,11 +71,11 @@ def prompts(up: torch.Tensor) -> torch.Tensor:
 
 def test_every_parameter_is_in_one_group_and_gates_have_their_own_rate():
     temporal = small_network().temporal
-    optimizer = build_optimizer(temporal, small_recipe(alpha_learning_rate=0.5))
-    grouped = [p for group in optimizer.param_groups for p in group["params"]]
+    groups = groups_of(temporal, small_recipe(alpha_learning_rate=0.5))
+    grouped = [p for group in groups for p in group["params"]]
     assert len(grouped) == len(set(map(id, grouped))) == len(list(temporal.parameters()))
     gates = {id(p) for name, p in temporal.named_parameters() if name.endswith("gate")}
-    assert {id(p) for group in optimizer.param_groups if group["lr"] == 0.5 for p in group["params"]} == gates
+    assert {id(p) for group in groups if group["lr"] == 0.5 for p in group["params"]} == gates
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
