@@ -123,7 +123,7 @@ class ClipBatches:
     """step -> batch of random clips with their captions' tokens. Every distinct caption is encoded once.
 
     latents: scaled, of one folder of clips after the other, any float dtype, with t = `recipe.clip_frames`.
-    captions: of all their clips.
+    captions: of all their clips. device: where latents and tokens are wanted.
     """
 
     def __init__(
@@ -132,8 +132,10 @@ class ClipBatches:
         captions: list[str],
         text: TextConditioner,
         recipe: VideoTrainRecipe,
+        device: str = "cpu",
     ) -> None:
         self.latents = latents
+        self.device = device
         self.places = [(folder, clip) for folder, part in enumerate(latents) for clip in range(len(part))]
         self.recipe = recipe
         distinct = sorted({"", *captions})
@@ -150,8 +152,10 @@ class ClipBatches:
         frames = drawn_frames(self.recipe, draw)
         places = [self.places[i] for i in chosen.tolist()]
         latents = torch.stack([self.latents[folder][clip, frames] for folder, clip in places])
-        latents = latents.float().transpose(1, 2)
-        return Batch(latents, self.tokens[caption].float(), even_moments(self.recipe.clip_frames)[frames])
+        latents = latents.to(self.device).float().transpose(1, 2)
+        return Batch(
+            latents, self.tokens[caption.to(self.device)].float(), even_moments(self.recipe.clip_frames)[frames]
+        )
 
 
 def drawn_frames(recipe: VideoTrainRecipe, draw: torch.Generator) -> Int[Tensor, " t"]:
@@ -210,20 +214,22 @@ def first_layers(recipe: VideoTrainRecipe, model: ImageModel, folder: Path) -> T
         )
 
 
-def train(recipe: VideoTrainRecipe, data: Path, out: Path, resume: bool = False) -> Iterator[TrainState]:
+def train(
+    recipe: VideoTrainRecipe, data: Path, out: Path, resume: bool = False, device: str = "cpu"
+) -> Iterator[TrainState]:
     """The whole stage: clips below `data` -> the component `temporal` of the model folder `out`.
 
     The image model is the one in `out`; where there is none, `recipe.model` is copied there first.
     """
     copy_model(recipe.model, out, temporal=recipe.start == "continue")
-    model = load_image_model(out)
+    model = load_image_model(out, device=device)
     latents, captions = read_clips(
         data, model.codec, size=model.default_size, frames=recipe.clip_frames, repeat=recipe.fineness == 1
     )
-    temporal = first_layers(recipe, model, out)
+    temporal = first_layers(recipe, model, out).to(device)
     yield from train_video(
         VideoUNet(model.unet, temporal),
-        ClipBatches(latents, captions, model.text, recipe),
+        ClipBatches(latents, captions, model.text, recipe, device),
         model.schedule,
         recipe,
         prediction_type=model.denoiser.prediction_type,

@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lab import device
 from lab.commands import train_all
-from lab.flags import Parser, add_command, add_recipe_flags, parse_recipe
+from lab.flags import Parser, add_command, add_device_flag, add_recipe_flags, parse_recipe
 from lab.outputs import check_folder, existing_folder
 from lab.show.console import Console
 from lab.training.data_look import captions_of, look, warn_of_length, warn_of_words
@@ -47,6 +48,7 @@ def add_parser(commands: Any) -> None:
             "--resume", action="store_true", default=False, help="go on from the last checkpoint in OUT"
         )
         add_recipe_flags(parser, recipe, kind="train", preset=stage)
+        add_device_flag(parser)
     train_all.add_parser(stages)
 
 
@@ -54,8 +56,10 @@ def run(stage: str, args: argparse.Namespace) -> None:
     recipe = parse_recipe(STAGES[stage][0], args, kind="train", preset=stage)
     data = existing_folder("--data", args.data)
     out = check_folder("--out", args.out)
+    device.check(args.device)
     console = Console(as_json=args.json)
-    states = _with_notes(_loop(stage)(recipe, data, out, args.resume), recipe, data, out, console)
+    states = _loop(stage)(recipe, data, out, args.resume, device.pick(args.device))
+    states = _with_notes(states, recipe, data, out, console)
     with console.if_interrupted(RESUME):
         state = console.follow(f"train {stage}", states, every=LINE_SECONDS)
     if state.done_before:

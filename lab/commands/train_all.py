@@ -7,7 +7,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from lab.flags import Parser, add_command
+from lab import device
+from lab.flags import Parser, add_command, add_device_flag
 from lab.outputs import check_folder, existing_folder, whole_number
 from lab.show.console import Console
 from lab.training.data_look import captions_of, look, warn_of_length
@@ -28,11 +29,13 @@ def add_parser(stages: Any) -> None:
     parser.add_argument("--size", metavar="N", help=f"side of the pictures in pixels (default {SIZE})")
     parser.add_argument("--seed", metavar="N", help="the same seed and steps give the same model (default 0)")
     parser.add_argument("--resume", action="store_true", default=False, help="go on with the training in OUT")
+    add_device_flag(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     data = existing_folder("--data", args.data)
     out = check_folder("--out", args.out)
+    device.check(args.device)
     console = Console(as_json=args.json)
     plan = _earlier(args, data, out) if args.resume else None
     if plan is None:
@@ -41,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
         console.say("already done")
     else:
         with console.if_interrupted("the same command with --resume goes on from the last checkpoint"):
-            _train(plan, out, console)
+            _train(plan, out, device.pick(args.device), console)
     console.result(
         _closing(plan, out), outputs=[out], seed=plan.seed, stages=[stage.model_dump() for stage in plan.stages]
     )  # fmt: skip
@@ -106,13 +109,13 @@ def _new(args: argparse.Namespace, data: Path, out: Path, console: Console) -> P
     return plan
 
 
-def _train(plan: Plan, out: Path, console: Console) -> None:
+def _train(plan: Plan, out: Path, where: str, console: Console) -> None:
     from lab.training.stages import PREVIEWS, run_stage
 
     console.say("stages: " + ", ".join(f"{stage.name} {stage.minutes:.1f} min" for stage in plan.stages))
     for stage in plan.stages:
         if not stage.done:
-            state = run_stage(plan, stage, out, console)
+            state = run_stage(plan, stage, out, where, console)
             numbers = "".join(f", {name} {value:.2f}" for name, value in state.metrics.items())
             sheet = out / PREVIEWS / f"{stage.name}.png"
             console.say(f"{stage.name}: {state.step} steps, loss {state.loss:.4f}{numbers}. See {sheet}")

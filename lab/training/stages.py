@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +81,11 @@ def keep_the_better(plan: Plan, out: Path, console: Console) -> None:
         console.say("the embedded one is kept")
 
 
-def run_stage(plan: Plan, stage: Stage, out: Path, console: Console) -> TrainState:
+def run_stage(plan: Plan, stage: Stage, out: Path, device: str, console: Console) -> TrainState:
     """Trains one stage, or goes on with it; at its end its preview is there and the plan in `out` says so."""
     started = time.perf_counter()
     data, checkpoint = Path(plan.data), out / f"{stage.name}.pt"
-    loop = STAGES[stage.name][1]
+    loop = partial(STAGES[stage.name][1], device=device)
     if stage.steps is None:
         seconds = plan.seconds_for(stage)
         each = step_seconds(loop, stage_recipe(plan, stage, 1_000_000), data, out, 0.1 * seconds)

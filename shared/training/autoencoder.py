@@ -24,7 +24,7 @@ from shared.models.image_model import load_image_model
 from shared.models.weight_files import read_json
 from shared.models.weights import load_network
 from shared.rng import generator
-from shared.training.data.arrays import MediaFolder, draw_pictures, find_folders, load_media
+from shared.training.data.arrays import draw_pictures, find_folders, load_media
 from shared.training.loop import Training, TrainState, half_copy, seeded
 from shared.training.recipe import AutoencoderTrainRecipe
 
@@ -83,7 +83,9 @@ def train_autoencoder(
     model.eval()
 
 
-def train(recipe: AutoencoderTrainRecipe, data: Path, out: Path, resume: bool = False) -> Iterator[TrainState]:
+def train(
+    recipe: AutoencoderTrainRecipe, data: Path, out: Path, resume: bool = False, device: str = "cpu"
+) -> Iterator[TrainState]:
     """Trains on all pictures below `data`; at the end `out/vae` holds the averaged weights in half precision.
 
     With `recipe.start` "continue" the network starts from that in `out`, or from `recipe.model`'s where `out` has none.
@@ -91,11 +93,14 @@ def train(recipe: AutoencoderTrainRecipe, data: Path, out: Path, resume: bool = 
     folders = [load_media(folder, size=recipe.size) for folder in find_folders(data)]
 
     def batch_at(step: int) -> Tensor:
-        return draw_pictures(folders, recipe.batch_size, recipe.clip_fraction, generator(recipe.seed, step, 1))[0]
+        return pictures(generator(recipe.seed, step, 1))
 
-    model = first_network(recipe, out)
+    def pictures(draw: torch.Generator) -> Tensor:
+        return draw_pictures(folders, recipe.batch_size, recipe.clip_fraction, draw)[0].to(device)
+
+    model = first_network(recipe, out).to(device)
     yield from train_autoencoder(model, batch_at, recipe, checkpoint=out / "autoencoder.pt", resume=resume)
-    model.register_to_config(scaling_factor=round(1 / _deviation(model, folders, recipe), 4))
+    model.register_to_config(scaling_factor=round(1 / _deviation(model, pictures, recipe), 4))
     with replaced_folder(out / "vae") as new:
         half_copy(model).save_pretrained(new)
 
@@ -121,10 +126,9 @@ def first_network(recipe: AutoencoderTrainRecipe, folder: Path | None = None) ->
 
 
 @torch.no_grad()
-def _deviation(model: AutoencoderTiny, folders: list[MediaFolder], recipe: AutoencoderTrainRecipe) -> float:
+def _deviation(
+    model: AutoencoderTiny, pictures: Callable[[torch.Generator], Tensor], recipe: AutoencoderTrainRecipe
+) -> float:
     """The standard deviation of latents; its inverse is the scaling factor (Rombach et al. 2022, appendix G)."""
-    batches = (
-        draw_pictures(folders, recipe.batch_size, recipe.clip_fraction, generator(recipe.seed, i))[0]
-        for i in range(-(-256 // recipe.batch_size))
-    )
+    batches = (pictures(generator(recipe.seed, i)) for i in range(-(-256 // recipe.batch_size)))
     return float(torch.cat([model.encode(pixels).latents for pixels in batches]).std())

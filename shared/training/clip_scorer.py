@@ -130,21 +130,24 @@ def train_tower(
     tower.eval()
 
 
-def train(recipe: ScorerTrainRecipe, data: Path, out: Path, resume: bool = False) -> Iterator[TrainState]:
+def train(
+    recipe: ScorerTrainRecipe, data: Path, out: Path, resume: bool = False, device: str = "cpu"
+) -> Iterator[TrainState]:
     """Trains on all pictures below `data` against `out/text_encoder`; at the end `out/image_encoder` is there."""
     if not (out / "text_encoder").is_dir():
         raise ModelError(
-            "text training", expected=f"a text encoder in {out}/text_encoder", got="none", hint="Train images first."
+            "scorer training", expected=f"a text encoder in {out}/text_encoder", got="none", hint="Train images first."
         )
     text = load_text(out)
+    text.text_encoder.to(device)
     folders = [load_media(folder, size=recipe.size) for folder in find_folders(data)]
 
     def batch_at(step: int) -> CaptionedBatch:
         draw = generator(recipe.seed, step)
         pixels, captions = draw_pictures(folders, recipe.batch_size, recipe.clip_fraction, draw)
-        return CaptionedBatch(augmented(pixels, recipe.augment, draw), captions, text.features(captions))
+        return CaptionedBatch(augmented(pixels, recipe.augment, draw).to(device), captions, text.features(captions))
 
-    tower = first_tower(recipe, text)
+    tower = first_tower(recipe, text).to(device)
     yield from train_tower(tower, batch_at, recipe, checkpoint=out / "scorer.pt", resume=resume)
     save_image_encoder(out / "image_encoder", tower.encoder)
 

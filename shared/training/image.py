@@ -94,12 +94,18 @@ class ImageBatch(NamedTuple):
 
 
 class ImageBatches:
-    """step -> stills, and single frames of clips in the recipe's share. folders: media with their latents."""
+    """step -> stills, and single frames of clips in the recipe's share. folders: media with their latents.
 
-    def __init__(self, folders: list[LatentFolder], text: TextConditioner, recipe: ImageTrainRecipe) -> None:
+    device: where the latents are wanted.
+    """
+
+    def __init__(
+        self, folders: list[LatentFolder], text: TextConditioner, recipe: ImageTrainRecipe, device: str = "cpu"
+    ) -> None:
         self.folders = folders
         self.text = text
         self.recipe = recipe
+        self.device = device
 
     def __call__(self, step: int) -> ImageBatch:
         draw = generator(self.recipe.seed, step, 1)
@@ -111,7 +117,7 @@ class ImageBatches:
             "" if drop else self.folders[folder][0].captions[sample]
             for drop, (folder, sample, _) in zip(dropped, drawn, strict=True)
         ]
-        return ImageBatch(latents.float(), self.text.token_ids(captions))
+        return ImageBatch(latents.to(self.device).float(), self.text.token_ids(captions).to(self.device))
 
 
 def train_image(
@@ -176,7 +182,9 @@ def first_networks(
         return build_unet(recipe, latent_channels, latent_size), text
 
 
-def train(recipe: ImageTrainRecipe, data: Path, out: Path, resume: bool = False) -> Iterator[TrainState]:
+def train(
+    recipe: ImageTrainRecipe, data: Path, out: Path, resume: bool = False, device: str = "cpu"
+) -> Iterator[TrainState]:
     """Trains on the latents of all pictures below `data`; needs `out/vae`, completes `out` to a pipeline folder.
 
     With `recipe.start` "continue" the networks start from those in `out`, or from `recipe.model`'s where `out` is no
@@ -184,7 +192,7 @@ def train(recipe: ImageTrainRecipe, data: Path, out: Path, resume: bool = False)
     """
     if not (out / "vae").is_dir():
         raise ModelError("image training", expected=f"an autoencoder in {out}/vae", got="none", hint="Train it first.")
-    codec = Codec(AutoencoderTiny.from_pretrained(out / "vae").eval())
+    codec = Codec(AutoencoderTiny.from_pretrained(out / "vae").eval().to(device))
     media = [load_media(folder, size=recipe.size) for folder in find_folders(data)]
     folders = [(folder, load_latents(folder, codec)) for folder in media]
     captions = [caption for folder in media for caption in folder.captions]
@@ -192,9 +200,9 @@ def train(recipe: ImageTrainRecipe, data: Path, out: Path, resume: bool = False)
     unet, text = first_networks(recipe, model, captions, codec.latent_channels, folders[0][1].shape[-1])
     scheduler = build_scheduler()
     yield from train_image(
-        unet,
-        text.text_encoder,
-        ImageBatches(folders, text, recipe),
+        unet.to(device),
+        text.text_encoder.to(device),
+        ImageBatches(folders, text, recipe, device),
         NoiseSchedule.from_scheduler(scheduler),
         recipe,
         checkpoint=out / "image.pt",

@@ -108,7 +108,7 @@ class Checkpoint:
             raise InputError(
                 "resume", expected=f"a checkpoint at {self.path}", got="none", hint="Start without --resume."
             )
-        state = torch.load(self.path, weights_only=True)
+        state = torch.load(self.path, map_location="cpu", weights_only=True)
         try:
             for name, part in self.parts.items():
                 part.load_state_dict(state[name])

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from shared.artifacts.media import read_image
 from shared.artifacts.pixels import from_uint8
+from shared.compute.execution import execution_device
 from shared.errors import InputError
 from shared.latents.codec import Codec
 from shared.training.data.captions import PICTURE_SUFFIXES, find_sources
@@ -181,7 +182,7 @@ def load_latents(folder: MediaFolder, codec: Codec, batch: int = 64) -> Float[Te
     """The folder's latents (float16), encoded once, cached under the codec's fingerprint, and mapped."""
     digest = hashlib.sha256(json.dumps(codec.vae.config["scaling_factor"]).encode())
     for tensor in codec.vae.state_dict().values():
-        digest.update(tensor.detach().float().numpy().tobytes())
+        digest.update(tensor.detach().float().cpu().numpy().tobytes())
     cache = folder.cache.with_name(f"{folder.cache.stem}-latents-{digest.hexdigest()[:12]}.npy")
     if not cache.is_file():
         write_rows(cache, len(folder.pixels), _encoded(folder, codec, batch))
@@ -191,8 +192,9 @@ def load_latents(folder: MediaFolder, codec: Codec, batch: int = 64) -> Float[Te
 def _encoded(folder: MediaFolder, codec: Codec, batch: int) -> Iterator[np.ndarray]:
     """Latents of one sample after the other; `batch` pictures or so are encoded at once."""
     samples = max(1, batch // folder.frames)
+    device = execution_device(codec.vae)
     for start in range(0, len(folder.pixels), samples):
         # A mapping of its own, so that what was read does not stay in memory.
         pixels = from_uint8(mapped_rows(folder.cache)[start : start + samples])
-        parts = [codec.encode(part).half() for part in pixels.flatten(0, 1).split(batch)]
+        parts = [codec.encode(part.to(device)).half().cpu() for part in pixels.flatten(0, 1).split(batch)]
         yield from torch.cat(parts).unflatten(0, (-1, folder.frames)).numpy()
