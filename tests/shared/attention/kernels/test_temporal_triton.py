@@ -102,9 +102,8 @@ def test_what_is_not_finite_stays_in_its_problem(attend_frames_triton):
 def test_no_kernel_spills_registers(capability):
     """Without and with a device alike. Programs of smaller shapes hold less; `python -m benchmarks.attention_compile`
     compiles the whole matrix."""
-    largest = [(frames, dim) for frames, dim in SHAPES if frames == 64 or dim == 256]
-    compiled = list(compile_all([capability], shapes=largest))
-    assert len(compiled) == 2 * len(largest) * len(DTYPES)
+    compiled = list(compile_all([capability], shapes=[max(SHAPES)]))
+    assert len(compiled) == 2 * len(DTYPES)
     assert [line for line in compiled if line.spills] == []
 
 
