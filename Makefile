@@ -56,7 +56,9 @@ coverage: $(KERNELS)
 THROUGH := tests/test_layering.py tests/kinoform tests/lab/jobs tests/lab/test_session.py tests/dreamfusion/test_distill.py \
 	tests/video/test_generate.py tests/shared/training/test_loop.py
 matrix:
-	@for version in 3.11 3.12 3.13; do \
+	@own=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	for version in 3.11 3.12 3.13; do \
+		[ $$version != $$own ] || continue; \
 		python$$version -c 'import ssl, venv' 2>/dev/null || { echo "python$$version: not here"; continue; }; \
 		echo "python$$version"; \
 		$(MAKE) -s venv VENV=.venv-$$version PYTHON=python$$version \
