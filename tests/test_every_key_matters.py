@@ -258,6 +258,7 @@ MADE = {
             "frames": 3,
             "fineness": (3, {"part_share": 1.0}),
             "part_share": (1.0, {"fineness": 3, "frames": 2, "part_share": 0.0}),
+            "space_time_levels": 1,
             "alpha_learning_rate": 0.5,
             "embed_dim": 32,
             "head_dim": 16,

@@ -40,6 +40,7 @@ class TemporalLayers(ModelMixin, ConfigMixin):
     embed_dim: width of the conditioning e (see video/temporal.py). head_dim: width of one attention head.
     noise_share: the share of noise that all frames have in common, in training and sampling (see video/noise.py).
     frames: of the clips that the layers are trained on; the positions of all others are counted in these.
+    space_time: at which of the places attention runs over space and time together, too; nowhere for None.
     """
 
     @register_to_config
@@ -52,10 +53,14 @@ class TemporalLayers(ModelMixin, ConfigMixin):
         head_dim: int = 32,
         noise_share: float = 0.0,
         frames: int = TRAINED_FRAMES,
+        space_time: list[bool] | None = None,
     ) -> None:
         super().__init__()
         self.embedding = FrameEmbedding(time_dim, text_dim, embed_dim)
-        self.blocks = nn.ModuleList(TemporalBlock(c, embed_dim, head_dim) for c in channels)
+        self.blocks = nn.ModuleList(
+            TemporalBlock(c, embed_dim, head_dim, space_time=both)
+            for c, both in zip(channels, space_time or [False] * len(channels), strict=True)
+        )
 
     @classmethod
     def for_unet(
@@ -66,9 +71,11 @@ class TemporalLayers(ModelMixin, ConfigMixin):
         head_dim: int = 32,
         noise_share: float = 0.0,
         frames: int = TRAINED_FRAMES,
+        space_time_levels: int = 0,
     ) -> TemporalLayers:
         """New temporal layers for `unet`, with widths read from it.
 
+        space_time_levels: of how many of its levels, from the lowest, attention runs over space and time together.
         Raises InputError for a UNet that temporal layers cannot stand in (`check_supported`).
         """
         check_supported(unet)
@@ -80,6 +87,7 @@ class TemporalLayers(ModelMixin, ConfigMixin):
             head_dim=head_dim,
             noise_share=noise_share,
             frames=frames,
+            space_time=lowest_places(unet, space_time_levels),
         )
 
     @property
@@ -181,6 +189,15 @@ def spatial_pairs(unet: UNet2DConditionModel) -> Iterator[tuple[Any, nn.Module |
 def temporal_channels(unet: UNet2DConditionModel) -> list[int]:
     """Width after each resnet of `unet`, in running order."""
     return [resnet.out_channels for resnet, _ in spatial_pairs(unet)]
+
+
+def lowest_places(unet: UNet2DConditionModel, levels: int) -> list[bool]:
+    """Whether each place of a temporal block is on one of the `levels` levels of `unet` with the smallest features."""
+    depth = len(unet.down_blocks)
+    at = [level for level, block in enumerate(unet.down_blocks) for _ in block.resnets]
+    at += [depth - 1] * (len(unet.mid_block.resnets) if unet.mid_block is not None else 0)
+    at += [depth - 1 - level for level, block in enumerate(unet.up_blocks) for _ in block.resnets]
+    return [level >= depth - levels for level in at]
 
 
 def text_dim(unet: UNet2DConditionModel) -> int:

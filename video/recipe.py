@@ -51,6 +51,10 @@ class VideoTrainRecipe(StageRecipe):
     alpha_learning_rate: float = Field(2e-2, gt=0, le=1, description="learning rate of the mixing weights alpha")
     embed_dim: int = Field(128, ge=8, le=2048, multiple_of=4, description="width of the frames' conditioning")
     head_dim: int = Field(32, ge=8, le=256, description="width of a temporal attention head")
+    space_time_levels: int | None = Field(
+        None, ge=0, le=8,
+        description="lowest levels of the UNet to attend over space and time: none, or the model's own, unless given",
+    )  # fmt: skip
     caption_dropout: float = Field(0.1, ge=0, lt=1, description="share of clips shown without their caption")
     noise_share: float | None = Field(
         None, ge=0, lt=1, description="share of noise that frames have in common: 0.5, or the model's own, unless given"

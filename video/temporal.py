@@ -25,11 +25,14 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from shared.attention import attend_frames
+from shared.attention import attend, attend_frames
 from shared.compute.projection import Projection
+
+PLACE_WAVES = 4  # for each of x and y
 
 
 def frame_positions(when: Float[Tensor, "*batch t"], dim: int) -> Float[Tensor, "*batch t dim"]:
@@ -163,6 +166,44 @@ class TemporalAttentionBlock(nn.Module):
         return self.to_out(attend_frames(*qkv.unbind(3)).flatten(3))
 
 
+class SpaceTimeAttentionBlock(nn.Module):
+    """f of a self-attention over all positions of all frames at once, for places where these are few.
+
+    Attention over t alone compares a position with itself; what moves is elsewhere in the next frame. Positions are
+    told apart by sines and cosines of their place, from half a wave across the picture on, projected; frames as above.
+    """
+
+    def __init__(self, channels: int, embed_dim: int, head_dim: int) -> None:
+        super().__init__()
+        self.heads = max(channels // head_dim, 1)
+        self.norm = nn.LayerNorm(channels, elementwise_affine=False)
+        self.modulation = Modulation(channels, embed_dim)
+        self.place = nn.Linear(4 * PLACE_WAVES, channels, bias=False)
+        self.to_qkv = Projection(channels, 3 * channels, bias=False)
+        self.to_out = Projection(channels, channels)
+        self.mix = AlphaMix()
+
+    def forward(
+        self,
+        z: Float[Tensor, "b t s c"],
+        e: Float[Tensor, "b t e"],
+        place: Float[Tensor, "s 2"],
+        when: Float[Tensor, "*batch t"],
+    ) -> Float[Tensor, "b t s c"]:
+        h = self.modulation(self.norm(z), e, place)
+        h = h + frame_positions(when, z.shape[-1]).to(h.dtype).unsqueeze(-2) + self.place(waves(place).to(h.dtype))
+        q, k, v = rearrange(self.to_qkv(h), "b t s (three heads d) -> three b heads (t s) d", three=3, heads=self.heads)
+        mixed = rearrange(attend(q, k, v), "b heads (t s) d -> b t s (heads d)", t=z.shape[1])
+        return self.mix(z, self.to_out(mixed))
+
+
+def waves(place: Float[Tensor, "s 2"]) -> Float[Tensor, "s waves"]:
+    """Sines and cosines of x and y, PLACE_WAVES of each, each wave half as long as the one before (Mildenhall et al.
+    2020, equation 4)."""
+    angle = place.unsqueeze(-1) * (math.pi / 2) * 2 ** torch.arange(PLACE_WAVES, device=place.device)
+    return torch.cat([angle.sin(), angle.cos()], dim=-1).flatten(1)
+
+
 class FrameEmbedding(nn.Module):
     """What a temporal layer is told about a frame besides its features.
 
@@ -201,12 +242,16 @@ class FrameEmbedding(nn.Module):
 
 
 class TemporalBlock(nn.Module):
-    """The temporal layers of one spatial block: a convolution after its resnet, an attention after its transformer."""
+    """The temporal layers of one spatial block: a convolution after its resnet, an attention after its transformer.
 
-    def __init__(self, channels: int, embed_dim: int, head_dim: int) -> None:
+    space_time: whether an attention over space and time together follows.
+    """
+
+    def __init__(self, channels: int, embed_dim: int, head_dim: int, *, space_time: bool = False) -> None:
         super().__init__()
         self.conv = TemporalConvBlock(channels, embed_dim)
         self.attention = TemporalAttentionBlock(channels, embed_dim, head_dim)
+        self.space_time = SpaceTimeAttentionBlock(channels, embed_dim, head_dim) if space_time else None
 
     def forward(
         self,
@@ -215,14 +260,16 @@ class TemporalBlock(nn.Module):
         when: Float[Tensor, "*batch t"],
         layers: Sequence[str] = ("conv", "attention"),
     ) -> Float[Tensor, "bt c h w"]:
-        """layers: those that run, in order."""
+        """layers: those that run, in order; with the attention that over space and time, where there is one."""
         for name in layers:
             z = apply_over_frames(getattr(self, name), z, e, when)
+        if "attention" in layers and self.space_time is not None:
+            z = apply_over_frames(self.space_time, z, e, when)
         return z
 
 
 def apply_over_frames(
-    layer: TemporalConvBlock | TemporalAttentionBlock,
+    layer: TemporalConvBlock | TemporalAttentionBlock | SpaceTimeAttentionBlock,
     z: Float[Tensor, "bt c h w"],
     e: Float[Tensor, "b t e"],
     when: Float[Tensor, "*batch t"],

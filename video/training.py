@@ -36,7 +36,7 @@ from shared.training.loop import Training, TrainState, half_copy, seeded
 from shared.training.objective import denoising_loss, stratified_timesteps
 from shared.training.optimizers import Group, build_optimizer
 from video.folder import COMPONENT, add_temporal, copy_model, load_temporal
-from video.network import TemporalLayers, VideoUNet
+from video.network import TemporalLayers, VideoUNet, lowest_places
 from video.noise import mixed_noise
 from video.recipe import VideoTrainRecipe
 from video.windows import even_moments
@@ -202,6 +202,9 @@ def first_layers(recipe: VideoTrainRecipe, model: ImageModel, folder: Path) -> T
         temporal = load_temporal(folder if (folder / COMPONENT).is_dir() else resolve_model(recipe.model))
         if recipe.noise_share is not None:
             temporal.register_to_config(noise_share=recipe.noise_share)
+        if recipe.space_time_levels is not None:
+            with seeded(recipe.seed):
+                temporal = widened(temporal, lowest_places(model.unet, recipe.space_time_levels))
         return temporal
     share = NEW_NOISE_SHARE if recipe.noise_share is None else recipe.noise_share
     with seeded(recipe.seed):
@@ -211,7 +214,17 @@ def first_layers(recipe: VideoTrainRecipe, model: ImageModel, folder: Path) -> T
             head_dim=recipe.head_dim,
             noise_share=share,
             frames=recipe.frames,
+            space_time_levels=recipe.space_time_levels or 0,
         )
+
+
+def widened(temporal: TemporalLayers, space_time: list[bool]) -> TemporalLayers:
+    """The layers, with new attention over space and time where `space_time` wants it and they have none."""
+    had = temporal.config["space_time"] or [False] * len(space_time)
+    both = [old or new for old, new in zip(had, space_time, strict=True)]
+    wider = TemporalLayers.from_config({**temporal.config, "space_time": both})
+    wider.load_state_dict({**wider.state_dict(), **temporal.state_dict()})
+    return wider
 
 
 def train(

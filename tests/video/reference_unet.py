@@ -30,7 +30,8 @@ def forward(network: VideoUNet, x_t, t, prompt, added=None):
         z = apply_over_frames(layers.conv, resnet(z, time), e, when)
         if transformer is not None:
             z = transformer(z, encoder_hidden_states=tokens, return_dict=False)[0]
-        return apply_over_frames(layers.attention, z, e, when)
+        z = apply_over_frames(layers.attention, z, e, when)
+        return z if layers.space_time is None else apply_over_frames(layers.space_time, z, e, when)
 
     def pairs(block):
         transformers = list(getattr(block, "attentions", ()))

@@ -1,5 +1,7 @@
 """The temporal layers of a video network: what they add, save and refuse. See test_insertion for how they stand."""
 
+import json
+
 import pytest
 import torch
 
@@ -15,7 +17,7 @@ def test_every_gate_is_alive_in_a_new_network_and_every_weight_once_gates_are_op
     network = video(tiny_unet(**UNETS["stable diffusion 1"]))
     network(x, t, tokens).square().sum().backward()
     gates = {n: p.grad for n, p in network.temporal.named_parameters() if n.endswith("gate")}
-    assert len(gates) == 2 * len(network.temporal.blocks)
+    assert len(gates) == sum(2 + (block.space_time is not None) for block in network.temporal.blocks)
     assert all(grad.abs() > 0 for grad in gates.values()), gates
     assert all(p.grad is None for p in network.unet.parameters())
 
@@ -79,6 +81,31 @@ def test_saved_temporal_layers_come_back(tmp_path):
     for name, tensor in temporal.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor), name
     assert all(alpha == pytest.approx(0.7) for alpha in again.alphas().values())
+
+
+@pytest.mark.parametrize(
+    ("config", "levels", "places"),
+    [
+        ({}, 0, "--------"),  # two levels, one resnet each downwards, two in the middle and upwards
+        ({}, 1, "-*****--"),
+        (UNETS["three levels"], 2, "-*" + "*" * 7 + "--"),
+        (UNETS["three levels"], 9, "*" * 11),
+        (SD1, 1, "--*******---"),
+    ],
+)
+def test_space_and_time_are_attended_to_together_on_the_lowest_levels(config, levels, places):
+    unet = tiny_unet(**config)
+    layers = TemporalLayers.for_unet(unet, embed_dim=32, space_time_levels=levels)
+    assert "".join("-" if block.space_time is None else "*" for block in layers.blocks) == places
+
+
+def test_layers_from_before_have_none(tmp_path):
+    TemporalLayers.for_unet(tiny_unet(), embed_dim=32).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["space_time"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    again = TemporalLayers.from_pretrained(tmp_path)
+    assert all(block.space_time is None for block in again.blocks)
 
 
 def test_what_layers_cannot_stand_in_is_refused_by_name():

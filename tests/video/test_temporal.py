@@ -12,11 +12,13 @@ from video.temporal import (
     AlphaMix,
     FrameEmbedding,
     Modulation,
+    SpaceTimeAttentionBlock,
     TemporalAttentionBlock,
     TemporalConvBlock,
     apply_over_frames,
     frame_positions,
     places,
+    waves,
 )
 
 B, T, S, C, E = 2, 5, 6, 16, 8
@@ -131,6 +133,34 @@ def test_attention_block_is_a_loop_over_positions_and_heads():
     torch.testing.assert_close(block(z, e, PLACE, WHEN), expected, **close(torch.float32))
 
 
+def test_space_time_attention_is_a_loop_over_queries_and_heads():
+    torch.manual_seed(2)
+    block = filled(SpaceTimeAttentionBlock(C, E, head_dim=8), -0.4)
+    z, e = torch.randn(B, T, S, C), torch.randn(B, T, E)
+    modulated = block.modulation(block.norm(z), e, PLACE)
+    expected = z.clone()
+    for b in range(B):
+        h = torch.stack([
+            modulated[b, t, s] + frame_positions(WHEN, C)[t] + block.place.weight @ waves(PLACE)[s]
+            for t in range(T) for s in range(S)
+        ])  # fmt: skip
+        q, k, v = (h @ block.to_qkv.weight.T).chunk(3, -1)
+        for n in range(T * S):
+            heads = [(q[n, i : i + 8] @ k[:, i : i + 8].T / 8**0.5).softmax(-1) @ v[:, i : i + 8] for i in (0, 8)]
+            mixed = linear(torch.cat(heads), block.to_out.weight, block.to_out.bias)
+            expected[b, n // S, n % S] += -0.4 * mixed
+    torch.testing.assert_close(block(z, e, PLACE, WHEN), expected, **close(torch.float32))
+
+
+def test_waves_are_the_formula_and_tell_places_apart():
+    found = waves(places(8, 8))
+    x, y = places(8, 8)[11].tolist()
+    angles = [x * math.pi / 2 * 2**k for k in range(4)], [y * math.pi / 2 * 2**k for k in range(4)]
+    wanted = [f(angle) for axis in angles for f in (math.sin, math.cos) for angle in axis]
+    assert found[11].tolist() == pytest.approx(wanted, abs=1e-5)
+    assert torch.cdist(found, found).fill_diagonal_(1).min() > 0.3
+
+
 def test_attention_tells_frames_apart_only_by_positions():
     """Frames in another order, with e in that order too: another result, since positions did not move with them."""
     torch.manual_seed(3)
@@ -167,7 +197,9 @@ def test_a_word_tells_frames_the_same_wherever_it_stands_in_however_long_a_promp
     assert (embedding(time, early, WHEN) - without).abs().max() > 0.01
 
 
-@pytest.mark.parametrize("layer", [TemporalConvBlock(C, E), TemporalAttentionBlock(C, E, head_dim=8)])
+@pytest.mark.parametrize(
+    "layer", [TemporalConvBlock(C, E), TemporalAttentionBlock(C, E, 8), SpaceTimeAttentionBlock(C, E, 8)]
+)
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_apply_over_frames_keeps_the_memory_format(layer, memory_format):
     torch.manual_seed(5)

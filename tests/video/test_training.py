@@ -232,6 +232,23 @@ def test_going_on_keeps_the_share_of_noise_unless_another_is_given(tmp_path):
         assert first_layers(small_recipe(noise_share=given), model, source).noise_share == new
 
 
+@torch.no_grad()
+def test_going_on_may_add_attention_over_space_and_time_which_changes_nothing_yet(tmp_path):
+    source = build_video_folder(tmp_path / "source")
+    model = load_image_model(source)
+    old = load_temporal(source)
+    x, tokens = torch.randn(1, 4, 4, 16, 16), torch.randn(1, 6, 32)
+    before = VideoUNet(model.unet, old)(x, torch.tensor([500]), tokens)
+    wider = first_layers(small_recipe(start="continue", space_time_levels=1), model, source)
+    assert sum(block.space_time is not None for block in wider.blocks) > 0
+    assert torch.equal(VideoUNet(model.unet, wider)(x, torch.tensor([500]), tokens), before)
+    add_temporal(source, wider)
+    kept = first_layers(small_recipe(start="continue"), model, source)
+    assert kept.config["space_time"] == wider.config["space_time"]
+    fresh = first_layers(small_recipe(space_time_levels=1), model, source)
+    assert fresh.config["space_time"] == wider.config["space_time"]
+
+
 def test_stages_in_turn_read_the_same_clips_at_other_numbers_of_frames(tmp_path):
     data, codec = write_clips(tmp_path, frames=10), Codec(tiny_vae())
     assert load_media(data).frames == 16  # as the stages of pictures do

@@ -67,8 +67,8 @@ OTHERS = {
 
 
 def video(unet: UNet2DConditionModel, gate: float | None = None, **options) -> VideoUNet:
-    """gate: of every temporal layer; as in a new one where None."""
-    temporal = TemporalLayers.for_unet(unet, embed_dim=32, head_dim=16)
+    """With attention over space and time on the lowest level. gate: of every temporal layer; a new one's where None."""
+    temporal = TemporalLayers.for_unet(unet, embed_dim=32, head_dim=16, space_time_levels=1)
     if gate is not None:
         for name, parameter in temporal.named_parameters():
             if name.endswith("gate"):
