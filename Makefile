@@ -1,4 +1,4 @@
-# make demo | test | check | docs | coverage | matrix | mutants | release | clean. Each does its own set-up: no step has to be run before it.
+# make demo | test | check | docs | coverage | matrix | mutants | weights | release | clean. Each does its own set-up: no step has to be run before it.
 PYTHON ?= python3
 # Where a CPU build of torch is looked for when the configured index has none. `make venv TORCH_INDEX=` takes the default
 # build instead (on Linux: the CUDA one, several GB). Unreachable is fine: then pip's own choice is taken.
@@ -14,7 +14,7 @@ PIP := $(call pip,$(VENV))
 PYTEST_ARGS ?= -n 2
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 
-.PHONY: venv check test coverage matrix docs demo mutants release clean
+.PHONY: venv check test coverage matrix docs demo mutants weights release clean
 
 # The CPU build of torch in an environment that has none: from the configured index, else from TORCH_INDEX.
 define cpu_torch
@@ -81,6 +81,20 @@ demo: $(STAMP)
 # About an hour: every fault is a run of some tests.
 mutants: $(KERNELS)
 	$(BIN)/python -m benchmarks.mutants
+
+# An embedded model from nothing, into $(WEIGHTS)/model: the world is rendered, then every stage has its share of MINUTES. Cut
+# short, the same command goes on.
+WEIGHTS ?= runs/weights
+MINUTES ?= 240
+STILLS ?= 33000
+CLIPS ?= 4000
+DEVICE ?= auto
+rendered = test -f $(1)/captions.jsonl || { rm -rf $(1) && $(BIN)/kinoform world render --out $(1) $(2); }
+weights: $(STAMP)
+	$(call rendered,$(WEIGHTS)/data/stills,--count $(STILLS))
+	$(call rendered,$(WEIGHTS)/data/clips,--count $(CLIPS) --clips --frames 46)
+	$(BIN)/kinoform train all --data $(WEIGHTS)/data --out $(WEIGHTS)/model --start new --device $(DEVICE) \
+		$$(test -f $(WEIGHTS)/model/train-all.json && echo --resume || echo --minutes $(MINUTES))
 
 # The wheel of this version, which the changelog must know, tried in an environment of its own.
 VERSION := $(shell sed -n 's/^VERSION = "\(.*\)"/\1/p' shared/version.py)

@@ -7,11 +7,15 @@ beside the PNG pictures or MP4 clips that it names.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import UInt8
 
 from shared.artifacts.files import atomic_path
@@ -98,7 +102,7 @@ def draw_samples(
         rng = np.random.default_rng([seed, int(clips), SPLITS.index(split), index])
         c = draw_composition(rng, clips=clips, split=split)
         batch.append((c, say(c, rng), random_clip(c, rng, frames) if clips else [random_still(c, rng)]))
-        if len(batch) == (16 if clips else 128) or index == first + count - 1:
+        if len(batch) == _batch(clips) or index == first + count - 1:
             pixels = render([frame for _, _, taken in batch for frame in taken], size).pixels.numpy()
             start = 0
             for composition, caption, taken in batch:
@@ -116,21 +120,60 @@ def write_dataset(
     split: str = "train",
     size: int = 64,
     frames: int = CLIP_FRAMES,
+    jobs: int = 1,
 ) -> Iterator[int]:
-    """Writes `count` samples into the folder `out` and yields how many are done."""
-    kind = "clips" if clips else "images"
-    (out / kind).mkdir(parents=True, exist_ok=True)
-    samples = draw_samples(count, clips=clips, seed=seed, split=split, size=size, frames=frames)
+    """Writes `count` samples into the folder `out` and yields how many are done.
+
+    jobs: processes that render; the files are the same for any number.
+    """
+    (out / _kind(clips)).mkdir(parents=True, exist_ok=True)
+    batch = _batch(clips)
+    parts = [(first, min(batch, count - first)) for first in range(0, count, batch)]
+    write = partial(_write_part, out, clips=clips, seed=seed, split=split, size=size, frames=frames)
     # Last of all: a data set that was cut short is not taken for a whole one.
     with atomic_path(out / "captions.jsonl") as temporary, open(temporary, "w", encoding="utf-8") as index:
-        for number, sample in enumerate(samples):
-            name = f"{kind}/{number:06d}" + (".mp4" if clips else ".png")
-            if clips:
-                write_clip(out / name, sample.pixels, CLIP_FPS)
-            else:
-                write_image(out / name, sample.pixels[0])
-            index.write(json.dumps({"file": name, **describe(sample)}) + "\n")
-            yield number + 1
+        done = 0
+        for lines in map(write, parts) if jobs == 1 else _mapped(write, parts, jobs):
+            index.writelines(lines)
+            done += len(lines)
+            yield done
+
+
+def _write_part(
+    out: Path, part: tuple[int, int], *, clips: bool, seed: int, split: str, size: int, frames: int
+) -> list[str]:
+    """Writes the files of one batch (first, count); returns their lines of captions.jsonl."""
+    first, count = part
+    lines = []
+    samples = draw_samples(count, clips=clips, seed=seed, split=split, size=size, first=first, frames=frames)
+    for number, sample in enumerate(samples, start=first):
+        name = f"{_kind(clips)}/{number:06d}" + (".mp4" if clips else ".png")
+        if clips:
+            write_clip(out / name, sample.pixels, CLIP_FPS)
+        else:
+            write_image(out / name, sample.pixels[0])
+        lines.append(json.dumps({"file": name, **describe(sample)}) + "\n")
+    return lines
+
+
+def _mapped(
+    write: Callable[[tuple[int, int]], list[str]], parts: list[tuple[int, int]], jobs: int
+) -> Iterator[list[str]]:
+    """`map(write, parts)` by processes of one thread each; those that wait are dropped where the caller stops."""
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield from pool.map(write, parts)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _kind(clips: bool) -> str:
+    return "clips" if clips else "images"
+
+
+def _batch(clips: bool) -> int:
+    """Samples that are rendered at once."""
+    return 16 if clips else 128
 
 
 def describe(sample: Sample) -> dict[str, object]:

@@ -27,6 +27,9 @@ def add_parser(stages: Any) -> None:
     parser.add_argument("--out", metavar="DIR", required=True, help="the model folder to make")
     parser.add_argument("--minutes", metavar="X", help=f"time for all stages together (default {MINUTES:g})")
     parser.add_argument("--size", metavar="N", help=f"side of the pictures in pixels (default {SIZE})")
+    parser.add_argument(
+        "--start", metavar="{embedded,new}", help="go on from the embedded model (default), or begin with nothing"
+    )
     parser.add_argument("--seed", metavar="N", help="the same seed and steps give the same model (default 0)")
     parser.add_argument("--resume", action="store_true", default=False, help="go on with the training in OUT")
     add_device_flag(parser)
@@ -70,6 +73,10 @@ def _flags(args: argparse.Namespace) -> dict[str, Any]:
     if hasattr(args, "size"):
         given["size"] = whole_number("--size", args.size, 8, 4096)
         check_multiple("--size", given["size"], 8)
+    if hasattr(args, "start"):
+        if args.start not in ("embedded", "new"):
+            raise InputError("--start", expected="embedded or new", got=args.start)
+        given["start"] = args.start
     if hasattr(args, "seed"):
         given["seed"] = whole_number("--seed", args.seed, 0, 2**63 - 1)
     return given
@@ -90,16 +97,18 @@ def _new(args: argparse.Namespace, data: Path, out: Path, console: Console) -> P
     if any(out.iterdir()):
         hint = "--resume goes on with the training there." if (out / PLAN).is_file() else "Give a new folder."
         raise InputError("--out", expected="an empty folder", got=str(out), hint=hint)
-    chosen = {"minutes": MINUTES, "size": SIZE, "seed": 0} | _flags(args)
+    chosen: dict[str, Any] = {"minutes": MINUTES, "size": SIZE, "seed": 0, "start": "embedded"} | _flags(args)
     found = look(console, data)
     from lab.training.stages import GOOD_PSNR, embedded_psnr, keep_autoencoder
     from shared.models.vocabulary import LONGEST
 
     warn_of_length(console, captions_of(found), LONGEST)
-    psnr = embedded_psnr(data, chosen["size"])
-    good = psnr >= GOOD_PSNR
-    what = "kept" if good else "trained on"
-    console.say(f"the embedded autoencoder shows the data at {psnr:.1f} dB (good: {GOOD_PSNR:g}); it is {what}")
+    good = False
+    if chosen["start"] == "embedded":
+        psnr = embedded_psnr(data, chosen["size"])
+        good = psnr >= GOOD_PSNR
+        what = "kept" if good else "trained on"
+        console.say(f"the embedded autoencoder shows the data at {psnr:.1f} dB (good: {GOOD_PSNR:g}); it is {what}")
     if good:
         keep_autoencoder(out)
     clips = any(group.kind == "clip" for group in found.groups)

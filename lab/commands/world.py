@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ def add_parser(commands: Any) -> None:
     render.add_argument("--count", metavar="N", required=True, help="how many samples")
     render.add_argument("--clips", action="store_true", default=False, help="clips instead of pictures")
     render.add_argument("--frames", metavar="N", default=None, help="frames of a clip (default 16)")
+    render.add_argument("--jobs", metavar="N", default=None, help="processes that render (default: one a core)")
     render.add_argument("--seed", metavar="N", default="0", help="the random numbers' seed (default 0)")
     render.add_argument(
         "--split", metavar="{all,train,held-out}", default="train", help="which compositions (default train)"
@@ -53,6 +55,7 @@ def run_render(args: argparse.Namespace) -> None:
     if args.frames is not None and not args.clips:
         raise InputError("--frames", expected="--clips beside it", got=args.frames)
     frames = whole_number("--frames", args.frames or "16", 2, 2_000)
+    jobs = whole_number("--jobs", args.jobs or str(os.cpu_count() or 1), 1, 1_000)
     if args.split not in SPLITS:
         raise InputError("--split", expected=" or ".join(SPLITS), got=args.split)
     out = check_folder("--out", args.out)
@@ -61,7 +64,7 @@ def run_render(args: argparse.Namespace) -> None:
     console = Console(as_json=args.json)
     from world.dataset import write_dataset
 
-    done = write_dataset(out, count, clips=args.clips, seed=seed, split=args.split, frames=frames)
+    done = write_dataset(out, count, clips=args.clips, seed=seed, split=args.split, frames=frames, jobs=jobs)
     console.follow("render", (Written(number, count) for number in done))
     console.result(
         [f"wrote {count} {'clips' if args.clips else 'pictures'} to {out}"], outputs=[out], count=count, seed=seed

@@ -15,6 +15,7 @@ from shared.artifacts.files import write_bytes
 from shared.errors import InputError
 
 PLAN = "train-all.json"
+Start = Literal["embedded", "new"]
 StageName = Literal["autoencoder", "image", "video", "scorer"]
 # Shares of the time, by what each stage gains from it. Stages that are left out give theirs to the others.
 SHARES: dict[StageName, float] = {"autoencoder": 0.16, "image": 0.46, "video": 0.30, "scorer": 0.08}
@@ -35,13 +36,17 @@ class Stage(BaseModel):
 
 
 class Plan(BaseModel):
-    """data: the folder that is trained on. minutes: for all stages. size: side of the pictures in pixels."""
+    """data: the folder that is trained on. minutes: for all stages. size: side of the pictures in pixels.
+
+    start: "embedded" goes on from the embedded model, "new" from nothing.
+    """
 
     model_config = ConfigDict(extra="forbid")
     data: str
     minutes: float = Field(gt=0)
     size: int
     seed: int
+    start: Start = "embedded"
     stages: list[Stage]
 
     @property

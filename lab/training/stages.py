@@ -100,7 +100,7 @@ def run_stage(plan: Plan, stage: Stage, out: Path, device: str, console: Console
     recipe = stage_recipe(plan, stage, stage.steps)
     states = loop(recipe, data, out, checkpoint.is_file())
     last = console.follow(f"train {stage.name}", logged(states, stage.name, out / LOG), every=LOG_SECONDS)
-    if stage.name == "autoencoder":
+    if stage.name == "autoencoder" and plan.start == "embedded":
         keep_the_better(plan, out, console)
     with console.timed("previews"):
         preview(plan, stage, out)
@@ -112,10 +112,9 @@ def run_stage(plan: Plan, stage: Stage, out: Path, device: str, console: Console
 
 
 def stage_recipe(plan: Plan, stage: Stage, steps: int) -> Any:
-    """The preset for own data, with warm-up and averaging that fit into few steps."""
-    recipe = STAGES[stage.name][0].parse(
-        {**load_preset("train", f"{stage.name}-own"), "steps": steps, "seed": plan.seed}
-    )
+    """The plan's preset, with warm-up and averaging that fit into few steps."""
+    preset = f"{stage.name}-own" if plan.start == "embedded" else stage.name
+    recipe = STAGES[stage.name][0].parse({**load_preset("train", preset), "steps": steps, "seed": plan.seed})
     fits = {
         "warmup_steps": max(1, min(recipe.warmup_steps, steps // 20)),
         "ema_decay": max(0.0, min(recipe.ema_decay, 1 - 10 / steps)),

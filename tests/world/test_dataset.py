@@ -41,13 +41,22 @@ def test_stills_and_clips_and_splits_are_different_sequences():
 
 def test_files_hold_what_was_drawn(tmp_path):
     done = list(write_dataset(tmp_path, 3, clips=False, seed=5, size=32))
-    assert done == [1, 2, 3]
+    assert done == [3]
     lines = [json.loads(line) for line in (tmp_path / "captions.jsonl").read_text().splitlines()]
     for line, sample in zip(lines, draw_samples(3, clips=False, seed=5, size=32), strict=True):
         assert (read_image(tmp_path / line["file"]) == sample.pixels[0]).all()
         assert Composition.parse(line["caption"]) == sample.composition
         assert line == {"file": line["file"], **describe(sample)}
         assert (line["obj"], line["colour"]) == (sample.composition.obj, sample.composition.colour)
+
+
+def test_any_number_of_processes_writes_the_same_files(tmp_path):
+    for name, jobs in (("one", 1), ("two", 2)):
+        done = list(write_dataset(tmp_path / name, 130, clips=False, seed=5, size=8, jobs=jobs))
+        assert done == [128, 130]
+    one, two = ({f.name: f.read_bytes() for f in (tmp_path / n).rglob("*") if f.is_file()} for n in ("one", "two"))
+    assert len(one) == 131
+    assert one == two
 
 
 def test_clips_survive_their_compression(tmp_path):

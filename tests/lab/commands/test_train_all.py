@@ -15,11 +15,12 @@ from lab.training import stages
 from lab.training.own_data import PLAN, read_plan
 from lab.training.stages import LOG
 from shared.artifacts.formats.image_file import read_image, write_image
-from shared.models.image_model import load_text
+from shared.models.image_model import load_image_model, load_text
 from tests.lab.command import environment, is_refusal
 from tests.lab.tiny_stages import tiny_presets
 from tests.video.tiny import build_video_folder, write_clips
 from video.folder import load_temporal
+from video.network import spatial_pairs
 
 TINY = ["--minutes", "0.01", "--size", "16"]
 
@@ -78,6 +79,22 @@ def test_killed_in_the_middle_it_goes_on_and_ends_with_a_model(tmp_path, capsys,
     assert digest(out / "unet") == weights
 
 
+def test_from_nothing_it_uses_nothing_of_the_embedded_model(tmp_path, monkeypatch):
+    """Networks of a tiny preset, whose shapes the embedded one's do not fit."""
+    presets = {
+        "autoencoder": {"channels": 8, "latent_channels": 4},
+        "image": {"unet_channels": [16, 32], "text_width": 48},
+        "video": {"embed_dim": 16},
+        "scorer": {"batch_size": 4, "image_width": 32, "image_layers": 1},
+    }
+    monkeypatch.setattr(stages, "load_preset", lambda kind, name: {"batch_size": 2, **presets[name]})
+    data, out = write_clips(tmp_path / "data"), tmp_path / "model"
+    assert main(["train", "all", "--data", str(data), "--out", str(out), *TINY, "--start", "new"]) == 0
+    unet = load_image_model(out).unet
+    assert (unet.config["in_channels"], unet.config["cross_attention_dim"]) == (4, 48)
+    assert load_temporal(out).config["channels"] == [resnet.out_channels for resnet, _ in spatial_pairs(unet)]
+
+
 @pytest.mark.parametrize(
     ("files", "flags", "parts"),
     [
@@ -87,6 +104,7 @@ def test_killed_in_the_middle_it_goes_on_and_ends_with_a_model(tmp_path, capsys,
         ({PLAN: "{}"}, ["--resume"], ("a plan of `train all`", "Train into a new folder")),
         ({}, ["--minutes", "0"], ("--minutes", "above 0", "got 0")),
         ({}, ["--minutes", "nan"], ("--minutes", "got nan")),
+        ({}, ["--start", "over"], ("--start", "embedded or new", "got over")),
         ({}, ["--size", "12"], ("--size", "a multiple of 8", "got 12")),
     ],
 )
