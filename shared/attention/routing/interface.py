@@ -25,7 +25,12 @@ class InterfaceRoute(Route):
 
 
 def attention_function(module: Any, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
-    """transformers' attention function "sdpa", by `module.route`."""
+    """transformers' attention function "sdpa", by `module.route`.
+
+    A model that was made from another one's configuration names this function as well, and has no routes yet.
+    """
+    if not hasattr(module, "route"):
+        module.route = InterfaceRoute()
     with ThroughAttend(module.route):
         return sdpa_attention_forward(module, *args, **kwargs)
 

@@ -84,7 +84,7 @@ def _is_routed(module: Any, way: Way) -> bool:
     if way != "torch":
         return way == "attend"
     if is_of_transformers(module):
-        return module.config._attn_implementation == INTERFACE and hasattr(module, "route")
+        return module.config._attn_implementation == INTERFACE
     backend = getattr(getattr(module, "processor", None), "_attention_backend", AttentionBackendName.NATIVE)
     return isinstance(module, Routed) and backend == AttentionBackendName.NATIVE
 

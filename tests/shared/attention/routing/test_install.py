@@ -111,6 +111,15 @@ def test_modules_of_transformers_stay_what_they_are():
     assert [type(module) for module in text.modules()] == before
 
 
+def test_a_model_made_from_the_configuration_of_a_routed_one_is_routed_too():
+    text = made(KINDS["clip text"])
+    install_attention(text)
+    other = CLIPTextModel(text.config)
+    assert not unrouted(other)
+    other(IDS)
+    assert [layer.self_attn.route.ran.total() for layer in other.encoder.layers] == [1, 1]
+
+
 def test_a_model_of_transformers_attends_the_same_way_in_another_process(tmp_path):
     text = made(KINDS["clip text"])
     install_attention(text, "chunked")
