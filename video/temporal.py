@@ -156,9 +156,18 @@ class TemporalAttentionBlock(nn.Module):
         place: Float[Tensor, "s 2"],
         when: Float[Tensor, "*batch t"],
     ) -> Float[Tensor, "b t s c"]:
+        return self.mix(z, self.attended(self.told(z, e, place, when)))
+
+    def told(
+        self,
+        z: Float[Tensor, "b t s c"],
+        e: Float[Tensor, "b t e"],
+        place: Float[Tensor, "s 2"],
+        when: Float[Tensor, "*batch t"],
+    ) -> Float[Tensor, "b t s c"]:
+        """What is attended to: features, and which frame each is of."""
         h = self.modulation(self.norm(z), e, place)
-        h = h + frame_positions(when, z.shape[-1]).to(h.dtype).unsqueeze(-2)
-        return self.mix(z, self.attended(h))
+        return h + frame_positions(when, z.shape[-1]).to(h.dtype).unsqueeze(-2)
 
     def attended(self, h: Float[Tensor, "b t s c"]) -> Float[Tensor, "b t s c"]:
         """Self-attention over t, with its projections."""
@@ -166,35 +175,32 @@ class TemporalAttentionBlock(nn.Module):
         return self.to_out(attend_frames(*qkv.unbind(3)).flatten(3))
 
 
-class SpaceTimeAttentionBlock(nn.Module):
+class SpaceTimeAttentionBlock(TemporalAttentionBlock):
     """f of a self-attention over all positions of all frames at once, for places where these are few.
 
     Attention over t alone compares a position with itself; what moves is elsewhere in the next frame. Positions are
-    told apart by sines and cosines of their place, from half a wave across the picture on, projected; frames as above.
+    told apart by sines and cosines of their place, from half a wave across the picture on, projected.
     """
 
     def __init__(self, channels: int, embed_dim: int, head_dim: int) -> None:
-        super().__init__()
-        self.heads = max(channels // head_dim, 1)
-        self.norm = nn.LayerNorm(channels, elementwise_affine=False)
-        self.modulation = Modulation(channels, embed_dim)
+        super().__init__(channels, embed_dim, head_dim)
         self.place = nn.Linear(4 * PLACE_WAVES, channels, bias=False)
-        self.to_qkv = Projection(channels, 3 * channels, bias=False)
-        self.to_out = Projection(channels, channels)
-        self.mix = AlphaMix()
 
-    def forward(
+    def told(
         self,
         z: Float[Tensor, "b t s c"],
         e: Float[Tensor, "b t e"],
         place: Float[Tensor, "s 2"],
         when: Float[Tensor, "*batch t"],
     ) -> Float[Tensor, "b t s c"]:
-        h = self.modulation(self.norm(z), e, place)
-        h = h + frame_positions(when, z.shape[-1]).to(h.dtype).unsqueeze(-2) + self.place(waves(place).to(h.dtype))
+        """What is attended to: features, which frame each is of, and where in the picture it is."""
+        h = super().told(z, e, place, when)
+        return h + self.place(waves(place).to(h.dtype))
+
+    def attended(self, h: Float[Tensor, "b t s c"]) -> Float[Tensor, "b t s c"]:
+        """Self-attention over t and s, with its projections."""
         q, k, v = rearrange(self.to_qkv(h), "b t s (three heads d) -> three b heads (t s) d", three=3, heads=self.heads)
-        mixed = rearrange(attend(q, k, v), "b heads (t s) d -> b t s (heads d)", t=z.shape[1])
-        return self.mix(z, self.to_out(mixed))
+        return self.to_out(rearrange(attend(q, k, v), "b heads (t s) d -> b t s (heads d)", t=h.shape[1]))
 
 
 def waves(place: Float[Tensor, "s 2"]) -> Float[Tensor, "s waves"]:
