@@ -14,7 +14,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -150,10 +150,11 @@ def same_pair(wanted: Sequence[Composition], found: Sequence[Composition]) -> np
 
 @dataclass(frozen=True)
 class ClipVerdict:
-    """For each of n clips: motion right; object and colour right from all frames together, in every window of WINDOW
-    frames, and in each single frame ("n t").
+    """For each of n clips: what is seen in it; motion right; object and colour right from all frames together, in every
+    window of WINDOW frames, and in each single frame ("n t").
     """
 
+    named: list[Composition]
     motion: np.ndarray
     thing: np.ndarray
     every_window: np.ndarray
@@ -162,14 +163,17 @@ class ClipVerdict:
 
 def judge_clips(judge: Judge, wanted: Sequence[Composition], clips: UInt8[np.ndarray, "n t h w 3"]) -> ClipVerdict:
     n, t = clips.shape[:2]
-    motion = np.array([w.motion == name for w, name in zip(wanted, judge.watch(clips), strict=True)], dtype=bool)
+    motions = judge.watch(clips)
+    motion = np.array([w.motion == name for w, name in zip(wanted, motions, strict=True)], dtype=bool)
     frames = judge.look(clips.reshape(n * t, *clips.shape[2:]))
     whole = frames.merged([range(i * t, (i + 1) * t) for i in range(n)])
     windows = frames.merged([range(start, start + WINDOW) for start in range(0, n * t, WINDOW)])
     each = [w for w in wanted for _ in range(t)]
     in_windows = same_thing(each[::WINDOW], windows.named()).reshape(n, -1)
     in_frames = same_thing(each, frames.named()).reshape(n, t)
-    return ClipVerdict(motion, same_thing(wanted, whole.named()), np.asarray(in_windows.all(axis=1)), in_frames)
+    things = whole.named()
+    named = [replace(thing, motion=name) for thing, name in zip(things, motions, strict=True)]
+    return ClipVerdict(named, motion, same_thing(wanted, things), np.asarray(in_windows.all(axis=1)), in_frames)
 
 
 def check(judge: Judge, scale: float = 1.0) -> tuple[list[Row], list[str]]:

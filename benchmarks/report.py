@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -55,6 +55,19 @@ def mean(metric: str, values: Sequence[float] | np.ndarray, aim: float | None = 
     middle = float(values.mean()) if len(values) else math.nan
     half = Z95 * float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
     return Row(metric, middle, len(values), middle - half, middle + half, aim, at_most)
+
+
+def medians(rounds: Sequence[Sequence[Row]]) -> list[Row]:
+    """The same rows measured several times, as one: median values, and in place of intervals the least and the most."""
+    if len(rounds) == 1:
+        return list(rounds[0])
+    found = []
+    for same in zip(*rounds, strict=True):
+        values = [row.value for row in same]
+        metric = f"{same[0].metric} (median of {len(same)})"
+        middle = float(np.median(values))
+        found.append(replace(same[0], metric=metric, value=middle, low=min(values), high=max(values)))
+    return found
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -1,6 +1,7 @@
 """How often the model makes what it is asked for, on compositions that its training never saw.
 
-    python -m benchmarks.world_truth [--only images pairs clips assets] [--quick] [--json] [--out DIR] [--model FOLDER]
+    python -m benchmarks.world_truth [--only images pairs clips assets] [--quick] [--seeds N] [--json] [--out DIR]
+                                     [--model FOLDER]
 
 Prompts are a fixed list, drawn once by seed. What pictures and clips show is named by a judge that was trained on
 renders alone (benchmarks/judge.py), whose own accuracy on real renders comes first: no model can look better than its
@@ -14,34 +15,36 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import islice
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from benchmarks.asset_truth import measure_assets
-from benchmarks.judge import WINDOW, Judge, check, judge_clips, same_pair, same_thing
-from benchmarks.report import Row, as_json, mean, share, table
-from shared.artifacts.contact_sheet import contact_sheet
+from benchmarks.judge import WINDOW, ClipVerdict, Judge, check, judge_clips, same_pair, same_thing
+from benchmarks.report import Row, as_json, mean, medians, share, table
+from benchmarks.truth_sheet import clips_sheet, pictures_sheet
+from shared.artifacts.files import write_bytes
 from shared.artifacts.media import write_image
 from shared.errors import KinoformError
 from shared.images.generate import generate_images
 from shared.images.recipe import ImageRecipe
 from shared.models.image_model import ImageModel, load_image_model
+from shared.version import VERSION
 from video.generate import VideoModel, generate_clips, load_video_model
 from video.recipe import ClipRecipe
 from world.dataset import draw_composition
-from world.prompt import COLOUR_NAMES, OBJECT_NAMES, Composition, is_held_out
+from world.prompt import COLOUR_NAMES, MOTIONS, OBJECT_NAMES, Composition, is_held_out
 
 SEED = 2_024
 PARTS = ("images", "pairs", "clips", "assets")
 COUNTS = {"images": 96, "pairs": 64, "clips": 60, "assets": 12}
 QUICK = 6  # --quick divides the counts by this
+SEEDS = 3  # of clips
 IMAGES_A_BATCH, CLIPS_A_BATCH = 24, 4
 # Seen from the side, so that what is named can be seen; a view word in half of the prompts.
 VIEWS = (None, "front view", None, "side view")
-SHEET_COLUMNS = 8
 CORNER = 6  # pixels along each side
 PICTURE = ImageRecipe(prompt="given with each picture")
 
@@ -87,12 +90,15 @@ def make_pictures(
     return np.concatenate(made)
 
 
-def make_clips(model: VideoModel, wanted: Sequence[Composition]) -> UInt8[np.ndarray, "n t h w 3"]:
-    """One clip of each, with the recipe's own defaults; the i-th has seed i."""
+def make_clips(model: VideoModel, wanted: Sequence[Composition], first_seed: int = 0) -> UInt8[np.ndarray, "n t h w 3"]:
+    """One clip of each, with the recipe's own defaults; the i-th has seed `first_seed` + i."""
     made: list[np.ndarray] = []
     for start in range(0, len(wanted), CLIPS_A_BATCH):
-        batch = list(islice(wanted, start, start + CLIPS_A_BATCH))
-        recipes = [ClipRecipe(prompt=c.caption(), model=model.image.name, seed=start + i) for i, c in enumerate(batch)]
+        batch = wanted[start : start + CLIPS_A_BATCH]
+        recipes = [
+            ClipRecipe(prompt=c.caption(), model=model.image.name, seed=first_seed + start + i)
+            for i, c in enumerate(batch)
+        ]
         for state in generate_clips(model, recipes):
             last = state.frames
         assert last is not None
@@ -107,7 +113,8 @@ def measure_images(judge: Judge, model: ImageModel, count: int, out: Path | None
     verdict = judge.look(pictures)
     found = verdict.named()
     right = same_thing(wanted, found)
-    _sheet_of_pictures(out, "images.png", wanted, found, right, pictures)
+    if out is not None:
+        write_image(out / "images.png", pictures_sheet(wanted, found, right, pictures))
     return [
         share("images, object", [w.obj == f.obj for w, f in zip(wanted, found, strict=True)]),
         share("images, colour", [w.colour == f.colour for w, f in zip(wanted, found, strict=True)]),
@@ -120,7 +127,8 @@ def measure_pairs(judge: Judge, model: ImageModel, count: int, out: Path | None)
     pictures = make_pictures(model, wanted)
     found = judge.look(pictures).named()
     right = same_pair(wanted, found)
-    _sheet_of_pictures(out, "pairs.png", wanted, found, right, pictures)
+    if out is not None:
+        write_image(out / "pairs.png", pictures_sheet(wanted, found, right, pictures))
     both = list(zip(wanted, found, strict=True))
     return [
         share("two objects, both objects", [(w.obj, w.other) == (f.obj, f.other) for w, f in both]),
@@ -130,17 +138,27 @@ def measure_pairs(judge: Judge, model: ImageModel, count: int, out: Path | None)
     ]
 
 
-def measure_clips(judge: Judge, model: VideoModel, count: int, out: Path | None) -> list[Row]:
+def measure_clips(judge: Judge, model: VideoModel, count: int, seeds: int, out: Path | None) -> list[Row]:
+    """Medians over `seeds` rounds of the same prompts."""
     wanted = drawn_compositions(count, clips=True)
-    clips = make_clips(model, wanted)
-    verdict = judge_clips(judge, wanted, clips)
-    right = verdict.motion & verdict.thing
-    if out is not None:
-        rows = [list(clip[::2]) for clip in clips]
-        words = [f"{c.caption()} {'' if ok else '   judged wrong'}" for c, ok in zip(wanted, right, strict=True)]
-        write_image(out / "clips.png", contact_sheet(rows, words))
+    rounds = []
+    for turn in range(seeds):
+        clips = make_clips(model, wanted, turn * count)
+        verdict = judge_clips(judge, wanted, clips)
+        right = np.asarray(verdict.motion & verdict.thing)
+        if out is not None:
+            write_image(out / f"clips-{turn}.png", clips_sheet(wanted, verdict.named, right, clips))
+        rounds.append(clip_rows(wanted, verdict, right, clips))
+    return medians(rounds)
+
+
+def clip_rows(
+    wanted: Sequence[Composition], verdict: ClipVerdict, right: np.ndarray, clips: UInt8[np.ndarray, "n t h w 3"]
+) -> list[Row]:
+    by_motion = {motion: [i for i, c in enumerate(wanted) if c.motion == motion] for motion in MOTIONS}
     return [
         share("clips, motion", verdict.motion),
+        *(share(f"clips, motion: {name}", verdict.motion[which]) for name, which in by_motion.items() if which),
         share("clips, object and colour", verdict.thing),
         share("clips, object, colour and motion", right, 0.80),
         share(f"clips, identity kept (right in every {WINDOW} frames)", verdict.every_window, 0.90),
@@ -159,28 +177,9 @@ def flicker(clips: UInt8[np.ndarray, "n t h w 3"]) -> Float[np.ndarray, " n"]:
     return np.abs(np.diff(corners.mean(axis=(2, 3, 4)), axis=1)).mean(axis=1)
 
 
-def _sheet_of_pictures(
-    out: Path | None,
-    name: str,
-    wanted: Sequence[Composition],
-    found: Sequence[Composition],
-    right: np.ndarray,
-    pictures: np.ndarray,
-) -> None:
-    """The pictures in rows, those judged right first, and below each row of the others what was wanted and seen."""
-    if out is None:
-        return
-    order = [*np.flatnonzero(right), *np.flatnonzero(~right)]
-    rows, words = [], []
-    for start in range(0, len(order), SHEET_COLUMNS):
-        chosen = order[start : start + SHEET_COLUMNS]
-        rows.append([pictures[i] for i in chosen])
-        wrong = [f"{wanted[i].caption()} -> {found[i].caption()}" for i in chosen if not right[i]]
-        words.append("; ".join(wrong) if wrong else "right")
-    write_image(out / name, contact_sheet(rows, words, scale=2))
-
-
-def run(judge: Judge, source: str, only: Sequence[str], counts: dict[str, int], out: Path | None) -> list[Row]:
+def run(
+    judge: Judge, source: str, only: Sequence[str], counts: dict[str, int], seeds: int, out: Path | None
+) -> list[Row]:
     """All rows, the judge's own first."""
     say("judging real renders")
     rows, _ = check(judge, 0.5)
@@ -189,7 +188,7 @@ def run(judge: Judge, source: str, only: Sequence[str], counts: dict[str, int], 
     parts: dict[str, Callable[[], list[Row]]] = {
         "images": lambda: measure_images(judge, image, counts["images"], out),
         "pairs": lambda: measure_pairs(judge, image, counts["pairs"], out),
-        "clips": lambda: measure_clips(judge, video, counts["clips"], out) if video else [],
+        "clips": lambda: measure_clips(judge, video, counts["clips"], seeds, out) if video else [],
         "assets": lambda: measure_assets(judge, image, single_compositions(counts["assets"]), out, say),
     }
     for name in PARTS:
@@ -205,20 +204,27 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.world_truth", description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--count", type=int, metavar="N", help="samples of each part (default: 96, 64, 60 and 12)")
-    parser.add_argument("--quick", action="store_true", help=f"a {QUICK}th of everything")
+    parser.add_argument(
+        "--seeds", type=int, metavar="N", help=f"rounds of clips, of which medians count (default {SEEDS})"
+    )
+    parser.add_argument("--quick", action="store_true", help=f"a {QUICK}th of everything, clips once")
     parser.add_argument("--model", default="world", help="world or a model folder")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write contact sheets and meshes here")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write contact sheets, meshes and results here")
     parser.add_argument("--json", action="store_true", help="one line of JSON in place of the table")
     args = parser.parse_args()
     counts = {name: args.count or max(1, n // (QUICK if args.quick else 1)) for name, n in COUNTS.items()}
     if args.out is not None:
         args.out.mkdir(parents=True, exist_ok=True)
     try:
-        rows = run(Judge.load(), args.model, args.only, counts, args.out)
+        seeds = args.seeds or (1 if args.quick else SEEDS)
+        rows = run(Judge.load(), args.model, args.only, counts, seeds, args.out)
     except KinoformError as error:
         say(f"error: {error}")
         return error.exit_code
-    print(as_json(rows, model=args.model, seed=SEED) if args.json else table(rows))
+    result = as_json(rows, model=args.model, seed=SEED, seeds=seeds, version=VERSION, date=date.today().isoformat())
+    if args.out is not None:
+        write_bytes(args.out / "world_truth.json", f"{result}\n".encode())
+    print(result if args.json else table(rows))
     return 0
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from benchmarks.report import as_json, mean, share, table, wilson
+from benchmarks.report import as_json, mean, medians, share, table, wilson
 
 
 @given(n=st.integers(1, 500), data=st.data())
@@ -38,3 +38,10 @@ def test_table_and_json_hold_every_row():
     assert plain["model"] == "world"
     assert plain["rows"][0]["value"] == 0.5
     assert plain["rows"][1]["low"] is None  # one value has no interval
+
+
+def test_medians_keep_the_least_and_the_most():
+    rounds = [[share("right", [True] * good + [False] * (4 - good), 0.5)] for good in (1, 4, 2)]
+    (row,) = medians(rounds)
+    assert (row.metric, row.value, row.low, row.high, row.n, row.aim) == ("right (median of 3)", 0.5, 0.25, 1.0, 4, 0.5)
+    assert medians(rounds[:1]) == rounds[0]
