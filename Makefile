@@ -1,4 +1,5 @@
-# make demo | test | check | docs | coverage | matrix | mutants | weights | release | clean. Each does its own set-up: no step has to be run before it.
+# make demo | test | check | docs | coverage | matrix | mutants | weights | release | clean
+# Each does its own set-up: no step has to be run before it.
 PYTHON ?= python3
 # Where a CPU build of torch is looked for when the configured index has none. `make venv TORCH_INDEX=` takes the default
 # build instead (on Linux: the CUDA one, several GB). Unreachable is fine: then pip's own choice is taken.

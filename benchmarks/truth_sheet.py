@@ -10,7 +10,7 @@ from jaxtyping import Bool, UInt8
 from shared.artifacts.contact_sheet import contact_sheet
 from world.prompt import Composition
 from world.render import render
-from world.scene import Frame, random_clip, random_still
+from world.scene import random_clip, random_still
 
 PAIRS_A_ROW = 4
 SHOWN_FRAMES = 8
@@ -31,7 +31,7 @@ def pictures_sheet(
     groups = [[i] for i in np.flatnonzero(~right).tolist()]
     groups += [good[start : start + PAIRS_A_ROW] for start in range(0, len(good), PAIRS_A_ROW)]
     rows = [[picture for i in group for picture in (pictures[i], truths[i])] for group in groups]
-    words = ["right" if right[group[0]] else said(wanted[group[0]], found[group[0]], False) for group in groups]
+    words = ["right" if right[i] else said(wanted[i], found[i], right[i]) for i, *_ in groups]
     return contact_sheet(rows, words, scale=2)
 
 
@@ -67,5 +67,4 @@ def true_pictures(compositions: Sequence[Composition], size: int) -> UInt8[np.nd
 
 
 def true_clip(composition: Composition, frames: int, size: int) -> UInt8[np.ndarray, "t h w 3"]:
-    drawn: list[Frame] = random_clip(composition, np.random.default_rng(SEED), frames)
-    return render(drawn, size).pixels.numpy()
+    return render(random_clip(composition, np.random.default_rng(SEED), frames), size).pixels.numpy()

@@ -133,7 +133,7 @@ def write_dataset(
     # Last of all: a data set that was cut short is not taken for a whole one.
     with atomic_path(out / "captions.jsonl") as temporary, open(temporary, "w", encoding="utf-8") as index:
         done = 0
-        for lines in map(write, parts) if jobs == 1 else _mapped(write, parts, jobs):
+        for lines in map(write, parts) if min(jobs, len(parts)) == 1 else _mapped(write, parts, jobs):
             index.writelines(lines)
             done += len(lines)
             yield done

@@ -56,7 +56,6 @@ def run(stage: str, args: argparse.Namespace) -> None:
     recipe = parse_recipe(STAGES[stage][0], args, kind="train", preset=stage)
     data = existing_folder("--data", args.data)
     out = check_folder("--out", args.out)
-    device.check(args.device)
     console = Console(as_json=args.json)
     states = _loop(stage)(recipe, data, out, args.resume, device.pick(args.device))
     states = _with_notes(states, recipe, data, out, console)

@@ -60,7 +60,7 @@ class MuonAndAdamW:
 
     def step(self) -> None:
         for weight, matrix in self._weights:
-            matrix.grad = None if weight.grad is None else _rows(weight.grad, channels_last=_is_channels_last(weight))
+            matrix.grad = None if weight.grad is None else _in_order(weight.grad, weight).reshape(matrix.shape)
         for part in self._parts.values():
             part.step()
 
@@ -82,14 +82,10 @@ def build_optimizer(recipe: StageRecipe, groups: Sequence[Group], **adamw: Any) 
 
 def as_matrix(weight: Tensor) -> Tensor:
     """A view "out rest" of a weight, whose storage it shares, in either memory format."""
-    matrix = _rows(weight, channels_last=_is_channels_last(weight))
-    assert matrix.data_ptr() == weight.data_ptr()
-    return matrix
+    return _in_order(weight, weight).view(len(weight), -1)
 
 
-def _rows(x: Tensor, *, channels_last: bool) -> Tensor:
-    return (x.permute(0, 2, 3, 1) if channels_last else x).flatten(1)
-
-
-def _is_channels_last(weight: Tensor) -> bool:
-    return weight.ndim == 4 and not weight.is_contiguous()
+def _in_order(x: Tensor, weight: Tensor) -> Tensor:
+    """x with its axes in the order in which `weight` lies in memory."""
+    channels_last = weight.ndim == 4 and not weight.is_contiguous()
+    return x.permute(0, 2, 3, 1) if channels_last else x

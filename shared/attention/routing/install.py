@@ -70,10 +70,8 @@ def _change(attention: Attention, backend: str) -> Callable[[], None]:
         return partial(_set_processor, module, AttendAddedKVProcessor(backend))
     if isinstance(module, AttentionPooling):
         return partial(_pool, module, Route(backend))
-    if attention.way == "torch" and is_of_transformers(module):
-        return partial(_tell, module, backend)
     if attention.way == "torch":
-        return partial(_route, module, Route(backend))
+        return partial(_tell if is_of_transformers(module) else _route, module, backend)
     if attention.way == "attend":
         return lambda: None
     raise ModelError(
@@ -99,8 +97,8 @@ def _pool(module: Any, route: Route) -> None:
     module.route = route
 
 
-def _route(module: Any, route: Route) -> None:
+def _route(module: Any, backend: str) -> None:
     processor: Any = getattr(module, "processor", None)
     if hasattr(processor, "_attention_backend"):
         processor._attention_backend = AttentionBackendName.NATIVE  # diffusers' name of torch's call
-    route_through(module, route)
+    route_through(module, Route(backend))

@@ -52,6 +52,12 @@ def test_every_stage_of_training_has_a_plan(stage, model, capsys):
     assert told["kinds"]["training state"] > told["weights_bytes"] * 0.5
 
 
+def test_a_larger_batch_takes_more(capsys):
+    scorer = ["plan", "train", "scorer", *STAGES["scorer"], "--batch-size"]
+    few, many = (planned(capsys, *scorer, size)["kinds"]["activations"] for size in (2, 16))
+    assert few < many
+
+
 def test_data_that_stays_in_memory_is_in_the_plan(capsys, tmp_path):
     (tmp_path / "captions.jsonl").write_text('{"file": "a.png", "caption": "a red cube"}\n' * 50_000)
     peaks = []
