@@ -1,6 +1,6 @@
 """How often the model makes what it is asked for, on compositions that its training never saw.
 
-    python -m benchmarks.world_truth [--only images pairs clips assets] [--quick] [--seeds N] [--json] [--out DIR]
+    python -m benchmarks.world_truth [--only images pairs clips given assets] [--quick] [--seeds N] [--json] [--out DIR]
                                      [--model FOLDER]
 
 Prompts are a fixed list, drawn once by seed. What pictures and clips show is named by a judge that was trained on
@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from benchmarks.asset_truth import measure_assets
+from benchmarks.given_truth import measure_given
 from benchmarks.judge import WINDOW, ClipVerdict, Judge, check, judge_clips, same_pair, same_thing
 from benchmarks.report import Row, as_json, mean, medians, share, table
 from benchmarks.truth_sheet import clips_sheet, pictures_sheet
@@ -38,8 +39,8 @@ from world.dataset import draw_composition
 from world.prompt import COLOUR_NAMES, MOTIONS, OBJECT_NAMES, Composition, is_held_out
 
 SEED = 2_024
-PARTS = ("images", "pairs", "clips", "assets")
-COUNTS = {"images": 96, "pairs": 64, "clips": 60, "assets": 12}
+PARTS = ("images", "pairs", "clips", "given", "assets")
+COUNTS = {"images": 96, "pairs": 64, "clips": 60, "given": 30, "assets": 12}
 QUICK = 6  # --quick divides the counts by this
 SEEDS = 3  # of clips
 IMAGES_A_BATCH, CLIPS_A_BATCH = 24, 4
@@ -184,11 +185,14 @@ def run(
     say("judging real renders")
     rows, _ = check(judge, 0.5)
     image = load_image_model(source)
-    video = load_video_model(source) if "clips" in only else None
+    video = load_video_model(source) if {"clips", "given"} & {*only} else None
     parts: dict[str, Callable[[], list[Row]]] = {
         "images": lambda: measure_images(judge, image, counts["images"], out),
         "pairs": lambda: measure_pairs(judge, image, counts["pairs"], out),
         "clips": lambda: measure_clips(judge, video, counts["clips"], seeds, out) if video else [],
+        "given": lambda: (
+            measure_given(judge, video, drawn_compositions(counts["given"], clips=True), out, say) if video else []
+        ),
         "assets": lambda: measure_assets(judge, image, single_compositions(counts["assets"]), out, say),
     }
     for name in PARTS:
@@ -203,7 +207,7 @@ def run(
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.world_truth", description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
-    parser.add_argument("--count", type=int, metavar="N", help="samples of each part (default: 96, 64, 60 and 12)")
+    parser.add_argument("--count", type=int, metavar="N", help="samples of each part (default: 96, 64, 60, 30 and 12)")
     parser.add_argument(
         "--seeds", type=int, metavar="N", help=f"rounds of clips, of which medians count (default {SEEDS})"
     )

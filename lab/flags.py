@@ -114,7 +114,8 @@ def add_recipe_flags(
         field = recipe.model_fields[name]
         names = [known for mark in field.metadata if isinstance(mark, OneOf) for known in mark.names()]
         annotation = Literal[tuple(names)] if names else field.annotation
-        _add_flag(place, name, annotation, field.description or "", defaults[name])
+        metavar = "FILE" if name in recipe.file_keys() else None
+        _add_flag(place, name, annotation, field.description or "", defaults[name], metavar)
 
     for name in first:
         add_preset(parser) if name == "preset" else add(parser, name)
@@ -139,7 +140,7 @@ def add_memory_flags(parser: Parser, names: Sequence[str]) -> None:
         _add_flag(memory, name, field.annotation, field.description or "", None)
 
 
-def _add_flag(group: Any, name: str, annotation: Any, text: str, default: Any) -> None:
+def _add_flag(group: Any, name: str, annotation: Any, text: str, default: Any, metavar: str | None = None) -> None:
     flag = "--" + name.replace("_", "-")
     kind, options = _scalar(annotation)
     if kind is None:
@@ -149,8 +150,8 @@ def _add_flag(group: Any, name: str, annotation: Any, text: str, default: Any) -
     if kind is bool:
         group.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
     else:
-        metavar = "{" + ",".join(map(str, options)) + "}" if options else _METAVAR.get(kind, "TEXT")
-        group.add_argument(flag, metavar=metavar, help=text.replace("%", "%%"))
+        choices = "{" + ",".join(map(str, options)) + "}" if options else _METAVAR.get(kind, "TEXT")
+        group.add_argument(flag, metavar=metavar or choices, help=text.replace("%", "%%"))
 
 
 def _scalar(annotation: Any) -> tuple[type | None, tuple]:

@@ -41,6 +41,7 @@ PLAIN = {
 
 R = TypeVar("R", bound="Recipe")
 SAME_RESULT = "same_result"
+FILE = "file"
 
 
 def same_result(why: str) -> dict[str, Any]:
@@ -49,6 +50,11 @@ def same_result(why: str) -> dict[str, Any]:
     Of every other field a test shows that it changes what comes out (tests/test_every_key_matters.py).
     """
     return {SAME_RESULT: why}
+
+
+def input_file() -> dict[str, Any]:
+    """For a field's `json_schema_extra`: it names a file that is read. A run record keeps its sha256."""
+    return {FILE: True}
 
 
 class Recipe(BaseModel):
@@ -74,6 +80,16 @@ class Recipe(BaseModel):
             return cls.model_validate(dict(data))
         except ValidationError as error:
             raise _as_input_error(cls, error) from error
+
+    @classmethod
+    def file_keys(cls) -> list[str]:
+        """Keys that name files to be read (`input_file`)."""
+        extras = {key: field.json_schema_extra for key, field in cls.model_fields.items()}
+        return [key for key, extra in extras.items() if isinstance(extra, dict) and FILE in extra]
+
+    def files(self) -> dict[str, str]:
+        """The files that it names, by their keys."""
+        return {key: path for key in self.file_keys() if (path := getattr(self, key)) is not None}
 
     def resolved(self) -> dict[str, Any]:
         """Every field with its value, as JSON types: what a run record keeps."""

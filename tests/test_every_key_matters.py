@@ -145,7 +145,7 @@ MADE = {
     "clip": Made(
         ClipRecipe,
         {"prompt": "a red cube", "steps": 2, "frames": 4, "negative": "a ball", "guidance_rescale": 0.5},
-        {**SAMPLED, "model": "other", "frames": 5, "window": 2, "fps": 9},
+        {**SAMPLED, "model": "other", "frames": 5, "window": 2, "fps": 9, "image": "picture", "last": "picture"},
         made_clip,
     ),
     "asset": Made(
@@ -264,6 +264,9 @@ MADE = {
             "head_dim": 16,
             "caption_dropout": 0.99,
             "noise_share": 0.0,
+            "known_share": 1.0,
+            "image_learning_rate": 2e-2,
+            "stills": (2, {"image_learning_rate": 1e-2}),
             "noise_bias": 5.0,
             "min_snr_gamma": 1e-3,
         },
@@ -280,8 +283,11 @@ class Folders:
     def __init__(self, root: Any) -> None:
         self.root = root
         self.count = 0
-        self.models = {name: build_video_folder(root / name, seed) for seed, name in enumerate(("model", "other"))}
+        self.models = {
+            name: build_video_folder(root / name, seed, known=0.3) for seed, name in enumerate(("model", "other"))
+        }
         self.data = write_data(root / "data")
+        self.picture = self.data / "0.png"
         self.known: dict[str, Outcome] = {}
 
     def new(self) -> Any:
@@ -316,6 +322,7 @@ def run_once(made: Made, values: Mapping[str, Any], folders: Folders) -> Outcome
     values = {**{key: value for key, value in own.items() if key in made.recipe.model_fields}, **values}
     if "model" in values:
         values["model"] = str(folders.models[values["model"]])
+    values.update({key: str(folders.picture) for key in made.recipe.file_keys() if key in values})
     recipe = made.recipe.parse(values)
     known = f"{made.recipe.__name__} {recipe.model_dump_json()}"
     if known not in folders.known:

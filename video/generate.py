@@ -7,7 +7,7 @@ is the same alone and in a batch, up to rounding.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from shared.latents.sizes import check_size
 from shared.models.image_model import ImageModel, load_image_model
 from shared.models.source import resolve_model
 from video.folder import load_temporal
+from video.given import Given, given_by, known_of, put_back
 from video.network import VideoUNet
 from video.noise import mixed_noise
 from video.recipe import ClipRecipe
@@ -80,15 +81,21 @@ def generate_clip(
 
 
 def generate_clips(
-    model: VideoModel, recipes: Sequence[ClipRecipe], device: str | torch.device | None = None
+    model: VideoModel,
+    recipes: Sequence[ClipRecipe],
+    device: str | torch.device | None = None,
+    *,
+    given: Given | None = None,
 ) -> Iterator[ClipState]:
     """Clips in one batch; yields after every sampling step, the last time with frames.
 
     Recipes of a batch differ in prompt, negative, seed and fps alone. device: where to compute; where the model is,
-    unless given. Raises InputError where recipes differ in more, and for sizes that are not a multiple of the codec's
-    factor; KinoformError when memory does not suffice to decode.
+    unless given. given: pictures that are frames of every clip, by number, in place of those that recipes name.
+    Raises InputError where recipes differ in more, and for sizes that are not a multiple of the codec's factor;
+    ModelError for given frames where the model was not trained to know any; KinoformError when memory does not suffice
+    to decode.
     """
-    for state in sample_latents(model, recipes, device):
+    for state in sample_latents(model, recipes, device, given=given):
         last = state.step == state.total
         frames = decode_clips(model.image, state.latents, recipes[0].memory, device) if last else None
         yield ClipState(state.step, state.total, state.latents, state.x0, frames)
@@ -96,7 +103,11 @@ def generate_clips(
 
 @torch.no_grad()
 def sample_latents(
-    model: VideoModel, recipes: Sequence[ClipRecipe], device: str | torch.device | None = None
+    model: VideoModel,
+    recipes: Sequence[ClipRecipe],
+    device: str | torch.device | None = None,
+    *,
+    given: Given | None = None,
 ) -> Iterator[SampleState]:
     """`generate_clips` up to the latents "b c t h w", which `decode_clips` makes frames of."""
     if not recipes:
@@ -108,24 +119,40 @@ def sample_latents(
             raise InputError(f"{name} in one batch of clips", expected="one value", got=sorted(values, key=str))
     image = model.image
     place = execution_device(model.network) if device is None else device
+    height = image.own_size[1] if first.height is None else first.height
+    width = image.own_size[0] if first.width is None else first.width
+    latent_shape(image.codec, first.frames, height, width)
+    pictures = given_by(first) if given is None else given
+    known = None
+    if pictures:
+        with placed(first.memory, place, [image.codec.vae]) as where:
+            known = known_of(image.codec, pictures, frames=first.frames, height=height, width=width, device=where).to(
+                place
+            )
     with applied(first.memory, place, model.denoiser, before=[image.text.text_encoder]) as denoiser:
         conditioning, negative = (
             Conditioning(image.text.encode(texts))
             for texts in ([recipe.prompt for recipe in recipes], [recipe.negative for recipe in recipes])
         )
+        if known is not None:
+            told = known.expand(len(recipes), *known.shape[1:])
+            conditioning, negative = (each.with_frames(known=told) for each in (conditioning, negative))
         denoiser = windowed(denoiser, first.window)
-        yield from sample_clips(
+        for state in sample_clips(
             guided_by(first, denoiser, negative),
             image.codec,
             image.make_scheduler(),
             conditioning=conditioning,
             seeds=[recipe.seed for recipe in recipes],
             frames=first.frames,
-            height=image.own_size[1] if first.height is None else first.height,
-            width=image.own_size[0] if first.width is None else first.width,
+            height=height,
+            width=width,
             steps=first.steps,
             noise_share=model.network.temporal.noise_share,
-        )
+        ):
+            if known is not None and state.step == state.total:
+                state = replace(state, latents=put_back(state.latents, known))
+            yield state
 
 
 def sample_clips(

@@ -22,10 +22,11 @@ from torch.utils.checkpoint import checkpoint
 @dataclass
 class Pass:
     """One forward pass on clips. tokens: one prompt a clip. when, e: see `video.temporal`; e comes with the UNet's
-    embedding of the noise level."""
+    embedding of the noise level. known: see `video.known`."""
 
     tokens: Float[Tensor, "b n d"]
     when: Float[Tensor, "*batch t"]
+    known: Float[Tensor, "b t k h w"] | None = None
     e: Float[Tensor, "b t e"] | None = None
 
 
@@ -43,7 +44,10 @@ class Insertion:
         self._pass: Pass | None = None
         # Where the embedding of the noise level is whole, and still without an activation.
         embedding = unet.time_embed_act if unet.time_embed_act is not None else unet.down_blocks[0]
-        self._handles = [embedding.register_forward_pre_hook(self._told_time, with_kwargs=True)]
+        self._handles = [
+            embedding.register_forward_pre_hook(self._told_time, with_kwargs=True),
+            unet.conv_in.register_forward_hook(self._told_known),
+        ]
         for block, (resnet, transformer) in zip(temporal.blocks, pairs, strict=True):
             first = ("conv", "attention") if transformer is None else ("conv",)
             self._handles.append(resnet.register_forward_hook(partial(self._after, block, first)))
@@ -56,9 +60,14 @@ class Insertion:
             handle.remove()
 
     @contextmanager
-    def active(self, tokens: Float[Tensor, "b n d"], when: Float[Tensor, "*batch t"]) -> Iterator[None]:
+    def active(
+        self,
+        tokens: Float[Tensor, "b n d"],
+        when: Float[Tensor, "*batch t"],
+        known: Float[Tensor, "b t k h w"] | None = None,
+    ) -> Iterator[None]:
         """Inside, what the UNet is given are the frames of clips."""
-        with self._during(Pass(tokens, when)), self._recomputed():
+        with self._during(Pass(tokens, when, known)), self._recomputed():
             yield
 
     @contextmanager
@@ -74,6 +83,11 @@ class Insertion:
             time = kwargs["temb"] if "temb" in kwargs else args[0]
             clips = len(self._pass.tokens)
             self._pass.e = self.temporal(time[:: len(time) // clips], self._pass.tokens, self._pass.when)
+
+    def _told_known(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor | None:
+        if self._pass is None or self._pass.known is None:
+            return None
+        return output + self.temporal.known(self._pass.known.to(output.dtype))
 
     def _after(
         self, block: nn.Module, layers: Sequence[str], module: nn.Module, args: tuple[Any, ...], output: Any

@@ -27,6 +27,7 @@ from shared.compute.modes import checkpointed
 from shared.diffusion.denoiser import ADDED
 from shared.errors import InputError, ModelError
 from video.insertion import Insertion
+from video.known import KnownFrames
 from video.recipe import TRAINED_FRAMES
 from video.temporal import FrameEmbedding, TemporalBlock
 from video.windows import even_moments
@@ -41,6 +42,7 @@ class TemporalLayers(ModelMixin, ConfigMixin):
     noise_share: the share of noise that all frames have in common, in training and sampling (see video/noise.py).
     frames: of the clips that the layers are trained on; the positions of all others are counted in these.
     space_time: at which of the places attention runs over space and time together, too; nowhere for None.
+    known_channels: of the latents of frames that may be given (see video/known.py); 0 where none may.
     """
 
     @register_to_config
@@ -54,6 +56,7 @@ class TemporalLayers(ModelMixin, ConfigMixin):
         noise_share: float = 0.0,
         frames: int = TRAINED_FRAMES,
         space_time: list[bool] | None = None,
+        known_channels: int = 0,
     ) -> None:
         super().__init__()
         self.embedding = FrameEmbedding(time_dim, text_dim, embed_dim)
@@ -61,6 +64,7 @@ class TemporalLayers(ModelMixin, ConfigMixin):
             TemporalBlock(c, embed_dim, head_dim, space_time=both)
             for c, both in zip(channels, space_time or [False] * len(channels), strict=True)
         )
+        self.known = KnownFrames(known_channels, channels[0]) if known_channels else None
 
     @classmethod
     def for_unet(
@@ -72,10 +76,12 @@ class TemporalLayers(ModelMixin, ConfigMixin):
         noise_share: float = 0.0,
         frames: int = TRAINED_FRAMES,
         space_time_levels: int = 0,
+        known: bool = False,
     ) -> TemporalLayers:
         """New temporal layers for `unet`, with widths read from it.
 
         space_time_levels: of how many of its levels, from the lowest, attention runs over space and time together.
+        known: whether frames may be given.
         Raises InputError for a UNet that temporal layers cannot stand in (`check_supported`).
         """
         check_supported(unet)
@@ -88,6 +94,7 @@ class TemporalLayers(ModelMixin, ConfigMixin):
             noise_share=noise_share,
             frames=frames,
             space_time=lowest_places(unet, space_time_levels),
+            known_channels=unet.config["in_channels"] if known else 0,
         )
 
     @property
@@ -148,6 +155,7 @@ class VideoUNet(nn.Module):
         t: Shaped[Tensor, " b"] | Shaped[Tensor, ""] | float,
         encoder_hidden_states: Float[Tensor, "b n d"],
         moments: Float[Tensor, "*batch t"] | None = None,
+        known: Float[Tensor, "b t k h w"] | None = None,
         added_cond_kwargs: dict[str, Shaped[Tensor, "b ..."]] | None = None,
     ) -> Float[Tensor, "b c t h w"]:
         """The UNet's prediction (of eps, v or x0, whichever it was trained for) for every frame.
@@ -156,9 +164,17 @@ class VideoUNet(nn.Module):
         encoder_hidden_states: one prompt a clip.
         moments: when each frame is, of every clip or of all alike, from 0, where the clip begins, to 1, where it ends:
         for a part of a clip. Without them the frames are a whole clip, evenly spaced.
+        known: the frames that are given (see video/known.py). Raises ModelError where the layers have learned of none.
         added_cond_kwargs: what an SDXL-shaped UNet is told beside the prompt, one of each a clip.
         """
         b, frames = x_t.shape[0], x_t.shape[2]
+        if known is not None and self.temporal.known is None:
+            raise ModelError(
+                "given frames",
+                expected="a model trained to know them",
+                got="one that was not",
+                hint="kinoform train video --known-share 0.4",
+            )
         when = self.temporal.when(even_moments(frames) if moments is None else moments, x_t.device)
         timestep = torch.as_tensor(t, device=x_t.device).expand(b)
 
@@ -167,7 +183,7 @@ class VideoUNet(nn.Module):
 
         added = {name: of_frames(value) for name, value in (added_cond_kwargs or {}).items()}
         recomputed = self.checkpointing and torch.is_grad_enabled()
-        with checkpointed(self.unet, recomputed), self._insertion.active(encoder_hidden_states, when):
+        with checkpointed(self.unet, recomputed), self._insertion.active(encoder_hidden_states, when, known):
             (predicted,) = self.unet(
                 rearrange(x_t, "b c t h w -> (b t) c h w"),
                 of_frames(timestep),

@@ -41,9 +41,10 @@ from shared.latents.decoding import decode
 from shared.models.image_model import own_size
 from shared.models.text import TextConditioner
 from video.generate import latent_shape
+from video.given import known_of, put_back
 from video.network import TemporalLayers, VideoUNet, check_fit
 from video.noise import mixed_noise
-from video.pipeline_inputs import CALLBACK_TENSORS, check_call, generators_for, texts_of
+from video.pipeline_inputs import CALLBACK_TENSORS, Picture, check_call, generators_for, given_frames, texts_of
 from video.recipe import TRAINED_FRAMES
 from video.windows import windowed
 
@@ -160,6 +161,8 @@ class VideoLDMPipeline(DiffusionPipeline):
         prompt: str | Sequence[str] | None = None,
         negative_prompt: str | Sequence[str] | None = None,
         *,
+        image: Picture | None = None,
+        last_image: Picture | None = None,
         num_frames: int = TRAINED_FRAMES,
         window: int | None = None,
         height: int | None = None,
@@ -180,7 +183,8 @@ class VideoLDMPipeline(DiffusionPipeline):
     ) -> VideoLDMPipelineOutput | tuple[Any]:
         """`num_videos_per_prompt` clips of each prompt; those of a prompt follow each other.
 
-        negative_prompt: one for all prompts, or one each. window: frames that the network sees at a time; all where not
+        negative_prompt: one for all prompts, or one each. image, last_image: what every clip begins and ends with, of
+        which the middle is taken, in the clip's shape. window: frames that the network sees at a time; all where not
         given. height, width: pixels, the model's own where not given. guidance_scale: 1 is none.
         generator: one a clip, or one that all clips draw from in turn. seeds: in its place, one for all prompts or one
         each; the further clips of a prompt have the numbers after it. A seed gives the clip that `generate_clip` gives.
@@ -211,6 +215,12 @@ class VideoLDMPipeline(DiffusionPipeline):
         if latents is not None and tuple(latents.shape) != (len(cond), *shape):
             raise InputError("latents", expected=(len(cond), *shape), got=tuple(latents.shape))
         start = noise.start(place) if latents is None else latents.to(place, torch.float32)
+        given = given_frames(num_frames, image, last_image)
+        said = {}
+        if given:
+            pixels = {"height": shape[2] * codec.factor, "width": shape[3] * codec.factor}
+            known = known_of(codec, given, frames=num_frames, **pixels, device=place)
+            said["known"] = known.expand(len(cond), *known.shape[1:])
 
         schedule = NoiseSchedule.from_scheduler(self.scheduler)
         check_sampler(self.scheduler, schedule)
@@ -220,8 +230,8 @@ class VideoLDMPipeline(DiffusionPipeline):
         self._num_timesteps = len(timesteps)
 
         def predict(x_t: Tensor, t: Tensor) -> Prediction:  # a callback may have changed any of these
-            negative = Conditioning(uncond)
-            return guided(denoiser, negative, self.guidance_scale, rescale=guidance_rescale)(x_t, t, Conditioning(cond))
+            condition, negative = (Conditioning(each, frames=said) for each in (cond, uncond))
+            return guided(denoiser, negative, self.guidance_scale, rescale=guidance_rescale)(x_t, t, condition)
 
         states = denoise(predict, self.scheduler, timesteps, noise, start)
         with self.progress_bar(total=len(timesteps)) as bar, ThroughAttend(Route()):
@@ -237,6 +247,8 @@ class VideoLDMPipeline(DiffusionPipeline):
                 if self.interrupt or state.step == state.total:
                     break
                 state = states.send(x_t)
+            if given:
+                x_t = put_back(x_t, said["known"])
             frames = x_t if output_type == "latent" else self._frames(codec, x_t, output_type)
         self.maybe_free_model_hooks()
         return VideoLDMPipelineOutput(frames) if return_dict else (frames,)

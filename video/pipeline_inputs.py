@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
+from PIL.Image import Image
 from torch import Tensor
 
 from shared.errors import InputError
 from shared.rng import generator as seeded
 
 OUTPUT_TYPES = ("np", "pil", "pt", "latent")
+Picture = Image | UInt8[np.ndarray, "_ _ 3"]
 CALLBACK_TENSORS = ("latents", "prompt_embeds", "negative_prompt_embeds")
 
 
@@ -30,6 +33,20 @@ def check_call(
     for name in tensors:
         if name not in CALLBACK_TENSORS:
             raise InputError("callback_on_step_end_tensor_inputs", expected=", ".join(CALLBACK_TENSORS), got=name)
+
+
+def given_frames(
+    num_frames: int, image: Picture | None, last_image: Picture | None
+) -> dict[int, UInt8[np.ndarray, "_ _ 3"]]:
+    """The pictures by the frames that they are. Raises InputError for two of them and one frame."""
+    if last_image is not None and num_frames < 2:
+        raise InputError("num_frames", expected="2 or more, with last_image", got=num_frames)
+    named = {0: image, num_frames - 1: last_image}
+    return {
+        frame: np.asarray(picture.convert("RGB") if isinstance(picture, Image) else picture)
+        for frame, picture in named.items()
+        if picture is not None
+    }
 
 
 def texts_of(

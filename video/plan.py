@@ -17,10 +17,11 @@ from shared.models.source import resolve_model
 from shared.plan.estimate import Estimate, trace_run
 from shared.plan.training import mapped, plan_stage, smaller_batches
 from shared.training.data.arrays import DataSize
+from video.clip_batches import Batch, StillBatch
 from video.generate import VideoModel, generate_clip, load_video_model
 from video.network import TemporalLayers, VideoUNet
 from video.recipe import TRAINED_FRAMES, ClipRecipe, VideoTrainRecipe
-from video.training import Batch, first_layers, train_video
+from video.training import first_layers, train_video
 
 # The image network of Stable Diffusion 1.5, whose other settings are diffusers' defaults.
 STABLE_DIFFUSION_1 = {"sample_size": 64, "cross_attention_dim": 768}
@@ -85,14 +86,23 @@ def plan_video_training(recipe: VideoTrainRecipe, device: str, data: DataSize) -
         width = text.text_encoder.config.hidden_size
         captions = torch.empty(data.captions, text.max_length, width, dtype=torch.half)
         latents = mapped(recipe, data.clips, 2 * recipe.clip_frames * channels * side**2)
+        of_stills = recipe.model_copy(update={"batch_size": recipe.stills if recipe.image_learning_rate else 0})
+        stills = mapped(of_stills, data.pictures, 2 * channels * side**2)
+
+        def tokens(samples: int) -> Float[Tensor, "b n d"]:
+            return torch.empty(samples, text.max_length, width, device=device)
 
         def batch_at(step: int) -> Batch:
             latents = torch.empty(recipe.batch_size, channels, recipe.frames, side, side, device=device)
-            return Batch(latents, torch.empty(recipe.batch_size, text.max_length, width, device=device))
+            given = torch.zeros(recipe.batch_size, recipe.frames, dtype=torch.bool, device=device)
+            return Batch(latents, tokens(recipe.batch_size), given=given if recipe.known_share else None)
+
+        def stills_at(step: int) -> StillBatch:
+            return StillBatch(torch.empty(recipe.stills, channels, side, side, device=device), tokens(recipe.stills))
 
         schedule, kind = stage.model.schedule, stage.model.prediction_type
-        yield from train_video(stage.network, batch_at, schedule, short, prediction_type=kind)
-        del captions, latents
+        yield from train_video(stage.network, batch_at, schedule, short, stills_at=stills_at, prediction_type=kind)
+        del captions, latents, stills
 
     return plan_stage(recipe, load, lambda stage: [*image_networks(stage.model), stage.network.temporal], run, device)
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from shared.compute.policy import DecodeMemory, NetworkMemory
 from shared.diffusion.guidance_name import GuidanceName
+from shared.recipe import input_file
 from shared.training.recipe import StageRecipe
 
 TRAINED_FRAMES = 16
@@ -19,11 +20,18 @@ class ClipRecipe(DecodeMemory, NetworkMemory):
     Temporal layers are trained on 16 frames. Other numbers show the same motion in coarser or finer steps, from its
     beginning to its end. With `window` the network sees that many frames at a time, in windows that overlap: memory is
     that of one window, however long the clip. Width and height are the model's own where they are
-    not given; others must be multiples of the codec's factor.
+    not given; others must be multiples of the codec's factor. Of pictures that are given the middle is taken, in the
+    clip's shape.
     """
 
     prompt: str = Field(min_length=1, max_length=2000, pattern=r"\S", description="what to show, and how it moves")
     negative: str = Field("", max_length=2000, description="what to steer away from")
+    image: str | None = Field(
+        None, min_length=1, description="a picture file that the clip begins with", json_schema_extra=input_file()
+    )
+    last: str | None = Field(
+        None, min_length=1, description="a picture file that the clip ends with", json_schema_extra=input_file()
+    )
     model: str = Field("world", min_length=1, description="world, a video model's folder, or a hub id")
     frames: int = Field(TRAINED_FRAMES, ge=1, le=64, description="number of frames")
     window: int | None = Field(None, ge=2, le=64, description="frames the network sees at a time; all where not given")
@@ -38,7 +46,7 @@ class ClipRecipe(DecodeMemory, NetworkMemory):
 
 
 class VideoTrainRecipe(StageRecipe):
-    """Temporal layers on a frozen image network (Blattmann et al. 2023, equation 2)."""
+    """Temporal layers on an image network that is frozen (Blattmann et al. 2023, equation 2), or trained along."""
 
     model: str = Field("world", min_length=1, description="image model to build on, where OUT holds none yet")
     start: Literal["new", "continue"] = Field("new", description="new temporal layers, or the model's own trained on")
@@ -59,6 +67,13 @@ class VideoTrainRecipe(StageRecipe):
     noise_share: float | None = Field(
         None, ge=0, lt=1, description="share of noise that frames have in common: 0.5, or the model's own, unless given"
     )
+    known_share: float = Field(
+        0.0, ge=0, le=1, description="share of clips of which some frames are given: the first, the last, or more"
+    )
+    image_learning_rate: float = Field(
+        0.0, ge=0, le=1, description="learning rate of the image network, which stays as it is at 0"
+    )
+    stills: int = Field(16, ge=1, le=4096, description="pictures a step, where the image network is trained along")
     noise_bias: float = Field(1.5, ge=0.1, le=10, description="1 draws noise levels evenly; more, high ones more often")
     min_snr_gamma: float = Field(5.0, gt=0, description="caps the loss weight of almost clean frames")
 

@@ -175,26 +175,38 @@ class TemporalAttentionBlock(nn.Module):
         return self.to_out(attend_frames(*qkv.unbind(3)).flatten(3))
 
 
-class SpaceTimeAttentionBlock(TemporalAttentionBlock):
+class SpaceTimeAttentionBlock(nn.Module):
     """f of a self-attention over all positions of all frames at once, for places where these are few.
 
     Attention over t alone compares a position with itself; what moves is elsewhere in the next frame. Positions are
-    told apart by sines and cosines of their place, from half a wave across the picture on, projected.
+    told apart by sines and cosines of their place, from half a wave across the picture on, projected. What e says the
+    attention over t, which stands before, has put into the features.
     """
 
-    def __init__(self, channels: int, embed_dim: int, head_dim: int) -> None:
-        super().__init__(channels, embed_dim, head_dim)
+    def __init__(self, channels: int, head_dim: int) -> None:
+        super().__init__()
+        self.heads = max(channels // head_dim, 1)
+        self.norm = nn.LayerNorm(channels)
         self.place = nn.Linear(4 * PLACE_WAVES, channels, bias=False)
+        self.to_qkv = Projection(channels, 3 * channels, bias=False)
+        self.to_out = Projection(channels, channels)
+        self.mix = AlphaMix()
 
-    def told(
+    def forward(
         self,
         z: Float[Tensor, "b t s c"],
         e: Float[Tensor, "b t e"],
         place: Float[Tensor, "s 2"],
         when: Float[Tensor, "*batch t"],
     ) -> Float[Tensor, "b t s c"]:
+        """e is not looked at."""
+        return self.mix(z, self.attended(self.told(z, place, when)))
+
+    def told(
+        self, z: Float[Tensor, "b t s c"], place: Float[Tensor, "s 2"], when: Float[Tensor, "*batch t"]
+    ) -> Float[Tensor, "b t s c"]:
         """What is attended to: features, which frame each is of, and where in the picture it is."""
-        h = super().told(z, e, place, when)
+        h = self.norm(z) + frame_positions(when, z.shape[-1]).to(z.dtype).unsqueeze(-2)
         return h + self.place(waves(place).to(h.dtype))
 
     def attended(self, h: Float[Tensor, "b t s c"]) -> Float[Tensor, "b t s c"]:
@@ -257,7 +269,7 @@ class TemporalBlock(nn.Module):
         super().__init__()
         self.conv = TemporalConvBlock(channels, embed_dim)
         self.attention = TemporalAttentionBlock(channels, embed_dim, head_dim)
-        self.space_time = SpaceTimeAttentionBlock(channels, embed_dim, head_dim) if space_time else None
+        self.space_time = SpaceTimeAttentionBlock(channels, head_dim) if space_time else None
 
     def forward(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab.kinds import Kind
@@ -14,15 +15,17 @@ if TYPE_CHECKING:
 
 
 def record_of(kind: Kind, recipe: Recipe, model: ImageModel, earlier: RunRecord | None) -> RunRecord:
-    """What made a result. earlier: the record that is made again; its name of the model is kept.
+    """What made a result. earlier: the record that is made again; its names of the model and of files are kept.
 
-    Raises InputError when the model's weights are not those of `earlier`.
+    Raises InputError when the model's weights, or what the recipe's files hold, are not those of `earlier`.
     """
+    from shared.artifacts.files import sha256
     from shared.artifacts.run_record import RunRecord
 
     values = recipe.resolved()
     hashes = {file: sha for file, sha in model.hashes().items() if file.split("/")[0] not in kind.unused}
-    record = RunRecord.of_run(kind.name, values, values["seed"], model.name, hashes)
+    inputs = {key: sha256(Path(path)) for key, path in recipe.files().items()}
+    record = RunRecord.of_run(kind.name, values, values["seed"], model.name, hashes, inputs)
     if earlier is None:
         return record
     was, have = earlier.model.hashes, record.model.hashes
@@ -34,8 +37,17 @@ def record_of(kind: Kind, recipe: Recipe, model: ImageModel, earlier: RunRecord 
             got=have.get(changed[0], "none")[:12],
             hint="Give the folder that holds those: --model FOLDER",
         )
-    # The weights are the same wherever they lie: under the earlier name the bytes are, too.
-    named = {"model": earlier.model, "recipe": {**record.recipe, "model": earlier.recipe["model"]}}
+    for key, was_sha in earlier.inputs.items():
+        if inputs.get(key) != was_sha:
+            raise InputError(
+                f"{key} {getattr(recipe, key)}",
+                expected=f"the file it was made with ({was_sha[:12]})",
+                got=inputs.get(key, "none")[:12],
+                hint=f"Say where that is: --{key} FILE",
+            )
+    # The weights and files are the same wherever they lie: under the earlier names the bytes are, too.
+    names = {key: earlier.recipe[key] for key in ("model", *earlier.inputs)}
+    named = {"model": earlier.model, "recipe": {**record.recipe, **names}}
     return record.model_copy(update=named)
 
 

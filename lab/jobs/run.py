@@ -21,7 +21,7 @@ from lab.jobs.events import Done, Event, Failed, Stepped, Timed, Warned
 from lab.jobs.models import Models
 from lab.jobs.record import differences, record_of
 from lab.kinds import Kind, Output, kind_of
-from shared.errors import KinoformError
+from shared.errors import InputError, KinoformError
 from shared.models.made_for import MadeFor, made_for
 from shared.models.source import check_model, find_model
 
@@ -94,6 +94,9 @@ def check(jobs: Sequence[Job], context: Context) -> list[str]:
     advice: list[str] = []
     for job in jobs:
         job.kind.check(job.recipe, job.output)
+        for key, path in job.recipe.files().items():
+            if not Path(path).is_file():
+                raise InputError(key, expected="a file that exists", got=path)
         needed = job.recipe.model, job.kind.parts
         if needed not in made:
             check_model(*needed)

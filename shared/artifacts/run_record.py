@@ -1,7 +1,7 @@
 """The run record: everything that made an artifact, embedded in the artifact, enough to make it again.
 
-It holds no time, no host and no path but a model's that was asked for by one, so that the same run gives the same
-bytes. Where it lies:
+It holds no time, no host and no path but those that were asked for, a model's or an input's, so that the same run gives
+the same bytes. Where it lies:
 MP4, WebM, MOV and GIF: the `comment`; PNG and APNG: the text `kinoform`; JPEG and WebP: the user comment of EXIF;
 meshes: see `shared.artifacts.mesh_record`; a folder of PNGs: `clip.json`; latents (safetensors): the metadata
 `kinoform`; any other file: `<file>.json` beside it, which names the sha256 of the file that it is about.
@@ -43,7 +43,8 @@ class ModelRecord(BaseModel):
 
 
 class RunRecord(BaseModel):
-    """What made an artifact. `recipe` is complete: every field, defaults included, as JSON types."""
+    """What made an artifact. `recipe` is complete: every field, defaults included, as JSON types. `inputs`: the sha256
+    of each file that it names, by the key that names it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -54,6 +55,7 @@ class RunRecord(BaseModel):
     model: ModelRecord
     versions: dict[str, str]
     platform: str
+    inputs: dict[str, str] = Field(default_factory=dict, exclude_if=lambda inputs: not inputs)
 
     @model_validator(mode="after")
     def _is_of_one_run(self) -> RunRecord:
@@ -66,7 +68,13 @@ class RunRecord(BaseModel):
 
     @classmethod
     def of_run(
-        cls, command: str, recipe: Mapping[str, Any], seed: int, model_name: str, hashes: Mapping[str, str]
+        cls,
+        command: str,
+        recipe: Mapping[str, Any],
+        seed: int,
+        model_name: str,
+        hashes: Mapping[str, str],
+        inputs: Mapping[str, str] | None = None,
     ) -> RunRecord:
         """The record of a run in this process: its versions and platform are read here."""
         return cls(
@@ -77,6 +85,7 @@ class RunRecord(BaseModel):
             model=ModelRecord(name=model_name, hashes=dict(hashes)),
             versions=installed_versions(),
             platform=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+            inputs=dict(inputs or {}),
         )
 
     def to_json(self) -> str:

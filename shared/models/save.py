@@ -30,12 +30,7 @@ def save_image_model(
     """Write the five components and `model_index.json`; weights as safetensors in `dtype`. Returns the folder."""
     folder = Path(folder)
     for name, network in (("unet", unet), ("vae", vae), ("text_encoder", text_encoder)):
-        # nn.Module's own `to`: diffusers' warns that it casts everything, which is what is wanted
-        with replaced_folder(folder / name) as new:
-            nn.Module.to(copy.deepcopy(network), dtype).save_pretrained(new)
-            forget_path(new / "config.json")
-            if name == "text_encoder":
-                name_dtype(new / "config.json")
+        save_network(folder / name, network, dtype)
     tokenizer.save_pretrained(folder / "tokenizer")
     tokenizer.backend_tokenizer.model.save(
         str(folder / "tokenizer")
@@ -58,6 +53,18 @@ def save_image_model(
     with atomic_path(folder / "model_index.json") as temporary:  # other components that are there stay known
         temporary.write_text(json.dumps({**present, **index}, indent=2) + "\n")
     return folder
+
+
+def save_network(
+    folder: Path, network: UNet2DConditionModel | Autoencoder | CLIPTextModel, dtype: torch.dtype = torch.float16
+) -> None:
+    """Writes one component's folder; an old one stays whole until the new one is."""
+    with replaced_folder(folder) as new:
+        # nn.Module's own `to`: diffusers' warns that it casts everything, which is what is wanted
+        nn.Module.to(copy.deepcopy(network), dtype).save_pretrained(new)
+        forget_path(new / "config.json")
+        if isinstance(network, CLIPTextModel):
+            name_dtype(new / "config.json")
 
 
 def forget_path(config: Path) -> None:

@@ -25,6 +25,7 @@ from shared.models.weight_files import read_json
 from shared.models.weights import load_network
 from shared.rng import generator
 from shared.training.data.arrays import draw_pictures, find_folders, load_media
+from shared.training.half import autocast
 from shared.training.loop import Training, TrainState, half_copy, seeded
 from shared.training.recipe import AutoencoderTrainRecipe
 
@@ -70,8 +71,7 @@ def train_autoencoder(
     training = Training(recipe, {"model": model}, checkpoint, resume=resume)
     for step in training.steps():
         pixels = batch_at(step).to(memory_format=torch.channels_last)
-        half = torch.autocast(pixels.device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
-        with checkpointed(model, recipe.checkpointing), half:
+        with checkpointed(model, recipe.checkpointing), autocast(recipe.precision, pixels.device):
             latents = model.encode(pixels).latents.float()
             noise = torch.randn(latents.shape, generator=generator(recipe.seed, step, 0)).to(latents)
             noisy = latents + recipe.latent_noise * noise

@@ -31,6 +31,7 @@ from shared.models.save import name_dtype
 from shared.models.text import TextConditioner
 from shared.rng import generator
 from shared.training.data.arrays import draw_pictures, find_folders, load_media
+from shared.training.half import autocast
 from shared.training.loop import Training, TrainState, half_copy, seeded
 from shared.training.recipe import ScorerTrainRecipe
 
@@ -120,8 +121,7 @@ def train_tower(
     for step in training.steps():
         pixels, captions, texts = batch_at(step)
         tower.logit_scale.data.clamp_(max=LARGEST_LOGIT_SCALE)
-        half = torch.autocast(pixels.device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
-        with checkpointed_blocks(blocks), half:
+        with checkpointed_blocks(blocks), autocast(recipe.precision, pixels.device):
             images = tower(pixels)
         loss = contrastive_loss(images, texts, captions, tower.logit_scale)
         found = (images.detach() @ texts.T).argmax(dim=1).tolist()

@@ -22,6 +22,7 @@ from shared.compute.modes import checkpointed
 from shared.diffusion.schedule import NoiseSchedule
 from shared.errors import ModelError
 from shared.latents.codec import Codec
+from shared.models.configs import changed
 from shared.models.image_model import load_image_model
 from shared.models.save import save_image_model
 from shared.models.source import INDEX
@@ -78,7 +79,7 @@ def build_unet(recipe: ImageTrainRecipe, latent_channels: int, latent_size: int)
 def fitted(unet: UNet2DConditionModel, latent_channels: int, latent_size: int) -> UNet2DConditionModel:
     """`unet` for an autoencoder's latents: where it had others, its first and last convolutions are new."""
     sizes = {"in_channels": latent_channels, "out_channels": latent_channels, "sample_size": latent_size}
-    new = UNet2DConditionModel.from_config({**unet.config, **sizes})
+    new = UNet2DConditionModel.from_config(changed(unet.config, **sizes))
     kept = unet.state_dict()
     if unet.config["in_channels"] != latent_channels:
         kept |= {k: tensor for k, tensor in new.state_dict().items() if k.startswith(("conv_in.", "conv_out."))}

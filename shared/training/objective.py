@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from shared.diffusion.schedule import NoiseSchedule
+from shared.training.half import autocast
 
 
 def denoising_loss(
@@ -27,9 +28,9 @@ def denoising_loss(
 ) -> Float[Tensor, ""]:
     """Weighted mean square of what a network says of x_t against its target (Ho et al. 2020, equation 14, in general).
 
-    predict: (x_t, t) -> the network's output; at precision "bf16" it runs under autocast.
+    predict: (x_t, t) -> the network's output. precision: that it runs in (`shared.training.half`).
     """
-    with torch.autocast(x0.device.type, torch.bfloat16, enabled=precision == "bf16"):
+    with autocast(precision, x0.device):
         predicted = predict(schedule.add_noise(x0, eps, t), t)
     error = (predicted.float() - target(schedule, prediction_type, x0, eps, t)).square()
     by_sample = error.mean(dim=tuple(range(1, error.ndim)))

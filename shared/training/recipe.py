@@ -21,7 +21,9 @@ class StageRecipe(GradientMemory):
     weight_decay: float = Field(0.01, ge=0)
     optimizer: Literal["adamw", "muon"] = Field("adamw", description="muon: of matrices; AdamW of the rest")
     seed: int = Field(0, ge=0, lt=2**63)
-    precision: Literal["bf16", "fp32"] = "bf16"
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto", description="auto: bf16 where the hardware has instructions for it"
+    )
     checkpoint_minutes: float = Field(3.0, gt=0, json_schema_extra=same_result("how often it is saved"))
 
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, IPNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from PIL import Image
 
+from shared.artifacts.media import write_image
 from shared.attention.routing.route import Route
 from shared.diffusion.schedule import prediction_type_of
 from shared.errors import InputError, ModelError
@@ -44,6 +46,23 @@ def test_pipeline_and_generate_clip_give_the_same_clip(folder, window):
     recipe = ClipRecipe.parse({"prompt": "a red cube", **given})
     *_, last = generate_clip(load_video_model(folder), recipe)
     assert np.array_equal(frames, last.frames)
+
+
+def test_it_begins_and_ends_with_pictures_as_generate_clip_does(tmp_path):
+    folder = build_video_folder(tmp_path / "model", known=0.3)
+    first, last = (np.full((40, 32, 3), shade, np.uint8) for shade in (40, 220))
+    write_image(tmp_path / "first.png", first)
+    write_image(tmp_path / "last.png", last)
+    clips = load(folder)(
+        ["a red cube"] * 2, seeds=[3, 4], image=Image.fromarray(first), last_image=last, output_type="pil", **CALL
+    ).frames
+    frames = np.stack([np.asarray(picture) for picture in clips[1]])
+    files = {"image": str(tmp_path / "first.png"), "last": str(tmp_path / "last.png")}
+    given = {"frames": 4, "height": 32, "width": 32, "steps": 2, "seed": 4}
+    *_, made = generate_clip(load_video_model(folder), ClipRecipe.parse({"prompt": "a red cube", **given, **files}))
+    assert np.abs(frames.astype(int) - made.frames[0]).max() <= 1
+    with pytest.raises(InputError, match="num_frames: expected 2 or more, with last_image, got 1"):
+        load(folder)("a red cube", last_image=last, **{**CALL, "num_frames": 1})
 
 
 def test_saved_pipeline_loads_here_and_its_image_part_in_stock_diffusers(folder, tmp_path):

@@ -3,6 +3,7 @@
 import pytest
 
 from shared.training.data.arrays import DataSize
+from tests.tiny import tiny_unet
 from tests.video.tiny import build_video_folder
 from video.folder import load_temporal
 from video.plan import (
@@ -53,6 +54,13 @@ def test_a_training_holds_state_and_less_with_checkpointing(folder):
     state = 3 * trained  # both of AdamW's moments, and the average
     assert state <= large.kinds["training state"] <= 1.2 * state
     assert beyond_base(training(folder, batch_size=4, checkpointing=True)) < beyond_base(large)
+
+
+def test_an_image_network_that_learns_along_has_gradients_and_state_of_its_own(folder):
+    unet = sum(4 * weight.numel() for weight in tiny_unet().parameters())
+    alone, along = (training(folder, batch_size=1, image_learning_rate=rate, stills=1) for rate in (0.0, 1e-3))
+    assert along.kinds["training state"] - alone.kinds["training state"] == pytest.approx(3 * unet, rel=0.05)
+    assert beyond_base(along) >= beyond_base(alone) + 4 * unet
 
 
 def test_savings_are_recipes():

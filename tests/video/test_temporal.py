@@ -135,13 +135,13 @@ def test_attention_block_is_a_loop_over_positions_and_heads():
 
 def test_space_time_attention_is_a_loop_over_queries_and_heads():
     torch.manual_seed(2)
-    block = filled(SpaceTimeAttentionBlock(C, E, head_dim=8), -0.4)
+    block = filled(SpaceTimeAttentionBlock(C, head_dim=8), -0.4)
     z, e = torch.randn(B, T, S, C), torch.randn(B, T, E)
-    modulated = block.modulation(block.norm(z), e, PLACE)
+    normed = block.norm(z)
     expected = z.clone()
     for b in range(B):
         h = torch.stack([
-            modulated[b, t, s] + frame_positions(WHEN, C)[t] + block.place.weight @ waves(PLACE)[s]
+            normed[b, t, s] + frame_positions(WHEN, C)[t] + block.place.weight @ waves(PLACE)[s]
             for t in range(T) for s in range(S)
         ])  # fmt: skip
         q, k, v = (h @ block.to_qkv.weight.T).chunk(3, -1)
@@ -198,7 +198,7 @@ def test_a_word_tells_frames_the_same_wherever_it_stands_in_however_long_a_promp
 
 
 @pytest.mark.parametrize(
-    "layer", [TemporalConvBlock(C, E), TemporalAttentionBlock(C, E, 8), SpaceTimeAttentionBlock(C, E, 8)]
+    "layer", [TemporalConvBlock(C, E), TemporalAttentionBlock(C, E, 8), SpaceTimeAttentionBlock(C, 8)]
 )
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_apply_over_frames_keeps_the_memory_format(layer, memory_format):

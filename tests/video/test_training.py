@@ -20,16 +20,14 @@ from shared.rng import generator
 from shared.training.data.arrays import load_media
 from tests.tiny import build_image_folder, tiny_scheduler, tiny_text, tiny_unet, tiny_vae
 from tests.video.tiny import build_video_folder, write_clips
+from video.clip_batches import Batch, ClipBatches, StillBatch, clips_of, drawn_frames, read_folders
 from video.folder import add_temporal, load_temporal
+from video.known import told
 from video.network import TemporalLayers, VideoUNet
 from video.recipe import VideoTrainRecipe
 from video.training import (
-    Batch,
-    ClipBatches,
-    drawn_frames,
     first_layers,
     groups_of,
-    read_clips,
     train,
     train_video,
 )
@@ -70,8 +68,9 @@ def prompts(up: torch.Tensor) -> torch.Tensor:
 
 
 def test_every_parameter_is_in_one_group_and_gates_have_their_own_rate():
-    temporal = small_network().temporal
-    groups = groups_of(temporal, small_recipe(alpha_learning_rate=0.5))
+    network = small_network()
+    temporal = network.temporal
+    groups = groups_of(network, small_recipe(alpha_learning_rate=0.5))
     grouped = [p for group in groups for p in group["params"]]
     assert len(grouped) == len(set(map(id, grouped))) == len(list(temporal.parameters()))
     gates = {id(p) for name, p in temporal.named_parameters() if name.endswith("gate")}
@@ -114,6 +113,80 @@ def test_temporal_layers_learn_what_the_image_network_cannot_know():
     brightness = x0.mean(dim=(1, 3, 4))
     assert torch.corrcoef(torch.stack([brightness[0], RAMP]))[0, 1] > 0.8
     assert torch.corrcoef(torch.stack([brightness[1], -RAMP]))[0, 1] > 0.8
+
+
+def stills(step: int) -> StillBatch:
+    """Pictures of one brightness, as the prompt says it."""
+    up = torch.tensor([True, False] * 4)
+    return StillBatch(torch.where(up, 1.0, -1.0)[:, None, None, None].expand(8, 4, 4, 4), prompts(up))
+
+
+def test_an_image_network_with_a_learning_rate_learns_along_and_stays_an_image_network():
+    network = small_network()
+    before = {name: tensor.clone() for name, tensor in network.unet.state_dict().items()}
+    recipe = small_recipe(steps=40, learning_rate=5e-3, image_learning_rate=5e-3, warmup_steps=5)
+    states = list(train_video(network, fading, SCHEDULE, recipe, stills_at=stills))
+    assert not any(torch.equal(tensor, before[name]) for name, tensor in network.unet.state_dict().items())
+    still = [state.metrics["stills"] for state in states]
+    assert sum(still[-5:]) < 0.7 * sum(still[:5])
+    noise, last = torch.randn(2, 4, 4, 4, generator=generator(1)), torch.tensor([999, 999])
+    with torch.no_grad():  # by itself, as nobody's clip: v = -x0 where alpha(t) = 0
+        x0 = -network.unet(noise, last, encoder_hidden_states=prompts(torch.tensor([True, False]))).sample
+    assert x0[0].mean() > 0.3
+    assert x0[1].mean() < -0.3
+
+
+def test_its_weights_are_written_with_the_temporal_ones_and_training_resumes_with_both(tmp_path):
+    data, out = write_clips(tmp_path / "data"), build_image_folder(tmp_path / "model")
+    kept = {p: p.read_bytes() for p in out.rglob("*.safetensors") if p.parent.name != "unet"}
+    before = load_file(out / "unet" / "diffusion_pytorch_model.safetensors")
+    recipe = small_recipe(steps=3, frames=4, image_learning_rate=1e-2, stills=2, checkpoint_minutes=1e-9)
+    straight = [state.loss for state in train(recipe, data, out)]
+    after = load_file(out / "unet" / "diffusion_pytorch_model.safetensors")
+    assert before.keys() == after.keys()
+    assert not any(torch.equal(after[name], before[name]) for name in before if name.endswith("conv1.weight"))
+    assert all(p.read_bytes() == content for p, content in kept.items())
+    again = build_image_folder(tmp_path / "again")
+    losses = [state.loss for state in itertools.islice(train(recipe, data, again), 2)]
+    losses += [state.loss for state in train(recipe, data, again, resume=True)]
+    assert losses == straight
+    resumed = load_file(again / "unet" / "diffusion_pytorch_model.safetensors")
+    assert all(torch.equal(resumed[name], after[name]) for name in after)
+
+
+@torch.no_grad()
+def test_going_on_may_add_an_ear_for_given_frames_which_changes_nothing_yet(tmp_path):
+    source = build_video_folder(tmp_path / "source")
+    model = load_image_model(source)
+    wider = first_layers(small_recipe(start="continue", known_share=0.5), model, source)
+    x, tokens, t = torch.randn(1, 4, 4, 16, 16), torch.randn(1, 6, 32), torch.tensor([500])
+    before = VideoUNet(model.unet, load_temporal(source))(x, t, tokens)
+    shown = told(x, torch.tensor([[True, False, False, False]]))
+    assert torch.equal(VideoUNet(model.unet, wider)(x, t, tokens, None, shown), before)
+    add_temporal(source, wider)
+    assert first_layers(small_recipe(start="continue"), model, source).known is not None
+
+
+def test_given_frames_are_shown_and_help():
+    """What a clip does after its first frame need not be guessed by who is shown it."""
+    network = small_network(known=True)
+    recipe = small_recipe(steps=60, learning_rate=5e-3, alpha_learning_rate=5e-2, warmup_steps=5, known_share=1.0)
+
+    def shown(step: int) -> Batch:
+        batch = fading(step)
+        given = torch.zeros(4, 4, dtype=torch.bool)
+        given[:, 0] = True
+        return batch._replace(tokens=torch.zeros_like(batch.tokens), given=given)
+
+    list(train_video(network, shown, SCHEDULE, recipe))
+    clips = fading(0).latents[:2]
+    known = told(clips, torch.tensor([[True, False, False, False]] * 2))
+    noise, tokens = torch.randn(2, 4, 4, 4, 4, generator=generator(1)), torch.zeros(2, 3, 32)
+    with torch.no_grad():
+        x0 = -network(noise, torch.tensor([999, 999]), tokens, None, known)
+    last = x0[:, :, 3].mean(dim=(1, 2, 3))
+    assert last[0] > 0.3  # it lights up
+    assert last[1] < -0.3
 
 
 def test_resumed_training_is_the_uninterrupted_one_bit_for_bit(tmp_path):
@@ -192,7 +265,7 @@ def test_batches_pair_every_clip_with_its_caption_and_drop_some():
 
     latents = torch.arange(5.0).view(5, 1, 1, 1, 1).expand(5, 4, 2, 1, 1).half()
     recipe = small_recipe(batch_size=64, caption_dropout=0.25)
-    clips, tokens, moments = ClipBatches([latents], ["0", "1", "2", "3", "4"], Numbers(), recipe)(3)
+    clips, tokens, moments, _ = ClipBatches([latents], ["0", "1", "2", "3", "4"], Numbers(), recipe)(3)
     assert clips.shape == (64, 2, 4, 1, 1)
     assert clips.dtype == tokens.dtype == torch.float32
     assert torch.equal(moments, even_moments(4))
@@ -253,7 +326,7 @@ def test_stages_in_turn_read_the_same_clips_at_other_numbers_of_frames(tmp_path)
     data, codec = write_clips(tmp_path, frames=10), Codec(tiny_vae())
     assert load_media(data).frames == 16  # as the stages of pictures do
     for frames in (4, 10):
-        (latents,), captions = read_clips(data, codec, size=64, frames=frames, repeat=False)
+        (latents,), captions = clips_of(read_folders(data, codec, size=64, frames=frames, repeat=False))
         assert latents.shape[:2] == (len(captions), frames)
 
 
@@ -276,7 +349,7 @@ def test_a_folder_of_pictures_is_no_training_data_for_video(tmp_path):
     write_image(tmp_path / "a.png", np.zeros((64, 64, 3), np.uint8))
     (tmp_path / "captions.jsonl").write_text('{"file": "a.png", "caption": "black"}\n')
     with pytest.raises(InputError, match="expected clips"):
-        read_clips(tmp_path, Codec(tiny_vae()), size=64, frames=4)
+        read_folders(tmp_path, Codec(tiny_vae()), size=64, frames=4)
 
 
 class Watched:

@@ -196,5 +196,7 @@ def _encoded(folder: MediaFolder, codec: Codec, batch: int) -> Iterator[np.ndarr
     for start in range(0, len(folder.pixels), samples):
         # A mapping of its own, so that what was read does not stay in memory.
         pixels = from_uint8(mapped_rows(folder.cache)[start : start + samples])
-        parts = [codec.encode(part.to(device)).half().cpu() for part in pixels.flatten(0, 1).split(batch)]
+        # Channels last is half as fast again on a CPU, and equal up to rounding.
+        frames = pixels.flatten(0, 1).to(device, memory_format=torch.channels_last)
+        parts = [codec.encode(part).half().cpu() for part in frames.split(batch)]
         yield from torch.cat(parts).unflatten(0, (-1, folder.frames)).numpy()

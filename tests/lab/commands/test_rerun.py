@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from lab.main import main
@@ -67,6 +68,21 @@ def test_a_model_that_has_moved_gives_the_same_bytes(model, tmp_path, capsys):
     assert "no such folder" in capsys.readouterr().err
     assert main(["rerun", str(path), "--model", str(there)]) == 0
     assert (tmp_path / "image-rerun.png").read_bytes() == path.read_bytes()
+
+
+def test_a_clip_of_a_picture_is_made_again_where_the_picture_is_the_same(tmp_path, capsys):
+    model = build_video_folder(tmp_path / "model", known=0.3)
+    path, picture, moved = (tmp_path / name for name in ("clip.mp4", "first.png", "moved.png"))
+    write_image(picture, np.full((64, 64, 3), 200, np.uint8))
+    make(model, path, "-o", str(path), "--image", str(picture))
+    picture.rename(moved)
+    assert main(["rerun", str(path)]) == 2
+    assert f"image: expected a file that exists, got {picture}" in capsys.readouterr().err
+    assert main(["rerun", str(path), "--image", str(moved)]) == 0
+    assert (tmp_path / "clip-rerun.mp4").read_bytes() == path.read_bytes()
+    write_image(picture, np.full((64, 64, 3), 100, np.uint8))
+    code = main(["rerun", str(path)])
+    assert is_refusal(code, capsys.readouterr().err.splitlines()[-1], "the file it was made with", "--image")
 
 
 def test_other_weights_are_refused(model, tmp_path, capsys):

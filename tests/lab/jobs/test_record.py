@@ -8,9 +8,11 @@ from safetensors.torch import load_file, save_file
 from lab.jobs.record import differences, record_of
 from lab.kinds import CLIP, IMAGE
 from shared.artifacts.files import sha256
+from shared.artifacts.run_record import RunRecord
 from shared.errors import InputError
 from shared.images.recipe import ImageRecipe
 from shared.models.image_model import load_image_model
+from tests.video.tiny import build_video_folder
 from video.generate import load_video_model
 from video.recipe import ClipRecipe
 
@@ -73,6 +75,25 @@ def test_other_weights_are_refused_and_named(model, tmp_path):
         "Give the folder that holds those: --model FOLDER"
     )
     assert picture_of(other, picture_of(model)) == picture_of(model)  # which temporal layers have no part in
+
+
+def test_files_that_a_recipe_names_are_kept_by_what_they_hold(tmp_path):
+    folder = build_video_folder(tmp_path / "model", known=0.3)
+    (tmp_path / "a.png").write_bytes(b"one")
+    (tmp_path / "b.png").write_bytes(b"one")
+    (tmp_path / "c.png").write_bytes(b"two")
+
+    def made(name, earlier=None):
+        recipe = ClipRecipe(prompt="a cube", model=str(folder), image=str(tmp_path / name))
+        return record_of(CLIP, recipe, load_video_model(folder).image, earlier)
+
+    first = made("a.png")
+    assert first.inputs == {"image": sha256(tmp_path / "a.png")}
+    assert RunRecord.from_json(first.to_json()) == first
+    assert made("b.png", first) == first
+    with pytest.raises(InputError, match=r"c\.png: expected the file it was made with .*Say where that is: --image"):
+        made("c.png", first)
+    assert '"inputs"' not in clip_of(folder).to_json()
 
 
 def test_a_file_more_or_less_is_another_model(model):

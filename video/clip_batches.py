@@ -1,0 +1,141 @@
+"""What a training of temporal layers sees in a step: clips, or parts of them, and stills for the image network.
+
+Everything is drawn from (seed, step).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from shared.errors import InputError
+from shared.latents.codec import Codec
+from shared.models.text import TextConditioner
+from shared.rng import generator
+from shared.training.data.arrays import find_folders, load_latents, load_media
+from shared.training.image import ImageBatches, LatentFolder
+from shared.training.recipe import ImageTrainRecipe
+from video import known
+from video.recipe import VideoTrainRecipe
+from video.windows import even_moments
+
+
+class Batch(NamedTuple):
+    """tokens: of some samples those of the empty prompt, for classifier-free guidance. moments: when in their clips the
+    frames are, from 0 to 1, the same for all samples; None: these are whole clips. given: the frames that the network
+    is shown; None: of no clip any.
+    """
+
+    latents: Float[Tensor, "b c t h w"]
+    tokens: Float[Tensor, "b n d"]
+    moments: Float[Tensor, " t"] | None = None
+    given: Bool[Tensor, "b t"] | None = None
+
+
+class StillBatch(NamedTuple):
+    """Pictures, and tokens as in `Batch`."""
+
+    latents: Float[Tensor, "b c h w"]
+    tokens: Float[Tensor, "b n d"]
+
+
+class ClipBatches:
+    """step -> batch of random clips with their captions' tokens. Every distinct caption is encoded once.
+
+    latents: scaled, of one folder of clips after the other, any float dtype, with t = `recipe.clip_frames`.
+    captions: of all their clips. device: where latents and tokens are wanted.
+    """
+
+    def __init__(
+        self,
+        latents: Sequence[Float[Tensor, "_ t c h w"]],
+        captions: list[str],
+        text: TextConditioner,
+        recipe: VideoTrainRecipe,
+        device: str = "cpu",
+    ) -> None:
+        self.latents = latents
+        self.device = device
+        self.places = [(folder, clip) for folder, part in enumerate(latents) for clip in range(len(part))]
+        self.recipe = recipe
+        distinct = sorted({"", *captions})
+        self.tokens = encode_captions(text, distinct)
+        index = {caption: i for i, caption in enumerate(distinct)}
+        self.empty = index[""]
+        self.caption = torch.tensor([index[caption] for caption in captions])
+
+    def __call__(self, step: int) -> Batch:
+        draw = generator(self.recipe.seed, step, 1)
+        chosen = torch.randint(len(self.places), (self.recipe.batch_size,), generator=draw)
+        dropped = torch.rand(len(chosen), generator=draw) < self.recipe.caption_dropout
+        caption = self.caption[chosen].masked_fill(dropped, self.empty)
+        frames = drawn_frames(self.recipe, draw)
+        places = [self.places[i] for i in chosen.tolist()]
+        latents = torch.stack([self.latents[folder][clip, frames] for folder, clip in places])
+        latents = latents.to(self.device).float().transpose(1, 2)
+        given = None
+        if self.recipe.known_share:
+            given = known.drawn(len(chosen), len(frames), self.recipe.known_share, draw).to(self.device)
+        tokens = self.tokens[caption.to(self.device)].float()
+        return Batch(latents, tokens, even_moments(self.recipe.clip_frames)[frames], given)
+
+
+def drawn_frames(recipe: VideoTrainRecipe, draw: torch.Generator) -> Int[Tensor, " t"]:
+    """Which frames of a clip of `recipe.clip_frames` a step sees: evenly spread over all of it, or, in `part_share` of
+    the steps, closer together (any whole spacing below `fineness`), from anywhere on.
+    """
+    u, v, w = torch.rand(3, generator=draw, dtype=torch.float64).tolist()
+    spacing = recipe.fineness
+    if u < recipe.part_share and spacing > 1:
+        spacing = 1 + int(v * (spacing - 1))
+    room = recipe.clip_frames - 1 - spacing * (recipe.frames - 1)
+    return int(w * (room + 1)) + spacing * torch.arange(recipe.frames)
+
+
+@torch.no_grad()
+def encode_captions(text: TextConditioner, captions: list[str], batch: int = 64) -> Float[Tensor, "m n d"]:
+    """Tokens of every caption, in half precision: there may be thousands."""
+    return torch.cat([text.encode(captions[i : i + batch]).half() for i in range(0, len(captions), batch)])
+
+
+class StillBatches:
+    """step -> `recipe.stills` pictures, single frames of clips among them, as the image stage draws them."""
+
+    def __init__(
+        self, folders: list[LatentFolder], text: TextConditioner, recipe: VideoTrainRecipe, device: str = "cpu"
+    ) -> None:
+        settings = {"seed": recipe.seed, "batch_size": recipe.stills, "caption_dropout": recipe.caption_dropout}
+        self.text = text
+        self.batches = ImageBatches(folders, text, ImageTrainRecipe.parse(settings), device)
+
+    @torch.no_grad()
+    def __call__(self, step: int) -> StillBatch:
+        latents, ids = self.batches(step)
+        return StillBatch(latents, self.text.text_encoder(ids).last_hidden_state)
+
+
+def read_folders(
+    data: Path, codec: Codec, *, size: int, frames: int, repeat: bool = True, stills: bool = False
+) -> list[LatentFolder]:
+    """The clips below `data` with their latents, and with `stills` the pictures, too.
+
+    Clips are decoded, resampled to `frames`, cropped to `size` and encoded once; the results are cached beside them.
+    Raises InputError when there is no clip, and without `repeat` for one that has fewer frames.
+    """
+    groups = find_folders(data)
+    if all(group.kind == "picture" for group in groups):
+        raise InputError("training data", expected=f"clips below {data}", got="pictures only")
+    wanted = [group for group in groups if stills or group.kind != "picture"]
+    media = [load_media(group, size=size, frames=frames, repeat=repeat) for group in wanted]
+    return [(folder, load_latents(folder, codec)) for folder in media]
+
+
+def clips_of(folders: list[LatentFolder]) -> tuple[list[Float[Tensor, "n t c h w"]], list[str]]:
+    """Latents, folder by folder, and captions of all clips."""
+    clips = [(media, latents) for media, latents in folders if media.frames > 1]
+    return [latents for _, latents in clips], [caption for media, _ in clips for caption in media.captions]

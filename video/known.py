@@ -1,0 +1,49 @@
+"""Frames of a clip that are given: the first one, the last one, or others between which the network finds the rest.
+
+known  what the network is told of them, `b t c+1 h w`: their latents, zero for all other frames, then a mask that is 1
+       where a frame is given (Blattmann et al. 2023, section 3.2: c_S = (m_S z, m_S)).
+
+The network hears of them at its first convolution, by one more convolution whose weights start at zero: layers that
+learn of given frames begin as those that knew none.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+class KnownFrames(nn.Module):
+    """known -> what is added to the features after the UNet's first convolution. channels: of latents."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels + 1, width, 3, padding=1, bias=False)
+        nn.init.zeros_(self.conv.weight)
+
+    def forward(self, known: Float[Tensor, "b t k h w"]) -> Float[Tensor, "bt width h w"]:
+        return self.conv(known.flatten(0, 1))
+
+
+def told(latents: Float[Tensor, "b c t h w"], given: Bool[Tensor, "b t"]) -> Float[Tensor, "b t c+1 h w"]:
+    """`known` of those frames of scaled latents that are given."""
+    mask = given[:, :, None, None, None].to(latents)
+    frames = latents.transpose(1, 2) * mask
+    return torch.cat([frames, mask.expand(-1, -1, 1, *frames.shape[3:])], dim=2)
+
+
+def drawn(clips: int, frames: int, share: float, draw: torch.Generator) -> Bool[Tensor, "b t"]:
+    """Which frames are given to whom in a training step: in about `share` of the clips some, in the others none.
+
+    Where some are, it is the first one in two cases of five, the first and the last in another two, and in the fifth
+    as many at the beginning as chance wants, up to half of them.
+    """
+    given = torch.zeros(clips, frames, dtype=torch.bool)
+    for clip, (u, v, w) in enumerate(torch.rand(clips, 3, generator=draw, dtype=torch.float64).tolist()):
+        if u >= share:
+            continue
+        given[clip, : 1 + int(w * (frames // 2)) if v >= 0.8 else 1] = True
+        if 0.4 <= v < 0.8:
+            given[clip, -1] = True
+    return given
