@@ -115,6 +115,7 @@ SAMPLED = {
 STAGE = {
     "steps": 3,
     "batch_size": 3,
+    "accumulate": 2,
     "learning_rate": 2e-2,
     "warmup_steps": 2,
     "ema_decay": 0.0,

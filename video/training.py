@@ -34,6 +34,7 @@ from shared.models.image_model import ImageModel, load_image_model
 from shared.models.save import save_network
 from shared.models.source import resolve_model
 from shared.rng import generator
+from shared.training import ranks
 from shared.training.half import in_half
 from shared.training.loop import Training, TrainState, half_copy, seeded
 from shared.training.objective import denoising_loss, stratified_timesteps
@@ -65,7 +66,7 @@ def train_video(
     """Trains `network.temporal`, one yield a step; when exhausted, it holds the averaged weights. Without an
     `image_learning_rate` it freezes the UNet, which is trained along otherwise.
 
-    batch_at: step -> what to train on in it, latents scaled. stills_at: pictures in the same way, for a UNet that is
+    batch_at: number of a batch -> the batch, latents scaled. stills_at: pictures in the same way, for a UNet that is
     trained.
     checkpoint: file to save to every `recipe.checkpoint_minutes` and, with `resume`, to go on from.
     Raises InputError when there is nothing to resume from.
@@ -80,29 +81,26 @@ def train_video(
     loss_of = partial(
         denoising_loss, prediction_type=prediction_type, gamma=recipe.min_snr_gamma, precision=recipe.precision
     )
-    for step in training.steps():
-        x0, tokens, moments, given = batch_at(step)
+
+    def loss_at(number: int) -> tuple[Tensor, dict[str, float]]:
+        x0, tokens, moments, given = batch_at(number)
         shown = None if given is None else known.told(x0, given)
-        draw = generator(recipe.seed, step, 0)
+        draw = generator(recipe.seed, number, 0)
         t = stratified_timesteps(len(x0), schedule.num_timesteps, draw, bias=recipe.noise_bias).to(x0.device)
         eps = mixed_noise(x0.shape, draw, share=temporal.noise_share).to(x0)
 
-        def predict(
-            x_t: Tensor,
-            t: Tensor,
-            tokens: Tensor = tokens,
-            moments: Tensor | None = moments,
-            shown: Tensor | None = shown,
-        ) -> Tensor:
+        def predict(x_t: Tensor, t: Tensor) -> Tensor:
             return running(x_t, t, tokens, moments, shown)
 
         loss = loss_of(predict, schedule, x0, eps, t)
-        metrics = {}
+        metrics: dict[str, float] = {}
         if together and stills_at is not None:
-            still = _still_loss(loss_of, unet, stills_at(step), schedule, recipe, step)
+            still = _still_loss(loss_of, unet, stills_at(number), schedule, recipe, number)
             loss, metrics = loss + still, {"stills": float(still.detach())}
         alphas = temporal.alphas().values()
-        yield training.update(loss, alpha=sum(alphas) / len(alphas), **metrics)
+        return loss, {"alpha": sum(alphas) / len(alphas), **metrics}
+
+    yield from training.run(loss_at)
     temporal.eval()
 
 
@@ -112,11 +110,11 @@ def _still_loss(
     batch: StillBatch,
     schedule: NoiseSchedule,
     recipe: VideoTrainRecipe,
-    step: int,
+    number: int,
 ) -> Float[Tensor, ""]:
     """The image model's own objective, on pictures."""
     x0, tokens = batch
-    draw = generator(recipe.seed, step, 2)
+    draw = generator(recipe.seed, number, 2)
     t = stratified_timesteps(len(x0), schedule.num_timesteps, draw, bias=recipe.noise_bias).to(x0.device)
     eps = torch.randn(x0.shape, generator=draw).to(x0)
 
@@ -195,7 +193,8 @@ def train(
 
     The image model is the one in `out`; where there is none, `recipe.model` is copied there first.
     """
-    copy_model(recipe.model, out, temporal=recipe.start == "continue")
+    with ranks.first():
+        copy_model(recipe.model, out, temporal=recipe.start == "continue")
     model = load_image_model(out, device=device)
     together = recipe.image_learning_rate > 0
     folders = read_folders(
@@ -217,6 +216,7 @@ def train(
         checkpoint=out / "video.pt",
         resume=resume,
     )
-    if together:
-        save_network(out / "unet", model.unet)
-    add_temporal(out, half_copy(network.temporal))
+    if ranks.rank() == 0:
+        if together:
+            save_network(out / "unet", model.unet)
+        add_temporal(out, half_copy(network.temporal))

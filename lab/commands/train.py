@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +33,7 @@ STAGES: dict[str, tuple[type[StageRecipe], str]] = {
     "autoencoder": (AutoencoderTrainRecipe, "pictures to latents and back, into OUT/vae"),
     "image": (ImageTrainRecipe, "the image model and its text encoder, on the latents of OUT/vae"),
     "scorer": (ScorerTrainRecipe, "an image encoder that agrees with the text encoder of OUT"),
-    "video": (VideoTrainRecipe, "temporal layers on the frozen image model of OUT"),
+    "video": (VideoTrainRecipe, "temporal layers on the image model of OUT"),
 }
 
 
@@ -57,16 +59,33 @@ def run(stage: str, args: argparse.Namespace) -> None:
     data = existing_folder("--data", args.data)
     out = check_folder("--out", args.out)
     console = Console(as_json=args.json)
-    states = _loop(stage)(recipe, data, out, args.resume, device.pick(args.device))
-    states = _with_notes(states, recipe, data, out, console)
-    with console.if_interrupted(RESUME):
-        state = console.follow(f"train {stage}", states, every=LINE_SECONDS)
-    if state.done_before:
-        console.say("already done")
-    console.result(
-        [f"trained {stage}: {state.step} steps, loss {state.loss:.4f}, {state.seconds:.0f} s. It is in {out}"],
-        outputs=[out], seed=recipe.seed, steps=state.step, loss=state.loss, metrics=state.metrics,
-    )  # fmt: skip
+    with _joined(args.device) as where:
+        states = _loop(stage)(recipe, data, out, args.resume, where)
+        states = _with_notes(states, recipe, data, out, console)
+        with console.if_interrupted(RESUME):
+            state = console.follow(f"train {stage}", states, every=LINE_SECONDS)
+        if state.done_before:
+            console.say("already done")
+        console.result(
+            [f"trained {stage}: {state.step} steps, loss {state.loss:.4f}, {state.seconds:.0f} s. It is in {out}"],
+            outputs=[out], seed=recipe.seed, steps=state.step, loss=state.loss, metrics=state.metrics,
+        )  # fmt: skip
+
+
+@contextmanager
+def _joined(name: str) -> Iterator[str]:
+    """The device to train on; one of its own for each of several processes, of which the first alone speaks."""
+    from shared.training import ranks
+
+    where = device.pick(name)
+    with ExitStack() as stack:
+        if ranks.started():
+            where = ranks.join(where)
+        if ranks.rank():
+            nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+            stack.enter_context(redirect_stdout(nowhere))
+            stack.enter_context(redirect_stderr(nowhere))
+        yield where
 
 
 def _with_notes(

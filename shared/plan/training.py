@@ -128,5 +128,5 @@ def pictures(recipe: PictureStageRecipe, device: str) -> Tensor:
 
 def mapped(recipe: StageRecipe, samples: int, size: int) -> Tensor:
     """What of a file of `samples` of `size` bytes comes into memory while a training draws batches from it."""
-    drawn = recipe.steps * recipe.batch_size
+    drawn = recipe.steps * recipe.accumulate * recipe.batch_size
     return torch.empty(min(samples * size, drawn * max(size, FAULT_AROUND)), dtype=torch.uint8)

@@ -24,6 +24,7 @@ from shared.models.image_model import load_image_model
 from shared.models.weight_files import read_json
 from shared.models.weights import load_network
 from shared.rng import generator
+from shared.training import ranks
 from shared.training.data.arrays import draw_pictures, find_folders, load_media
 from shared.training.half import autocast
 from shared.training.loop import Training, TrainState, half_copy, seeded
@@ -69,17 +70,20 @@ def train_autoencoder(
     """
     model.train()
     training = Training(recipe, {"model": model}, checkpoint, resume=resume)
-    for step in training.steps():
-        pixels = batch_at(step).to(memory_format=torch.channels_last)
+
+    def loss_at(number: int) -> tuple[Tensor, dict[str, float]]:
+        pixels = batch_at(number).to(memory_format=torch.channels_last)
         with checkpointed(model, recipe.checkpointing), autocast(recipe.precision, pixels.device):
             latents = model.encode(pixels).latents.float()
-            noise = torch.randn(latents.shape, generator=generator(recipe.seed, step, 0)).to(latents)
+            noise = torch.randn(latents.shape, generator=generator(recipe.seed, number, 0)).to(latents)
             noisy = latents + recipe.latent_noise * noise
             decoded = model.decode(noisy).sample.float()
             small = model.decode(F.avg_pool2d(noisy, 2)).sample.float()
         loss = reconstruction_loss(decoded, pixels) + latent_loss(latents)
         loss = loss + recipe.scale_weight * reconstruction_loss(small, F.avg_pool2d(pixels, 2))
-        yield training.update(loss, psnr=float(10 * torch.log10(4 / F.mse_loss(decoded.detach(), pixels))))
+        return loss, {"psnr": float(10 * torch.log10(4 / F.mse_loss(decoded.detach(), pixels)))}
+
+    yield from training.run(loss_at)
     model.eval()
 
 
@@ -101,8 +105,9 @@ def train(
     model = first_network(recipe, out).to(device)
     yield from train_autoencoder(model, batch_at, recipe, checkpoint=out / "autoencoder.pt", resume=resume)
     model.register_to_config(scaling_factor=round(1 / _deviation(model, pictures, recipe), 4))
-    with replaced_folder(out / "vae") as new:
-        half_copy(model).save_pretrained(new)
+    if ranks.rank() == 0:
+        with replaced_folder(out / "vae") as new:
+            half_copy(model).save_pretrained(new)
 
 
 def first_network(recipe: AutoencoderTrainRecipe, folder: Path | None = None) -> AutoencoderTiny:

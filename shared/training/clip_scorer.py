@@ -30,6 +30,7 @@ from shared.models.image_model import load_text
 from shared.models.save import name_dtype
 from shared.models.text import TextConditioner
 from shared.rng import generator
+from shared.training import ranks
 from shared.training.data.arrays import draw_pictures, find_folders, load_media
 from shared.training.half import autocast
 from shared.training.loop import Training, TrainState, half_copy, seeded
@@ -118,15 +119,18 @@ def train_tower(
     tower.train()
     blocks = [m for m in tower.modules() if isinstance(m, CLIPEncoderLayer)] if recipe.checkpointing else []
     training = Training(recipe, {"tower": tower}, checkpoint, resume=resume)
-    for step in training.steps():
-        pixels, captions, texts = batch_at(step)
+
+    def loss_at(number: int) -> tuple[Tensor, dict[str, float]]:
+        pixels, captions, texts = batch_at(number)
         tower.logit_scale.data.clamp_(max=LARGEST_LOGIT_SCALE)
         with checkpointed_blocks(blocks), autocast(recipe.precision, pixels.device):
             images = tower(pixels)
         loss = contrastive_loss(images, texts, captions, tower.logit_scale)
         found = (images.detach() @ texts.T).argmax(dim=1).tolist()
         right = sum(captions[i] == caption for i, caption in zip(found, captions, strict=True))
-        yield training.update(loss, retrieval=right / len(captions))
+        return loss, {"retrieval": right / len(captions)}
+
+    yield from training.run(loss_at)
     tower.eval()
 
 
@@ -149,7 +153,8 @@ def train(
 
     tower = first_tower(recipe, text).to(device)
     yield from train_tower(tower, batch_at, recipe, checkpoint=out / "scorer.pt", resume=resume)
-    save_image_encoder(out / "image_encoder", tower.encoder)
+    if ranks.rank() == 0:
+        save_image_encoder(out / "image_encoder", tower.encoder)
 
 
 def first_tower(recipe: ScorerTrainRecipe, text: TextConditioner) -> ImageTower:

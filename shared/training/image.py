@@ -28,6 +28,7 @@ from shared.models.save import save_image_model
 from shared.models.source import INDEX
 from shared.models.text import TextConditioner
 from shared.rng import generator
+from shared.training import ranks
 from shared.training.data.arrays import MediaFolder, draw_frames, find_folders, load_latents, load_media
 from shared.training.loop import Training, TrainState, seeded
 from shared.training.objective import denoising_loss, stratified_timesteps
@@ -147,13 +148,14 @@ def train_image(
     training = Training(recipe, {"unet": unet, "text": text}, checkpoint, resume=resume, optimizer=optimizer)
     unet.train()
     text.train()
-    for step in training.steps():
-        x0, ids = batch_at(step)
-        draw = generator(recipe.seed, step, 0)
+
+    def loss_at(number: int) -> tuple[Tensor, dict[str, float]]:
+        x0, ids = batch_at(number)
+        draw = generator(recipe.seed, number, 0)
         t = stratified_timesteps(len(x0), schedule.num_timesteps, draw, bias=recipe.noise_bias).to(x0.device)
         eps = torch.randn(x0.shape, generator=draw).to(x0)
 
-        def predict(x_t: Tensor, t: Tensor, ids: Tensor = ids) -> Tensor:
+        def predict(x_t: Tensor, t: Tensor) -> Tensor:
             return unet(x_t, t, encoder_hidden_states=text(ids).last_hidden_state).sample
 
         with checkpointed(unet, recipe.checkpointing):
@@ -161,7 +163,9 @@ def train_image(
                 predict, schedule, x0, eps, t,
                 prediction_type="v_prediction", gamma=recipe.min_snr_gamma, precision=recipe.precision,
             )  # fmt: skip
-        yield training.update(loss)
+        return loss, {}
+
+    yield from training.run(loss_at)
     unet.eval()
     text.eval()
 
@@ -209,11 +213,12 @@ def train(
         checkpoint=out / "image.pt",
         resume=resume,
     )
-    save_image_model(
-        out,
-        unet=unet,
-        vae=codec.vae,
-        text_encoder=text.text_encoder,
-        tokenizer=text.tokenizer,
-        scheduler=scheduler,
-    )
+    if ranks.rank() == 0:
+        save_image_model(
+            out,
+            unet=unet,
+            vae=codec.vae,
+            text_encoder=text.text_encoder,
+            tokenizer=text.tokenizer,
+            scheduler=scheduler,
+        )

@@ -1,13 +1,13 @@
 """What every training stage needs: its optimiser and learning-rate curve, averaged weights, checkpoints, yielded state.
 
-A stage is a loop over `Training.steps()` that computes a loss and yields `Training.update(loss)`.
+A stage says what the loss of its n-th batch is, and yields what `Training.run` makes of that.
 """
 
 from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +18,14 @@ from torch import Tensor, nn
 
 from shared.artifacts.files import atomic_path
 from shared.errors import InputError
+from shared.training import ranks
 from shared.training.optimizers import Group, MuonAndAdamW, build_optimizer
 from shared.training.recipe import StageRecipe
 
 MAX_GRADIENT_NORM = 1.0
 Module = TypeVar("Module", bound=nn.Module)
+# Number of a batch -> its loss, and what else is worth knowing of it.
+LossAt = Callable[[int], tuple[Tensor, dict[str, float]]]
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,7 @@ class Training:
         self.optimizer = optimizer or build_optimizer(recipe, [everything])
         self._peaks = [group["lr"] for group in self.optimizer.param_groups]
         self.ema = Ema(self.parameters, recipe.ema_decay)
-        self._saves = checkpoint is not None
+        self._saves = checkpoint is not None and ranks.rank() == 0
         self._checkpoint = Checkpoint(
             checkpoint or Path(),
             {**modules, "ema": self.ema, "optimizer": self.optimizer},
@@ -171,41 +174,52 @@ class Training:
             self._checkpoint.restore()
         self._done_before = self._checkpoint.step >= recipe.steps
 
-    def steps(self) -> Iterator[int]:
-        """The steps still to do. When they are done, the modules hold the averaged weights.
+    def run(self, loss_at: LossAt) -> Iterator[TrainState]:
+        """Takes the steps still to do, one yield each. When they are done, the modules hold the averaged weights.
 
+        A step goes down the mean of the losses of `recipe.accumulate` batches on every rank; no two have one number.
         A run that is resumed when all are done, because it was stopped before its weights were written, say, sees its
-        last one again, of which `update` makes its only state without taking a step.
+        last batches again, of which it makes its only state without taking a step.
         """
         if self._done_before:
-            yield self._checkpoint.step - 1
+            with torch.no_grad():
+                yield self._state(*self._losses(loss_at, self._checkpoint.step - 1))
         for step in range(self._checkpoint.step, self.recipe.steps):
             for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
                 group["lr"] = learning_rate(step, self.recipe.steps, peak, warmup=self.recipe.warmup_steps)
-            yield step
+            yield self._step(loss_at, step)
         self.ema.copy_to()
 
-    def update(self, loss: Tensor, **metrics: float) -> TrainState:
-        """One optimiser step down the gradient of `loss`; none where all were taken before."""
-        if self._done_before:
-            return self._state(loss, metrics)
+    def _step(self, loss_at: LossAt, step: int) -> TrainState:
+        """One optimiser step."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss, metrics = self._losses(loss_at, step)
+        ranks.average(p.grad for p in self.parameters if p.grad is not None)
         nn.utils.clip_grad_norm_(self.parameters, MAX_GRADIENT_NORM)
         self.optimizer.step()
-        step = self._checkpoint.step
         self.ema.update(step)
         if self._saves:
             self._checkpoint.save_if_due(step + 1, last=step + 1 == self.recipe.steps)
         self._checkpoint.step = step + 1
         return self._state(loss, metrics)
 
-    def _state(self, loss: Tensor, metrics: dict[str, float]) -> TrainState:
+    def _losses(self, loss_at: LossAt, step: int) -> tuple[float, dict[str, float]]:
+        """Loss and metrics of a step, means over this rank's batches; leaves gradients where there are to be any."""
+        count = self.recipe.accumulate
+        total, means = 0.0, dict[str, float]()
+        for part in range(count):
+            loss, metrics = loss_at((step * count + part) * ranks.count() + ranks.rank())
+            if torch.is_grad_enabled():
+                (loss / count).backward()
+            total += float(loss.detach()) / count
+            for name, value in metrics.items():
+                means[name] = means.get(name, 0.0) + value / count
+        return total, means
+
+    def _state(self, loss: float, metrics: dict[str, float]) -> TrainState:
         step, rate = self._checkpoint.step, self.optimizer.param_groups[0]["lr"]
         seconds = self._checkpoint.seconds if self._done_before else self._checkpoint.elapsed()
-        return TrainState(
-            step, max(step, self.recipe.steps), float(loss.detach()), rate, seconds, dict(metrics), self._done_before
-        )
+        return TrainState(step, max(step, self.recipe.steps), loss, rate, seconds, metrics, self._done_before)
 
 
 def half_copy(module: Module) -> Module:

@@ -15,6 +15,7 @@ class StageRecipe(GradientMemory):
 
     steps: int = Field(1000, ge=1, le=10_000_000)
     batch_size: int = Field(32, ge=1, le=4096)
+    accumulate: int = Field(1, ge=1, le=4096, description="batches a step, one after the other")
     learning_rate: float = Field(1e-3, gt=0, le=1)
     warmup_steps: int = Field(100, ge=1)
     ema_decay: float = Field(0.999, ge=0, lt=1)

@@ -20,6 +20,7 @@ from shared.artifacts.pixels import from_uint8
 from shared.compute.execution import execution_device
 from shared.errors import InputError
 from shared.latents.codec import Codec
+from shared.training import ranks
 from shared.training.data.captions import PICTURE_SUFFIXES, find_sources
 from shared.training.data.captions import read_captions as read_captions
 from shared.training.data.frames import open_frames
@@ -85,18 +86,19 @@ def load_media(
     again; InputError where not. cache_dir: as in `read_data`, for a folder that is no group yet.
     """
     group = folder if isinstance(folder, Group) else _only_group(folder, cache_dir)
-    _clear(group)
-    cache, length = _cache(group, size, frames)
-    if not cache.is_file():
-        for entry, seen in zip(group.entries, group.seen, strict=True):
-            if seen.frames < length and not repeat:
-                raise InputError(
-                    f"clip {group.folder / entry['file']}", expected=f"{length} frames", got=seen.frames,
-                    hint="Use --fineness 1, or finer clips",
-                )  # fmt: skip
-        pairs = zip(group.entries, group.seen, strict=True)
-        decoded = (_decode(group.folder / entry["file"], seen, size, length) for entry, seen in pairs)
-        write_rows(cache, len(group.entries), decoded)
+    with ranks.first():
+        _clear(group)
+        cache, length = _cache(group, size, frames)
+        if not cache.is_file():
+            for entry, seen in zip(group.entries, group.seen, strict=True):
+                if seen.frames < length and not repeat:
+                    raise InputError(
+                        f"clip {group.folder / entry['file']}", expected=f"{length} frames", got=seen.frames,
+                        hint="Use --fineness 1, or finer clips",
+                    )  # fmt: skip
+            pairs = zip(group.entries, group.seen, strict=True)
+            decoded = (_decode(group.folder / entry["file"], seen, size, length) for entry, seen in pairs)
+            write_rows(cache, len(group.entries), decoded)
     return MediaFolder(group.folder, cache, mapped_rows(cache), [entry["caption"] for entry in group.entries])
 
 
@@ -184,8 +186,9 @@ def load_latents(folder: MediaFolder, codec: Codec, batch: int = 64) -> Float[Te
     for tensor in codec.vae.state_dict().values():
         digest.update(tensor.detach().float().cpu().numpy().tobytes())
     cache = folder.cache.with_name(f"{folder.cache.stem}-latents-{digest.hexdigest()[:12]}.npy")
-    if not cache.is_file():
-        write_rows(cache, len(folder.pixels), _encoded(folder, codec, batch))
+    with ranks.first():
+        if not cache.is_file():
+            write_rows(cache, len(folder.pixels), _encoded(folder, codec, batch))
     return torch.from_numpy(mapped_rows(cache))
 
 

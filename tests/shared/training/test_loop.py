@@ -107,9 +107,13 @@ def test_a_training_takes_adamw_steps_at_the_curves_rate_and_ends_with_the_avera
     plain.load_state_dict(layer.state_dict())
     optimizer = torch.optim.AdamW(plain.parameters(), weight_decay=0.0)
     average = plain.weight.detach().clone()
-    training, states = Training(recipe, {"layer": layer}, None), []
-    for step in training.steps():
-        states.append(training.update(100 * layer(torch.ones(1, 2)).square().mean(), seen=float(step)))
+    states = []
+
+    def loss_at(number: int):
+        return 100 * layer(torch.ones(1, 2)).square().mean(), {"seen": float(number)}
+
+    for step, state in enumerate(Training(recipe, {"layer": layer}, None).run(loss_at)):
+        states.append(state)
         optimizer.param_groups[0]["lr"] = learning_rate(step, 6, 0.1, warmup=2)
         optimizer.zero_grad()
         (100 * plain(torch.ones(1, 2)).square().mean()).backward()
@@ -126,10 +130,14 @@ def test_a_training_takes_adamw_steps_at_the_curves_rate_and_ends_with_the_avera
 def test_a_finished_training_gives_one_state_and_changes_nothing(tmp_path):
     recipe = StageRecipe(steps=3, learning_rate=0.1, ema_decay=0.5)
     weights, states = [], []
+
+    def loss_at(number: int):
+        return layer(torch.ones(1, 2)).square().mean(), {}
+
     for resume in (False, True, True):
         layer = nn.Linear(2, 1)
         training = Training(recipe, {"layer": layer}, tmp_path / "a.pt", resume=resume)
-        states.append([training.update(layer(torch.ones(1, 2)).square().mean()) for _ in training.steps()])
+        states.append(list(training.run(loss_at)))
         weights.append(layer.weight.detach().clone())
         saved = (tmp_path / "a.pt").read_bytes()
     assert [[state.step for state in run] for run in states] == [[1, 2, 3], [3], [3]]
@@ -138,9 +146,30 @@ def test_a_finished_training_gives_one_state_and_changes_nothing(tmp_path):
     assert torch.equal(weights[0], weights[1])
     assert torch.equal(weights[0], weights[2])
     shorter = Training(recipe.model_copy(update={"steps": 2}), {"layer": layer}, tmp_path / "a.pt", resume=True)
-    (state,) = [shorter.update(layer(torch.ones(1, 2)).mean()) for _ in shorter.steps()]
+    (state,) = shorter.run(loss_at)
     assert (state.step, state.total, state.done_before) == (3, 3, True)
     assert (tmp_path / "a.pt").read_bytes() == saved
+
+
+def test_a_step_of_several_batches_is_one_of_a_batch_of_them_all():
+    torch.manual_seed(0)
+    inputs = torch.randn(12, 5, 2)
+    whole, parts = nn.Linear(2, 1), nn.Linear(2, 1)
+    parts.load_state_dict(whole.state_dict())
+    recipe = StageRecipe(steps=4, learning_rate=0.1, warmup_steps=1)
+
+    def error(layer, x):
+        loss = layer(x).square().mean()
+        return loss, {"error": float(loss.detach())}
+
+    together = list(Training(recipe, {"layer": whole}, None).run(lambda n: error(whole, inputs[3 * n : 3 * n + 3])))
+    recipe = recipe.model_copy(update={"accumulate": 3})
+    apart = list(Training(recipe, {"layer": parts}, None).run(lambda n: error(parts, inputs[n])))
+    assert [state.step for state in apart] == [1, 2, 3, 4]
+    for one, three in zip(together, apart, strict=True):
+        assert three.loss == pytest.approx(one.loss, rel=1e-5)
+        assert three.metrics["error"] == pytest.approx(three.loss, rel=1e-5)
+    torch.testing.assert_close(parts.weight, whole.weight, **close(torch.float32))
 
 
 KILLED = AutoencoderTrainRecipe(
