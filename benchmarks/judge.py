@@ -29,7 +29,7 @@ from benchmarks.report import Row, as_json, share, table
 from shared.artifacts.files import atomic_path
 from shared.artifacts.pixels import from_uint8
 from shared.errors import InputError, ModelError
-from world.dataset import Sample, draw_samples
+from world.dataset import Kind, Sample, draw_samples
 from world.prompt import COLOUR_NAMES, MOTIONS, OBJECT_NAMES, RELATIONS, Composition
 
 WEIGHTS = Path(__file__).resolve().parent / "judge.safetensors"
@@ -180,7 +180,7 @@ def check(judge: Judge, scale: float = 1.0) -> tuple[list[Row], list[str]]:
     """Accuracy on real renders that the judge has not seen, half of them of compositions held out of all training; and
     the commonest mistakes about objects seen from the side.
     """
-    stills = _drawn(round(1000 * scale), clips=False)
+    stills = _drawn(round(1000 * scale), "images")
     wanted = [s.composition for s in stills]
     verdict = judge.look(np.stack([s.pixels[0] for s in stills]))
     found = verdict.named()
@@ -200,7 +200,7 @@ def check(judge: Judge, scale: float = 1.0) -> tuple[list[Row], list[str]]:
     relation = np.array([w.relation == f.relation for w, f in zip(wanted, found, strict=True)])
     rows.append(share("judge, two objects, relation", relation[~single], 0.98))
     rows.append(share("judge, two objects, all five answers", pair_right[~single], 0.98))
-    clips = _drawn(round(160 * scale), clips=True)
+    clips = _drawn(round(160 * scale), "clips")
     clip = judge_clips(judge, [s.composition for s in clips], np.stack([s.pixels for s in clips]))
     rows += [
         share("judge, clips, motion", clip.motion, 0.98),
@@ -213,10 +213,10 @@ def check(judge: Judge, scale: float = 1.0) -> tuple[list[Row], list[str]]:
     return rows, [f"{count} x {shown} taken for {named}" for (shown, named), count in mistakes.most_common(8)]
 
 
-def _drawn(count: int, *, clips: bool) -> list[Sample]:
+def _drawn(count: int, kind: Kind) -> list[Sample]:
     """Half from all compositions, half from the held-out ones."""
     halves: list[Iterator[Sample]] = [
-        draw_samples(count // 2, clips=clips, seed=CHECK_SEED, split=split) for split in ("all", "held-out")
+        draw_samples(count // 2, kind=kind, seed=CHECK_SEED, split=split) for split in ("all", "held-out")
     ]
     return list(itertools.chain(*halves))
 

@@ -65,7 +65,7 @@ def labels(compositions: list[Composition]) -> Int[Tensor, "n 5"]:
 
 
 def render_stills(first: int) -> tuple[UInt8[np.ndarray, "n h w 3"], list[Composition]]:
-    drawn = list(draw_samples(STILLS_A_JOB, clips=False, seed=SEED, split="all", first=first))
+    drawn = list(draw_samples(STILLS_A_JOB, kind="images", seed=SEED, split="all", first=first))
     return np.stack([s.pixels[0] for s in drawn]), [s.composition for s in drawn]
 
 
@@ -75,7 +75,7 @@ def render_frames(first: int) -> tuple[UInt8[np.ndarray, "n h w 3"], list[Compos
     compositions: list[Composition] = []
     for index in range(first, first + CLIPS_A_JOB):
         rng = np.random.default_rng([SEED, 2, index])
-        c = draw_composition(rng, clips=True, split="all")
+        c = draw_composition(rng, kind="clips", split="all")
         clip = random_clip(c, rng)
         frames += [clip[i] for i in rng.choice(len(clip), FRAMES_OF_A_CLIP, replace=False)]
         compositions += repeat(c, FRAMES_OF_A_CLIP)
@@ -83,7 +83,7 @@ def render_frames(first: int) -> tuple[UInt8[np.ndarray, "n h w 3"], list[Compos
 
 
 def render_clips(first: int) -> tuple[UInt8[np.ndarray, "n t h w 3"], list[Composition]]:
-    drawn = list(draw_samples(CLIPS_A_JOB, clips=True, seed=SEED, split="all", size=CLIP_SIZE, first=first))
+    drawn = list(draw_samples(CLIPS_A_JOB, kind="clips", seed=SEED, split="all", size=CLIP_SIZE, first=first))
     return np.stack([s.pixels for s in drawn]), [s.composition for s in drawn]
 
 

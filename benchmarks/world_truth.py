@@ -35,7 +35,7 @@ from shared.models.image_model import ImageModel, load_image_model
 from shared.version import VERSION
 from video.generate import VideoModel, generate_clips, load_video_model
 from video.recipe import ClipRecipe
-from world.dataset import draw_composition
+from world.dataset import KINDS, Kind, draw_composition
 from world.prompt import COLOUR_NAMES, MOTIONS, OBJECT_NAMES, Composition, is_held_out
 
 SEED = 2_024
@@ -69,10 +69,10 @@ def single_compositions(count: int) -> list[Composition]:
     return drawn[:count]
 
 
-def drawn_compositions(count: int, *, clips: bool) -> list[Composition]:
+def drawn_compositions(count: int, kind: Kind) -> list[Composition]:
     """Held-out clips, or held-out pairs."""
-    rng = np.random.default_rng([SEED, int(clips)])
-    return [draw_composition(rng, clips=clips, split="held-out", pairs=1.0) for _ in range(count)]
+    rng = np.random.default_rng([SEED, KINDS.index(kind)])
+    return [draw_composition(rng, kind=kind, split="held-out", pairs=1.0) for _ in range(count)]
 
 
 def make_pictures(
@@ -124,7 +124,7 @@ def measure_images(judge: Judge, model: ImageModel, count: int, out: Path | None
 
 
 def measure_pairs(judge: Judge, model: ImageModel, count: int, out: Path | None) -> list[Row]:
-    wanted = drawn_compositions(count, clips=False)
+    wanted = drawn_compositions(count, "images")
     pictures = make_pictures(model, wanted)
     found = judge.look(pictures).named()
     right = same_pair(wanted, found)
@@ -141,7 +141,7 @@ def measure_pairs(judge: Judge, model: ImageModel, count: int, out: Path | None)
 
 def measure_clips(judge: Judge, model: VideoModel, count: int, seeds: int, out: Path | None) -> list[Row]:
     """Medians over `seeds` rounds of the same prompts."""
-    wanted = drawn_compositions(count, clips=True)
+    wanted = drawn_compositions(count, "clips")
     rounds = []
     for turn in range(seeds):
         clips = make_clips(model, wanted, turn * count)
@@ -191,7 +191,7 @@ def run(
         "pairs": lambda: measure_pairs(judge, image, counts["pairs"], out),
         "clips": lambda: measure_clips(judge, video, counts["clips"], seeds, out) if video else [],
         "given": lambda: (
-            measure_given(judge, video, drawn_compositions(counts["given"], clips=True), out, say) if video else []
+            measure_given(judge, video, drawn_compositions(counts["given"], "clips"), out, say) if video else []
         ),
         "assets": lambda: measure_assets(judge, image, single_compositions(counts["assets"]), out, say),
     }

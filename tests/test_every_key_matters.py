@@ -22,7 +22,7 @@ import video.training
 from dreamfusion.distill import distill
 from dreamfusion.recipe import AssetRecipe
 from lab.session import load
-from shared.artifacts.media import write_clip, write_image
+from shared.artifacts.media import read_clip, write_clip, write_image
 from shared.images.recipe import ImageRecipe
 from shared.models.image_model import load_image_model
 from shared.recipe import SAME_RESULT, Recipe
@@ -266,6 +266,7 @@ MADE = {
             "caption_dropout": 0.99,
             "noise_share": 0.0,
             "known_share": 1.0,
+            "views_share": 1.0,
             "image_learning_rate": 2e-2,
             "stills": (2, {"image_learning_rate": 1e-2}),
             "noise_bias": 5.0,
@@ -309,7 +310,11 @@ def write_data(folder: Any) -> Any:
         write_clip(folder / name, pixels, 8) if index % 2 else write_image(folder / name, pixels[0])
         words = " ".join("".join(map(chr, draw.integers(97, 123, 5))) for _ in range(20))
         lines.append(json.dumps({"file": name, "caption": f"a {COLOURS[index % 5]} cube {words}"}))
+    views = {"file": "1", "caption": "a red cube", "cameras": [[36 * view, 10] for view in range(10)]}
     (folder / "captions.jsonl").write_text("\n".join(lines) + "\n")
+    (folder / "views").mkdir()
+    write_clip(folder / "views" / "1", read_clip(folder / "1").frames, 8)
+    (folder / "views" / "captions.jsonl").write_text(json.dumps(views) + "\n")
     return folder
 
 

@@ -5,7 +5,7 @@ Everything is drawn from (seed, step).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,13 +28,14 @@ from video.windows import even_moments
 class Batch(NamedTuple):
     """tokens: of some samples those of the empty prompt, for classifier-free guidance. moments: when in their clips the
     frames are, from 0 to 1, the same for all samples; None: these are whole clips. given: the frames that the network
-    is shown; None: of no clip any.
+    is shown; None: of no clip any. camera: of frames that are views.
     """
 
     latents: Float[Tensor, "b c t h w"]
     tokens: Float[Tensor, "b n d"]
     moments: Float[Tensor, " t"] | None = None
     given: Bool[Tensor, "b t"] | None = None
+    camera: Float[Tensor, "b t 2"] | None = None
 
 
 class StillBatch(NamedTuple):
@@ -45,7 +46,7 @@ class StillBatch(NamedTuple):
 
 
 class ClipBatches:
-    """step -> batch of random clips with their captions' tokens. Every distinct caption is encoded once.
+    """number -> batch of random clips with their captions' tokens. Every distinct caption is encoded once.
 
     latents: scaled, of one folder of clips after the other, any float dtype, with t = `recipe.clip_frames`.
     captions: of all their clips. device: where latents and tokens are wanted.
@@ -85,6 +86,63 @@ class ClipBatches:
         return Batch(latents, tokens, even_moments(self.recipe.clip_frames)[frames], given)
 
 
+VIEWS = (4, 8)  # of one thing, that a step sees
+
+
+class ViewBatches:
+    """number -> batch of views of things that stand still, evenly spaced all around, with captions and cameras; as many
+    pictures as a batch of clips has.
+
+    folders: of views, with latents. device: where latents and tokens are wanted.
+    """
+
+    def __init__(
+        self, folders: Sequence[LatentFolder], text: TextConditioner, recipe: VideoTrainRecipe, device: str = "cpu"
+    ) -> None:
+        self.folders = folders
+        self.recipe = recipe
+        self.device = device
+        self.text = text
+
+    @torch.no_grad()
+    def __call__(self, number: int) -> Batch:
+        draw = generator(self.recipe.seed, number, 3)
+        count = VIEWS[int(torch.randint(len(VIEWS), (), generator=draw))]
+        things = max(1, self.recipe.batch_size * self.recipe.frames // count)
+        latents, captions, cameras = [], [], []
+        for u, v, w, dropped in torch.rand(things, 4, generator=draw, dtype=torch.float64).tolist():
+            media, encoded = self.folders[int(u * len(self.folders))]
+            thing = int(v * len(encoded))
+            around = media.frames
+            views = (int(w * around) + torch.arange(count) * around // count) % around
+            assert media.cameras is not None
+            latents.append(encoded[thing, views])
+            cameras.append(media.cameras[thing, views])
+            captions.append("" if dropped < self.recipe.caption_dropout else media.captions[thing])
+        given = None
+        if self.recipe.known_share:
+            given = known.drawn(things, count, self.recipe.known_share, draw).to(self.device)
+        return Batch(
+            torch.stack(latents).to(self.device).float().transpose(1, 2),
+            self.text.encode(captions).to(self.device),
+            given=given,
+            camera=torch.stack(cameras).to(self.device),
+        )
+
+
+class MixedBatches:
+    """number -> views in `recipe.views_share` of the batches, clips in the others."""
+
+    def __init__(self, clips: Callable[[int], Batch], views: Callable[[int], Batch], recipe: VideoTrainRecipe) -> None:
+        self.clips = clips
+        self.views = views
+        self.recipe = recipe
+
+    def __call__(self, number: int) -> Batch:
+        u = float(torch.rand((), generator=generator(self.recipe.seed, number, 4), dtype=torch.float64))
+        return (self.views if u < self.recipe.views_share else self.clips)(number)
+
+
 def drawn_frames(recipe: VideoTrainRecipe, draw: torch.Generator) -> Int[Tensor, " t"]:
     """Which frames of a clip of `recipe.clip_frames` a step sees: evenly spread over all of it, or, in `part_share` of
     the steps, closer together (any whole spacing below `fineness`), from anywhere on.
@@ -104,7 +162,7 @@ def encode_captions(text: TextConditioner, captions: list[str], batch: int = 64)
 
 
 class StillBatches:
-    """step -> `recipe.stills` pictures, single frames of clips among them, as the image stage draws them."""
+    """number -> `recipe.stills` pictures, single frames of clips among them, as the image stage draws them."""
 
     def __init__(
         self, folders: list[LatentFolder], text: TextConditioner, recipe: VideoTrainRecipe, device: str = "cpu"
@@ -120,22 +178,34 @@ class StillBatches:
 
 
 def read_folders(
-    data: Path, codec: Codec, *, size: int, frames: int, repeat: bool = True, stills: bool = False
+    data: Path, codec: Codec, *, size: int, frames: int, repeat: bool = True, stills: bool = False, views: bool = False
 ) -> list[LatentFolder]:
-    """The clips below `data` with their latents, and with `stills` the pictures, too.
+    """The clips below `data` with their latents, with `stills` the pictures, and with `views` the views, too.
 
     Clips are decoded, resampled to `frames`, cropped to `size` and encoded once; the results are cached beside them.
     Raises InputError when there is no clip, and without `repeat` for one that has fewer frames.
     """
     groups = find_folders(data)
-    if all(group.kind == "picture" for group in groups):
-        raise InputError("training data", expected=f"clips below {data}", got="pictures only")
-    wanted = [group for group in groups if stills or group.kind != "picture"]
+    if not any(group.kind == "clip" for group in groups):
+        raise InputError("training data", expected=f"clips below {data}", got="none")
+    kinds = {"clip": True, "picture": stills, "view": views}
+    wanted = [group for group in groups if kinds[group.kind]]
     media = [load_media(group, size=size, frames=frames, repeat=repeat) for group in wanted]
     return [(folder, load_latents(folder, codec)) for folder in media]
 
 
 def clips_of(folders: list[LatentFolder]) -> tuple[list[Float[Tensor, "n t c h w"]], list[str]]:
     """Latents, folder by folder, and captions of all clips."""
-    clips = [(media, latents) for media, latents in folders if media.frames > 1]
+    clips = [(media, latents) for media, latents in folders if media.frames > 1 and media.cameras is None]
     return [latents for _, latents in clips], [caption for media, _ in clips for caption in media.captions]
+
+
+def batches_of(
+    folders: list[LatentFolder], text: TextConditioner, recipe: VideoTrainRecipe, device: str
+) -> ClipBatches | MixedBatches:
+    """Clips, and views among them where the recipe wants and the data has any."""
+    clips = ClipBatches(*clips_of(folders), text, recipe, device)
+    views = [(media, latents) for media, latents in folders if media.cameras is not None]
+    if not recipe.views_share or not views:
+        return clips
+    return MixedBatches(clips, ViewBatches(views, text, recipe, device), recipe)

@@ -22,11 +22,12 @@ from torch.utils.checkpoint import checkpoint
 @dataclass
 class Pass:
     """One forward pass on clips. tokens: one prompt a clip. when, e: see `video.temporal`; e comes with the UNet's
-    embedding of the noise level. known: see `video.known`."""
+    embedding of the noise level. known: see `video.known`. camera: see `video.cameras`."""
 
     tokens: Float[Tensor, "b n d"]
     when: Float[Tensor, "*batch t"]
     known: Float[Tensor, "b t k h w"] | None = None
+    camera: Float[Tensor, "b t 2"] | None = None
     e: Float[Tensor, "b t e"] | None = None
 
 
@@ -65,9 +66,10 @@ class Insertion:
         tokens: Float[Tensor, "b n d"],
         when: Float[Tensor, "*batch t"],
         known: Float[Tensor, "b t k h w"] | None = None,
+        camera: Float[Tensor, "b t 2"] | None = None,
     ) -> Iterator[None]:
         """Inside, what the UNet is given are the frames of clips."""
-        with self._during(Pass(tokens, when, known)), self._recomputed():
+        with self._during(Pass(tokens, when, known, camera)), self._recomputed():
             yield
 
     @contextmanager
@@ -82,7 +84,9 @@ class Insertion:
         if self._pass is not None:
             time = kwargs["temb"] if "temb" in kwargs else args[0]
             clips = len(self._pass.tokens)
-            self._pass.e = self.temporal(time[:: len(time) // clips], self._pass.tokens, self._pass.when)
+            self._pass.e = self.temporal(
+                time[:: len(time) // clips], self._pass.tokens, self._pass.when, self._pass.camera
+            )
 
     def _told_known(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor | None:
         if self._pass is None or self._pass.known is None:

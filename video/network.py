@@ -43,6 +43,7 @@ class TemporalLayers(ModelMixin, ConfigMixin):
     frames: of the clips that the layers are trained on; the positions of all others are counted in these.
     space_time: at which of the places attention runs over space and time together, too; nowhere for None.
     known_channels: of the latents of frames that may be given (see video/known.py); 0 where none may.
+    cameras: whether frames may be told their camera (see video/cameras.py).
     """
 
     @register_to_config
@@ -57,9 +58,10 @@ class TemporalLayers(ModelMixin, ConfigMixin):
         frames: int = TRAINED_FRAMES,
         space_time: list[bool] | None = None,
         known_channels: int = 0,
+        cameras: bool = False,
     ) -> None:
         super().__init__()
-        self.embedding = FrameEmbedding(time_dim, text_dim, embed_dim)
+        self.embedding = FrameEmbedding(time_dim, text_dim, embed_dim, cameras=cameras)
         self.blocks = nn.ModuleList(
             TemporalBlock(c, embed_dim, head_dim, space_time=both)
             for c, both in zip(channels, space_time or [False] * len(channels), strict=True)
@@ -77,11 +79,12 @@ class TemporalLayers(ModelMixin, ConfigMixin):
         frames: int = TRAINED_FRAMES,
         space_time_levels: int = 0,
         known: bool = False,
+        cameras: bool = False,
     ) -> TemporalLayers:
         """New temporal layers for `unet`, with widths read from it.
 
         space_time_levels: of how many of its levels, from the lowest, attention runs over space and time together.
-        known: whether frames may be given.
+        known: whether frames may be given. cameras: whether they may be told their camera.
         Raises InputError for a UNet that temporal layers cannot stand in (`check_supported`).
         """
         check_supported(unet)
@@ -95,6 +98,7 @@ class TemporalLayers(ModelMixin, ConfigMixin):
             frames=frames,
             space_time=lowest_places(unet, space_time_levels),
             known_channels=unet.config["in_channels"] if known else 0,
+            cameras=cameras,
         )
 
     @property
@@ -102,10 +106,14 @@ class TemporalLayers(ModelMixin, ConfigMixin):
         return self.config["noise_share"]
 
     def forward(
-        self, time: Float[Tensor, "b time"], tokens: Float[Tensor, "b n d"], when: Float[Tensor, "*batch t"]
+        self,
+        time: Float[Tensor, "b time"],
+        tokens: Float[Tensor, "b n d"],
+        when: Float[Tensor, "*batch t"],
+        camera: Float[Tensor, "b t 2"] | None = None,
     ) -> Float[Tensor, "b t e"]:
         """What every temporal layer of a pass is told of each frame."""
-        return self.embedding(time, tokens, when)
+        return self.embedding(time, tokens, when, camera)
 
     def when(self, moments: Float[Tensor, "*batch t"], device: torch.device) -> Float[Tensor, "*batch t"]:
         """Moments of a clip, from 0 to 1, in frames as the layers were trained on."""
@@ -156,6 +164,7 @@ class VideoUNet(nn.Module):
         encoder_hidden_states: Float[Tensor, "b n d"],
         moments: Float[Tensor, "*batch t"] | None = None,
         known: Float[Tensor, "b t k h w"] | None = None,
+        camera: Float[Tensor, "b t 2"] | None = None,
         added_cond_kwargs: dict[str, Shaped[Tensor, "b ..."]] | None = None,
     ) -> Float[Tensor, "b c t h w"]:
         """The UNet's prediction (of eps, v or x0, whichever it was trained for) for every frame.
@@ -164,18 +173,26 @@ class VideoUNet(nn.Module):
         encoder_hidden_states: one prompt a clip.
         moments: when each frame is, of every clip or of all alike, from 0, where the clip begins, to 1, where it ends:
         for a part of a clip. Without them the frames are a whole clip, evenly spaced.
-        known: the frames that are given (see video/known.py). Raises ModelError where the layers have learned of none.
+        known: the frames that are given (see video/known.py). camera: azimuth and elevation, in degrees, from which
+        each frame looks at what stands still (see video/cameras.py): there are no moments then. Raises ModelError where
+        the layers have learned of no such thing.
         added_cond_kwargs: what an SDXL-shaped UNet is told beside the prompt, one of each a clip.
         """
         b, frames = x_t.shape[0], x_t.shape[2]
-        if known is not None and self.temporal.known is None:
-            raise ModelError(
-                "given frames",
-                expected="a model trained to know them",
-                got="one that was not",
-                hint="kinoform train video --known-share 0.4",
-            )
-        when = self.temporal.when(even_moments(frames) if moments is None else moments, x_t.device)
+        for what, said, heard, key in (
+            ("given frames", known, self.temporal.known, "known"),
+            ("cameras", camera, self.temporal.embedding.camera, "views"),
+        ):
+            if said is not None and heard is None:
+                raise ModelError(
+                    what,
+                    expected="a model trained to know them",
+                    got="one that was not",
+                    hint=f"kinoform train video --{key}-share 0.3",
+                )
+        if moments is None:
+            moments = even_moments(frames) if camera is None else torch.zeros(frames)
+        when = self.temporal.when(moments, x_t.device)
         timestep = torch.as_tensor(t, device=x_t.device).expand(b)
 
         def of_frames(value: Tensor) -> Tensor:
@@ -183,7 +200,7 @@ class VideoUNet(nn.Module):
 
         added = {name: of_frames(value) for name, value in (added_cond_kwargs or {}).items()}
         recomputed = self.checkpointing and torch.is_grad_enabled()
-        with checkpointed(self.unet, recomputed), self._insertion.active(encoder_hidden_states, when, known):
+        with checkpointed(self.unet, recomputed), self._insertion.active(encoder_hidden_states, when, known, camera):
             (predicted,) = self.unet(
                 rearrange(x_t, "b c t h w -> (b t) c h w"),
                 of_frames(timestep),

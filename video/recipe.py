@@ -70,6 +70,9 @@ class VideoTrainRecipe(StageRecipe):
     known_share: float = Field(
         0.0, ge=0, le=1, description="share of clips of which some frames are given: the first, the last, or more"
     )
+    views_share: float = Field(
+        0.0, ge=0, le=1, description="share of steps on views of what stands still, where the data has any"
+    )
     image_learning_rate: float = Field(
         0.0, ge=0, le=1, description="learning rate of the image network, which stays as it is at 0"
     )

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from shared.attention import attend, attend_frames
 from shared.compute.projection import Projection
+from video.cameras import CAMERA_FEATURES, camera_features
 
 PLACE_WAVES = 4  # for each of x and y
 
@@ -225,10 +226,12 @@ def waves(place: Float[Tensor, "s 2"]) -> Float[Tensor, "s waves"]:
 class FrameEmbedding(nn.Module):
     """What a temporal layer is told about a frame besides its features.
 
-    e = silu(W silu(W_t silu(time) + W_y text + (1 + W_g text) W_p position)), where `time` is the image network's own
-    embedding of the noise level, `position` is sinusoidal, and `text` is the largest value over tokens of every learned
-    feature of a token (max pooling, Qi et al. 2017, equation 1): whether a word is there, wherever it stands in the
-    prompt. Pooling by attention with learned queries drowned the one word that names the direction.
+    e = silu(W silu(W_t silu(time) + W_y text + (1 + W_g text) (W_p position + W_c camera))), where `time` is the image
+    network's own embedding of the noise level, `position` is sinusoidal, and `text` is the largest value over tokens of
+    every learned feature of a token (max pooling, Qi et al. 2017, equation 1): whether a word is there, wherever it
+    stands in the prompt. Pooling by attention with learned queries drowned the one word that names the direction.
+
+    W_c, only in layers that know of cameras (video/cameras.py), starts at zero.
 
     Why a product of text and position: "left" and "right" make opposite places of the same frame, and neither the word
     nor the frame says anything about the place by itself, so a sum is slow to learn from.
@@ -238,7 +241,7 @@ class FrameEmbedding(nn.Module):
     reaches every temporal layer.
     """
 
-    def __init__(self, time_dim: int, text_dim: int, embed_dim: int) -> None:
+    def __init__(self, time_dim: int, text_dim: int, embed_dim: int, *, cameras: bool = False) -> None:
         super().__init__()
         self.position_dim = embed_dim
         hidden = 2 * embed_dim  # room for every motion at every moment
@@ -249,12 +252,21 @@ class FrameEmbedding(nn.Module):
         self.time = nn.Linear(time_dim, hidden)
         self.position = nn.Linear(embed_dim, hidden, bias=False)
         self.out = nn.Linear(hidden, embed_dim)
+        self.camera = nn.Linear(CAMERA_FEATURES, hidden, bias=False) if cameras else None
+        if self.camera is not None:
+            nn.init.zeros_(self.camera.weight)
 
     def forward(
-        self, time: Float[Tensor, "b time"], tokens: Float[Tensor, "b n d"], when: Float[Tensor, "*batch t"]
+        self,
+        time: Float[Tensor, "b time"],
+        tokens: Float[Tensor, "b n d"],
+        when: Float[Tensor, "*batch t"],
+        camera: Float[Tensor, "b t 2"] | None = None,
     ) -> Float[Tensor, "b t e"]:
         words = self.word(self.text_norm(tokens)).amax(dim=1)
         position = self.position(frame_positions(when, self.position_dim).to(tokens.dtype))
+        if camera is not None and self.camera is not None:
+            position = position + self.camera(camera_features(camera).to(tokens.dtype))
         mixed = (self.time(F.silu(time)) + self.text(words))[:, None] + (1 + self.gain(words))[:, None] * position
         return F.silu(self.out(F.silu(mixed)))
 

@@ -40,7 +40,7 @@ from shared.training.loop import Training, TrainState, half_copy, seeded
 from shared.training.objective import denoising_loss, stratified_timesteps
 from shared.training.optimizers import Group, build_optimizer
 from video import known
-from video.clip_batches import Batch, ClipBatches, StillBatch, StillBatches, clips_of, read_folders
+from video.clip_batches import Batch, StillBatch, StillBatches, batches_of, read_folders
 from video.folder import COMPONENT, add_temporal, copy_model, load_temporal
 from video.network import TemporalLayers, VideoUNet, lowest_places
 from video.noise import mixed_noise
@@ -83,14 +83,14 @@ def train_video(
     )
 
     def loss_at(number: int) -> tuple[Tensor, dict[str, float]]:
-        x0, tokens, moments, given = batch_at(number)
+        x0, tokens, moments, given, camera = batch_at(number)
         shown = None if given is None else known.told(x0, given)
         draw = generator(recipe.seed, number, 0)
         t = stratified_timesteps(len(x0), schedule.num_timesteps, draw, bias=recipe.noise_bias).to(x0.device)
         eps = mixed_noise(x0.shape, draw, share=temporal.noise_share).to(x0)
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
-            return running(x_t, t, tokens, moments, shown)
+            return running(x_t, t, tokens, moments, shown, camera)
 
         loss = loss_of(predict, schedule, x0, eps, t)
         metrics: dict[str, float] = {}
@@ -160,7 +160,8 @@ def first_layers(recipe: VideoTrainRecipe, model: ImageModel, folder: Path) -> T
             temporal.register_to_config(noise_share=recipe.noise_share)
         levels = lowest_places(model.unet, recipe.space_time_levels or 0)
         with seeded(recipe.seed):
-            return widened(temporal, levels, model.unet.config["in_channels"] if recipe.known_share else 0)
+            channels = model.unet.config["in_channels"] if recipe.known_share else 0
+            return widened(temporal, levels, channels, cameras=recipe.views_share > 0)
     share = NEW_NOISE_SHARE if recipe.noise_share is None else recipe.noise_share
     with seeded(recipe.seed):
         return TemporalLayers.for_unet(
@@ -171,16 +172,19 @@ def first_layers(recipe: VideoTrainRecipe, model: ImageModel, folder: Path) -> T
             frames=recipe.frames,
             space_time_levels=recipe.space_time_levels or 0,
             known=recipe.known_share > 0,
+            cameras=recipe.views_share > 0,
         )
 
 
-def widened(temporal: TemporalLayers, space_time: list[bool], known_channels: int) -> TemporalLayers:
+def widened(temporal: TemporalLayers, space_time: list[bool], known_channels: int, *, cameras: bool) -> TemporalLayers:
     """The layers, with new attention over space and time where `space_time` wants it, and with an ear for given frames
-    where they have none."""
+    and for cameras where they have none."""
     had = temporal.config["space_time"] or [False] * len(space_time)
     both = [old or new for old, new in zip(had, space_time, strict=True)]
     known_channels = temporal.config["known_channels"] or known_channels
-    wider = TemporalLayers.from_config(changed(temporal.config, space_time=both, known_channels=known_channels))
+    cameras = temporal.config["cameras"] or cameras
+    config = changed(temporal.config, space_time=both, known_channels=known_channels, cameras=cameras)
+    wider = TemporalLayers.from_config(config)
     wider.load_state_dict({**wider.state_dict(), **temporal.state_dict()})
     return wider
 
@@ -204,11 +208,12 @@ def train(
         frames=recipe.clip_frames,
         repeat=recipe.fineness == 1,
         stills=together,
+        views=recipe.views_share > 0,
     )
     network = VideoUNet(model.unet, first_layers(recipe, model, out).to(device))
     yield from train_video(
         network,
-        ClipBatches(*clips_of(folders), model.text, recipe, device),
+        batches_of(folders, model.text, recipe, device),
         model.schedule,
         recipe,
         stills_at=StillBatches(folders, model.text, recipe, device) if together else None,

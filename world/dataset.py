@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -31,21 +32,25 @@ from world.prompt import (
     is_held_out,
 )
 from world.render import render
-from world.scene import Frame, objects_by_name, random_clip, random_still
+from world.scene import Frame, objects_by_name, random_clip, random_still, random_views
 
+KINDS = ("images", "clips", "views")
 SPLITS = ("train", "held-out", "all")
 CLIP_FPS = 8
 CLIP_FRAMES = 16
+Kind = Literal["images", "clips", "views"]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A composition, one way of saying it, and its pictures ("t h w 3"; t = 1 for a still)."""
+    """A composition, one way of saying it, and its pictures ("t h w 3"; t = 1 for a still). of_views: it stands still,
+    and the pictures are taken from all around."""
 
     composition: Composition
     caption: str
     frames: tuple[Frame, ...]
     pixels: UInt8[np.ndarray, "t h w 3"]
+    of_views: bool = False
 
 
 def visible(obj: str, motion: str) -> bool:
@@ -53,13 +58,13 @@ def visible(obj: str, motion: str) -> bool:
     return not (objects_by_name()[obj].round and motion in ("spinning", "orbit"))
 
 
-def draw_composition(rng: np.random.Generator, *, clips: bool, split: str = "train", pairs: float = 0.4) -> Composition:
-    """A random composition of the wanted split. `pairs` of all stills show two objects, four in five of the others have
-    view words: score distillation never asks without one.
+def draw_composition(rng: np.random.Generator, *, kind: Kind, split: str = "train", pairs: float = 0.4) -> Composition:
+    """A random composition of the wanted split. `pairs` of all stills and views show two objects, four in five of the
+    other stills have view words: score distillation never asks without one.
     """
     while True:
         c = Composition(str(rng.choice(OBJECT_NAMES)), str(rng.choice(COLOUR_NAMES)))
-        if clips:
+        if kind == "clips":
             c = replace(c, motion=str(rng.choice(list(MOTIONS))))
             if not visible(c.obj, c.motion or ""):
                 continue
@@ -68,7 +73,7 @@ def draw_composition(rng: np.random.Generator, *, clips: bool, split: str = "tra
             obj, other = (str(name) for name in rng.choice(stackable, 2, replace=False))
             colour, other_colour = (str(name) for name in rng.choice(COLOUR_NAMES, 2, replace=False))
             c = Composition(obj, colour, None, None, str(rng.choice(RELATIONS)), other, other_colour)
-        elif rng.random() < 0.8:
+        elif kind == "images" and rng.random() < 0.8:
             c = replace(c, view=str(rng.choice(VIEW_WORDS, p=[0.27, 0.27, 0.27, 0.19])))
         if split == "all" or is_held_out(c) == (split == "held-out"):
             return c
@@ -86,36 +91,43 @@ def say(c: Composition, rng: np.random.Generator) -> str:
 def draw_samples(
     count: int,
     *,
-    clips: bool,
+    kind: Kind,
     seed: int,
     split: str = "train",
     size: int = 64,
     first: int = 0,
     frames: int = CLIP_FRAMES,
 ) -> Iterator[Sample]:
-    """Samples `first` to `first + count` of the endless sequence that (seed, clips, split) names.
+    """Samples `first` to `first + count` of the endless sequence that (seed, kind, split) names.
 
-    frames: of a clip; more of them show the same motion more finely.
+    frames: of a clip, where more of them show the same motion more finely, or views.
     """
     batch: list[tuple[Composition, str, list[Frame]]] = []
     for index in range(first, first + count):
-        rng = np.random.default_rng([seed, int(clips), SPLITS.index(split), index])
-        c = draw_composition(rng, clips=clips, split=split)
-        batch.append((c, say(c, rng), random_clip(c, rng, frames) if clips else [random_still(c, rng)]))
-        if len(batch) == _batch(clips) or index == first + count - 1:
+        rng = np.random.default_rng([seed, KINDS.index(kind), SPLITS.index(split), index])
+        c = draw_composition(rng, kind=kind, split=split)
+        batch.append((c, say(c, rng), _taken(c, rng, kind, frames)))
+        if len(batch) == _batch(kind) or index == first + count - 1:
             pixels = render([frame for _, _, taken in batch for frame in taken], size).pixels.numpy()
             start = 0
             for composition, caption, taken in batch:
-                yield Sample(composition, caption, tuple(taken), pixels[start : start + len(taken)])
+                views = pixels[start : start + len(taken)]
+                yield Sample(composition, caption, tuple(taken), views, kind == "views")
                 start += len(taken)
             batch = []
+
+
+def _taken(c: Composition, rng: np.random.Generator, kind: Kind, frames: int) -> list[Frame]:
+    if kind == "images":
+        return [random_still(c, rng)]
+    return random_clip(c, rng, frames) if kind == "clips" else random_views(c, rng, frames)
 
 
 def write_dataset(
     out: Path,
     count: int,
     *,
-    clips: bool,
+    kind: Kind,
     seed: int = 0,
     split: str = "train",
     size: int = 64,
@@ -126,10 +138,10 @@ def write_dataset(
 
     jobs: processes that render; the files are the same for any number.
     """
-    (out / _kind(clips)).mkdir(parents=True, exist_ok=True)
-    batch = _batch(clips)
+    (out / kind).mkdir(parents=True, exist_ok=True)
+    batch = _batch(kind)
     parts = [(first, min(batch, count - first)) for first in range(0, count, batch)]
-    write = partial(_write_part, out, clips=clips, seed=seed, split=split, size=size, frames=frames)
+    write = partial(_write_part, out, kind=kind, seed=seed, split=split, size=size, frames=frames)
     # Last of all: a data set that was cut short is not taken for a whole one.
     with atomic_path(out / "captions.jsonl") as temporary, open(temporary, "w", encoding="utf-8") as index:
         done = 0
@@ -140,15 +152,15 @@ def write_dataset(
 
 
 def _write_part(
-    out: Path, part: tuple[int, int], *, clips: bool, seed: int, split: str, size: int, frames: int
+    out: Path, part: tuple[int, int], *, kind: Kind, seed: int, split: str, size: int, frames: int
 ) -> list[str]:
     """Writes the files of one batch (first, count); returns their lines of captions.jsonl."""
     first, count = part
     lines = []
-    samples = draw_samples(count, clips=clips, seed=seed, split=split, size=size, first=first, frames=frames)
+    samples = draw_samples(count, kind=kind, seed=seed, split=split, size=size, first=first, frames=frames)
     for number, sample in enumerate(samples, start=first):
-        name = f"{_kind(clips)}/{number:06d}" + (".mp4" if clips else ".png")
-        if clips:
+        name = f"{kind}/{number:06d}" + (".png" if kind == "images" else ".mp4")
+        if kind != "images":
             write_clip(out / name, sample.pixels, CLIP_FPS)
         else:
             write_image(out / name, sample.pixels[0])
@@ -167,18 +179,17 @@ def _mapped(
         pool.shutdown(cancel_futures=True)
 
 
-def _kind(clips: bool) -> str:
-    return "clips" if clips else "images"
-
-
-def _batch(clips: bool) -> int:
+def _batch(kind: Kind) -> int:
     """Samples that are rendered at once."""
-    return 16 if clips else 128
+    return 128 if kind == "images" else 16
 
 
 def describe(sample: Sample) -> dict[str, object]:
     """The caption and the exact attributes of a sample, for its line in captions.jsonl."""
     first = sample.frames[0]
     attributes = {k: v for k, v in asdict(sample.composition).items() if v is not None}
+    if sample.of_views:
+        cameras = [[round(frame.azimuth, 3), round(frame.elevation, 3)] for frame in sample.frames]
+        return {"caption": sample.caption, **attributes, "cameras": cameras}
     camera = {"azimuth": round(first.azimuth, 3), "elevation": round(first.elevation, 3)}
     return {"caption": sample.caption, **attributes, **camera}

@@ -16,6 +16,8 @@ from world.catalogue import world_objects
 from world.objects import WorldObject
 from world.prompt import MOTIONS, Composition
 
+OVERHEAD_SHARE = 0.15  # of sets of views
+
 
 @functools.lru_cache(maxsize=1)
 def objects_by_name() -> dict[str, WorldObject]:
@@ -85,11 +87,16 @@ def random_still(c: Composition, rng: np.random.Generator) -> Frame:
         azimuth, elevation = rng.uniform(-180, 180), rng.uniform(*ELEVATION)
     if c.relation == "next to":
         azimuth = rng.uniform(-25, 25)
+    instances = _placed(c, rng)
+    return Frame(instances, float(azimuth), float(elevation), _light(rng, azimuth), float(rng.uniform(0.25, 0.75)))
+
+
+def _placed(c: Composition, rng: np.random.Generator) -> tuple[Instance, ...]:
+    """The instances at rest, moved a little and a little larger or smaller."""
     shift, scale = rng.uniform(-0.08, 0.08, 3), rng.uniform(0.92, 1.03)
-    instances = tuple(
+    return tuple(
         replace(i, position=_triple(np.array(i.position) * scale + shift), scale=i.scale * scale) for i in arrange(c)
     )
-    return Frame(instances, float(azimuth), float(elevation), _light(rng, azimuth), float(rng.uniform(0.25, 0.75)))
 
 
 def random_clip(c: Composition, rng: np.random.Generator, frames: int = 16) -> list[Frame]:
@@ -111,6 +118,23 @@ def random_clip(c: Composition, rng: np.random.Generator, frames: int = 16) -> l
         moved = replace(base, position=_triple(position), scale=float(scale), yaw=float(yaw))
         pictures.append(Frame((moved,), float(azimuth + camera), float(elevation), light, background))
     return pictures
+
+
+def random_views(c: Composition, rng: np.random.Generator, views: int = 16) -> list[Frame]:
+    """`views` pictures of a composition that stands still, all around it at one height, evenly spaced.
+
+    The light comes along with the camera, as if the thing were turned: every side is lit as pictures are.
+    """
+    first = rng.uniform(0, 360 / views)
+    elevation = rng.uniform(*(OVERHEAD_ELEVATION if rng.random() < OVERHEAD_SHARE else ELEVATION))
+    instances = _placed(c, rng)
+    spread, height = rng.uniform(-LIGHT_SPREAD, LIGHT_SPREAD), rng.uniform(*LIGHT_ELEVATION)
+    background = float(rng.uniform(0.25, 0.75))
+    azimuths = [first + 360 * i / views for i in range(views)]
+    return [
+        Frame(instances, float(azimuth), float(elevation), _towards(azimuth + spread, height), background)
+        for azimuth in azimuths
+    ]
 
 
 def _triple(v: np.ndarray) -> tuple[float, float, float]:
@@ -147,8 +171,12 @@ def _pose(motion: str, s: float, swing: float, size: float) -> tuple[float, floa
 
 def _light(rng: np.random.Generator, azimuth: float, spread: float = LIGHT_SPREAD) -> tuple[float, float, float]:
     """A direction towards a light above the horizon, within `spread` degrees of the camera's azimuth."""
-    angles = azimuth + rng.uniform(-spread, spread), rng.uniform(*LIGHT_ELEVATION)
-    return _triple(direction(*(torch.tensor([angle], dtype=torch.float64) for angle in angles))[0].numpy())
+    return _towards(azimuth + rng.uniform(-spread, spread), rng.uniform(*LIGHT_ELEVATION))
+
+
+def _towards(azimuth: float, elevation: float) -> tuple[float, float, float]:
+    angles = (torch.tensor([angle], dtype=torch.float64) for angle in (azimuth, elevation))
+    return _triple(direction(*angles)[0].numpy())
 
 
 def scene_distance(instances: tuple[Instance, ...], p: Float[Tensor, "... 3"]) -> Float[Tensor, "... instances"]:

@@ -6,7 +6,7 @@ import argparse
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dreamfusion.mesh.files.formats import ASSET_SUFFIXES
 from lab.flags import add_command
@@ -19,6 +19,8 @@ NAME = "world"
 HELP = "Render the procedural world as a data set, or write one exact mesh of it."
 
 SPLITS = ("all", "train", "held-out")
+Kind = Literal["images", "clips", "views"]
+NAMES = {"images": "pictures", "clips": "clips", "views": "sets of views"}
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,10 @@ def add_parser(commands: Any) -> None:
     render = add_command(actions, "render", run_render, "Render pictures or clips with captions (captions.jsonl).")
     render.add_argument("--out", metavar="DIR", required=True, help="an empty or new folder")
     render.add_argument("--count", metavar="N", required=True, help="how many samples")
-    render.add_argument("--clips", action="store_true", default=False, help="clips instead of pictures")
-    render.add_argument("--frames", metavar="N", default=None, help="frames of a clip (default 16)")
+    kinds = render.add_mutually_exclusive_group()
+    kinds.add_argument("--clips", action="store_true", default=False, help="clips instead of pictures")
+    kinds.add_argument("--views", action="store_true", default=False, help="views from all around, each set a clip")
+    render.add_argument("--frames", metavar="N", default=None, help="frames of a clip, or views (default 16)")
     render.add_argument("--jobs", metavar="N", default=None, help="processes that render (default: one a core)")
     render.add_argument("--seed", metavar="N", default="0", help="the random numbers' seed (default 0)")
     render.add_argument(
@@ -52,8 +56,9 @@ def add_parser(commands: Any) -> None:
 def run_render(args: argparse.Namespace) -> None:
     count = whole_number("--count", args.count, 1, 10_000_000)
     seed = whole_number("--seed", args.seed, 0, 2**63 - 1)
-    if args.frames is not None and not args.clips:
-        raise InputError("--frames", expected="--clips beside it", got=args.frames)
+    kind: Kind = "clips" if args.clips else "views" if args.views else "images"
+    if args.frames is not None and kind == "images":
+        raise InputError("--frames", expected="--clips or --views beside it", got=args.frames)
     frames = whole_number("--frames", args.frames or "16", 2, 2_000)
     jobs = whole_number("--jobs", args.jobs or str(os.cpu_count() or 1), 1, 1_000)
     if args.split not in SPLITS:
@@ -64,11 +69,9 @@ def run_render(args: argparse.Namespace) -> None:
     console = Console(as_json=args.json)
     from world.dataset import write_dataset
 
-    done = write_dataset(out, count, clips=args.clips, seed=seed, split=args.split, frames=frames, jobs=jobs)
+    done = write_dataset(out, count, kind=kind, seed=seed, split=args.split, frames=frames, jobs=jobs)
     console.follow("render", (Written(number, count) for number in done))
-    console.result(
-        [f"wrote {count} {'clips' if args.clips else 'pictures'} to {out}"], outputs=[out], count=count, seed=seed
-    )
+    console.result([f"wrote {count} {NAMES[kind]} to {out}"], outputs=[out], count=count, seed=seed)
 
 
 def run_mesh(args: argparse.Namespace) -> None:

@@ -93,7 +93,7 @@ def test_pictures_are_made_in_batches_by_seed(tmp_path, monkeypatch):
 
 
 def test_flicker_is_none_in_the_world_and_as_much_as_is_added():
-    clips = np.stack([sample.pixels for sample in draw_samples(10, clips=True, seed=8)])
+    clips = np.stack([sample.pixels for sample in draw_samples(10, kind="clips", seed=8)])
     assert (flicker(clips) == 0).all()
     clips[:, ::2] += 3
     assert (flicker(clips) == 3).all()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shared.errors import InputError
 from shared.models.vocabulary import learn_tokenizer
 from shared.view_words import VIEW_WORDS
-from world.dataset import draw_composition, say, visible
+from world.dataset import KINDS, draw_composition, say, visible
 from world.prompt import (
     COLOUR_NAMES,
     MOTIONS,
@@ -93,7 +93,7 @@ def test_a_tenth_of_the_motions_beyond_those():
 
 def test_a_tenth_of_the_pairs_beyond_those():
     rng = np.random.default_rng(0)
-    drawn = [draw_composition(rng, clips=False, split="all", pairs=1.0) for _ in range(3000)]
+    drawn = [draw_composition(rng, kind="images", split="all", pairs=1.0) for _ in range(3000)]
     assert all(c.relation for c in drawn)
     seen = [
         c
@@ -109,16 +109,16 @@ def test_views_do_not_count_for_the_split(c):
     assert is_held_out(c) == is_held_out(c.without_view()) == is_held_out(replace(c, view="back view"))
 
 
-@pytest.mark.parametrize("clips", [False, True])
-def test_draws_keep_to_their_split(clips):
+@pytest.mark.parametrize("kind", KINDS)
+def test_draws_keep_to_their_split(kind):
     rng = np.random.default_rng(5)
-    train = [draw_composition(rng, clips=clips, split="train") for _ in range(1500)]
-    held_out = [draw_composition(rng, clips=clips, split="held-out") for _ in range(300)]
+    train = [draw_composition(rng, kind=kind, split="train") for _ in range(1500)]
+    held_out = [draw_composition(rng, kind=kind, split="held-out") for _ in range(300)]
     assert not any(map(is_held_out, train))
     assert all(map(is_held_out, held_out))
     assert {c.obj for c in train} == set(OBJECT_NAMES)
     assert {c.colour for c in train} == set(COLOUR_NAMES)
-    if clips:
+    if kind == "clips":
         assert {c.motion for c in train} == set(MOTIONS)
         assert all(visible(c.obj, c.motion) for c in train + held_out)
         assert not visible("sphere", "spinning")

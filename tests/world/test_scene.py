@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from shared.cameras import orbit
 from world.mesh import scene_mesh
 from world.prompt import MOTIONS, Composition
 from world.render import render
@@ -17,6 +18,7 @@ from world.scene import (
     objects_by_name,
     random_clip,
     random_still,
+    random_views,
     scene_distance,
     to_local,
 )
@@ -177,3 +179,11 @@ def test_every_motion_has_its_pixels():
     clips = {m: track(m)[3] for m in MOTIONS}
     for a, b in itertools.combinations(MOTIONS, 2):
         assert (clips[a] != clips[b]).any()
+
+
+def test_the_light_of_views_stays_with_the_camera():
+    frames = random_views(Composition("duck", "red"), np.random.default_rng(3), 8)
+    seen = [
+        orbit([frame.azimuth], [frame.elevation]).camera_to_world[0, :3, :3].T.numpy() @ frame.light for frame in frames
+    ]
+    assert np.ptp(np.stack(seen), axis=0).max() < 1e-5

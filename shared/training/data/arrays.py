@@ -34,12 +34,15 @@ CLIP_FRAMES = 16  # that a clip is read at where any number will do
 
 @dataclass(frozen=True)
 class MediaFolder:
-    """pixels: uint8 "n t h w 3" (t = 1 for pictures), mapped from the file `cache`; captions: n strings."""
+    """pixels: uint8 "n t h w 3" (t = 1 for pictures), mapped from the file `cache`; captions: n strings. cameras: of
+    views, azimuth and elevation in degrees, "n t 2"; None of anything else.
+    """
 
     path: Path
     cache: Path
     pixels: np.ndarray
     captions: list[str]
+    cameras: Float[Tensor, "n t 2"] | None = None
 
     @property
     def frames(self) -> int:
@@ -82,8 +85,9 @@ def load_media(
 
     folder: a group of `find_folders`, or a folder that holds one.
     Pictures are cropped to the middle square and resized to `size`; clips are resampled to `frames`, evenly in time.
-    None takes what is cached already, or CLIP_FRAMES. repeat: whether a clip with fewer frames may show some of them
-    again; InputError where not. cache_dir: as in `read_data`, for a folder that is no group yet.
+    None takes what is cached already, or CLIP_FRAMES. Views are all there: InputError where they are not as many in
+    every clip. repeat: whether a clip with fewer frames may show some of them again; InputError where not. cache_dir:
+    as in `read_data`, for a folder that is no group yet.
     """
     group = folder if isinstance(folder, Group) else _only_group(folder, cache_dir)
     with ranks.first():
@@ -99,7 +103,9 @@ def load_media(
             pairs = zip(group.entries, group.seen, strict=True)
             decoded = (_decode(group.folder / entry["file"], seen, size, length) for entry, seen in pairs)
             write_rows(cache, len(group.entries), decoded)
-    return MediaFolder(group.folder, cache, mapped_rows(cache), [entry["caption"] for entry in group.entries])
+    captions = [entry["caption"] for entry in group.entries]
+    cameras = torch.tensor([entry["cameras"] for entry in group.entries]) if group.kind == "view" else None
+    return MediaFolder(group.folder, cache, mapped_rows(cache), captions, cameras)
 
 
 def _only_group(folder: Path, cache_dir: Path | None) -> Group:
@@ -115,9 +121,14 @@ def _cache(group: Group, size: int, frames: int | None) -> tuple[Path, int]:
     stem = f"{group.kind}s-{group.fingerprint}-{size}"
     if group.kind == "picture":
         return group.cache / f"{stem}x1.npy", 1
+    if group.kind == "view":
+        lengths = sorted({seen.frames for seen in group.seen})
+        if len(lengths) > 1:
+            raise InputError(f"views in {group.folder}", expected="as many in every clip", got=lengths)
+        return group.cache / f"{stem}x{lengths[0]}.npy", lengths[0]
     if frames is None:
-        lengths = [file.stem.removeprefix(f"{stem}x") for file in group.cache.glob(f"{stem}x*.npy")]
-        frames = min((int(length) for length in lengths if length.isdecimal()), default=CLIP_FRAMES)
+        cached = [file.stem.removeprefix(f"{stem}x") for file in group.cache.glob(f"{stem}x*.npy")]
+        frames = min((int(length) for length in cached if length.isdecimal()), default=CLIP_FRAMES)
     return group.cache / f"{stem}x{frames}.npy", frames
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from shared.artifacts.formats.frame_folder import ABOUT
 from shared.errors import InputError
@@ -28,10 +29,12 @@ LAYOUTS = "captions.jsonl, metadata.jsonl, captions.csv or a .txt beside each fi
 
 
 class Entry(TypedDict):
-    """file: below its folder, with slashes. caption: on one line, it may be empty."""
+    """file: below its folder, with slashes. caption: on one line, it may be empty. cameras: of a clip whose frames are
+    views of a thing that stands still, azimuth and elevation of each in degrees."""
 
     file: str
     caption: str
+    cameras: NotRequired[list[tuple[float, float]]]
 
 
 @dataclass
@@ -214,7 +217,20 @@ def _entry(values: Mapping[str, object], index: Path, line: int) -> Entry:
             also = ", ".join(keys[1:])
             raise InputError(where, expected=f'"file" and "caption" (for "{what}" also {also})', got=got)
         texts.append(value)
-    return Entry(file=_inside(texts[0].strip(), index.parent, where), caption=_one_line(texts[1]))
+    entry = Entry(file=_inside(texts[0].strip(), index.parent, where), caption=_one_line(texts[1]))
+    if "cameras" in values:
+        entry["cameras"] = _cameras(values["cameras"], where)
+    return entry
+
+
+def _cameras(value: object, where: str) -> list[tuple[float, float]]:
+    try:
+        pairs = [(float(azimuth), float(elevation)) for azimuth, elevation in value]  # type: ignore[attr-defined]
+        if pairs and all(math.isfinite(angle) for pair in pairs for angle in pair):
+            return pairs
+    except (TypeError, ValueError):
+        pass
+    raise InputError(where, expected='"cameras" as a list of [azimuth, elevation] in degrees, one a frame', got=value)
 
 
 def _inside(name: str, folder: Path, where: str) -> str:

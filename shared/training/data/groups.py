@@ -21,7 +21,7 @@ from shared.training.data.inspection import Seen, inspect
 MOST_LEFT_OUT = 0.1  # share of the entries; with more, it is the folder that needs mending
 CACHE = ".kinoform"
 NAMED = 5  # faults that a message names
-Kind = Literal["picture", "clip"]
+Kind = Literal["picture", "clip", "view"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Group:
-    """All usable pictures, or all usable clips, of one folder with captions. seen: one for each entry."""
+    """All usable pictures, or clips, or clips whose frames are views, of one folder with captions. seen: one for each
+    entry."""
 
     folder: Path
     kind: Kind
@@ -165,13 +166,27 @@ def cache_folder(folder: Path, cache_dir: Path | None = None) -> Path:
 
 
 def _groups(source: Source, seen: dict[str, Seen], cache: Path) -> list[Group]:
-    kinds: dict[Kind, list[Entry]] = {"picture": [], "clip": []}
+    kinds: dict[Kind, list[Entry]] = {"picture": [], "clip": [], "view": []}
     for entry in source.entries:
         found = seen[entry["file"]]
         if not found.fault:
-            kinds["clip" if found.kind == "clip" and found.frames > 1 else "picture"].append(entry)
+            kinds[_kind(entry, found, source.folder)].append(entry)
     return [
         Group(source.folder, kind, tuple(entries), tuple(seen[entry["file"]] for entry in entries), cache)
         for kind, entries in kinds.items()
         if entries
     ]
+
+
+def _kind(entry: Entry, seen: Seen, folder: Path) -> Kind:
+    """Raises InputError for cameras that are not one a frame."""
+    if seen.kind != "clip" or seen.frames < 2:
+        return "picture"
+    if "cameras" not in entry:
+        return "clip"
+    if len(entry["cameras"]) != seen.frames:
+        raise InputError(
+            f"cameras of {folder / entry['file']}", expected=f"one for each of {seen.frames} frames",
+            got=len(entry["cameras"]),
+        )  # fmt: skip
+    return "view"

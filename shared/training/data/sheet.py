@@ -16,7 +16,7 @@ from shared.training.data.groups import DataFolder, Group
 HEIGHT = 96  # of a picture on the sheet
 WIDTH = 440  # of the sheet's columns
 STRIP = 4  # frames of a clip
-COLUMNS = {"picture": 6, "clip": 3}
+COLUMNS = {"picture": 6, "clip": 3, "view": 3}
 LINES = 2  # of a caption
 
 
@@ -31,7 +31,7 @@ def data_sheet(data: DataFolder, count: int = 48) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def _tile(group: Group, index: int) -> np.ndarray:
-    width = WIDTH if group.kind == "clip" else WIDTH * COLUMNS["clip"] // COLUMNS["picture"]
+    width = WIDTH if group.kind != "picture" else WIDTH * COLUMNS["clip"] // COLUMNS["picture"]
     letters = width // 9  # of the sheet's font
     lines = textwrap.wrap(
         group.entries[index]["caption"] or "(no caption)", letters, max_lines=LINES, placeholder="..."

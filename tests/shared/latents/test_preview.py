@@ -35,7 +35,9 @@ def test_a_linear_codec_is_found_exactly():
 
 def test_pictures_of_the_embedded_model_look_like_the_decode():
     codec = Codec(AutoencoderTiny.from_pretrained(resolve_model("world"), subfolder="vae").float().eval())
-    pictures = np.concatenate([sample.pixels[:1] for sample in draw_samples(8, clips=False, seed=1, split="held-out")])
+    pictures = np.concatenate(
+        [sample.pixels[:1] for sample in draw_samples(8, kind="images", seed=1, split="held-out")]
+    )
     with torch.no_grad():
         latents = codec.encode(from_uint8(pictures))
         decoded = to_uint8(F.avg_pool2d(codec.decode(latents), 2))

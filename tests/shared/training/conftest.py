@@ -25,6 +25,6 @@ def write_samples(folder, samples):
 @pytest.fixture(scope="session")
 def data(tmp_path_factory):
     root = tmp_path_factory.mktemp("data")
-    write_samples(root / "stills", list(draw_samples(12, clips=False, seed=1, size=32)))
-    write_samples(root / "clips", list(draw_samples(3, clips=True, seed=1, size=32)))
+    write_samples(root / "stills", list(draw_samples(12, kind="images", seed=1, size=32)))
+    write_samples(root / "clips", list(draw_samples(3, kind="clips", seed=1, size=32)))
     return root

@@ -135,3 +135,14 @@ def test_a_circle_of_links_is_walked_once(tmp_path):
     (tmp_path / "a" / "b.txt").write_text("b")
     (tmp_path / "a" / "again").symlink_to(tmp_path)
     assert [len(source.entries) for source in find_sources(tmp_path)] == [1]
+
+
+def test_cameras_of_views_are_read_and_wrong_ones_named(tmp_path):
+    index = tmp_path / "captions.jsonl"
+    media(tmp_path, "a.mp4")
+    index.write_text('{"file": "a.mp4", "caption": "a cat", "cameras": [[0, 10], [90.5, 10]]}\n')
+    assert read_captions(tmp_path)[0]["cameras"] == [(0.0, 10.0), (90.5, 10.0)]
+    for wrong in ("3", "[]", "[1, 2]", '[["a", 1]]', "[[1, 2, 3]]", "[[NaN, 1]]"):
+        index.write_text(f'{{"file": "a.mp4", "caption": "a cat", "cameras": {wrong}}}\n')
+        with pytest.raises(InputError, match=r"line 1: expected .cameras. as a list of \[azimuth, elevation\]"):
+            read_captions(tmp_path)
