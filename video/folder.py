@@ -16,8 +16,9 @@ from pathlib import Path
 
 import torch
 
-from shared.artifacts.files import atomic_path, replaced_folder
+from shared.artifacts.files import atomic_path
 from shared.errors import ModelError
+from shared.models.save import save_network
 from shared.models.source import INDEX, read_index, resolve_model
 from shared.models.weight_files import read_json
 from shared.models.weights import load_network
@@ -48,11 +49,10 @@ def load_temporal(
         raise ModelError(f"{place / 'config.json'}", expected="that of TemporalLayers", got=str(error)) from error
 
 
-def add_temporal(folder: str | Path, layers: TemporalLayers) -> None:
-    """Writes `layers`, as they are, into a model folder; the old ones stay whole until the new ones are."""
+def add_temporal(folder: str | Path, layers: TemporalLayers, dtype: torch.dtype | None = None) -> None:
+    """Writes `layers` into a model folder, as they are or in `dtype`; old ones stay whole until the new ones are."""
     folder = Path(folder)
-    with replaced_folder(folder / COMPONENT) as new:
-        layers.save_pretrained(new)
+    save_network(folder / COMPONENT, layers, dtype or layers.dtype)
     index = read_index(folder)
     index[COMPONENT] = [TemporalLayers.__module__, TemporalLayers.__name__]
     _write_index(folder, index)

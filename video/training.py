@@ -36,7 +36,7 @@ from shared.models.source import resolve_model
 from shared.rng import generator
 from shared.training import ranks
 from shared.training.half import in_half
-from shared.training.loop import Training, TrainState, half_copy, seeded
+from shared.training.loop import Training, TrainState, seeded
 from shared.training.objective import denoising_loss, stratified_timesteps
 from shared.training.optimizers import Group, build_optimizer
 from video import known
@@ -224,4 +224,4 @@ def train(
     if ranks.rank() == 0:
         if together:
             save_network(out / "unet", model.unet)
-        add_temporal(out, half_copy(network.temporal))
+        add_temporal(out, network.temporal, torch.float16)

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import diffusers
 import torch
-from diffusers import SchedulerMixin, UNet2DConditionModel
+from diffusers import ModelMixin, SchedulerMixin, UNet2DConditionModel
 from torch import nn
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTokenizer, PreTrainedModel
 
 from shared.artifacts.files import atomic_path, replaced_folder
 from shared.latents.codec import Autoencoder
 from shared.models.weight_files import read_json
+
+MOST_BYTES = "16MB"  # of a file of weights: such files pass where large ones do not
 
 
 def save_image_model(
@@ -55,16 +57,19 @@ def save_image_model(
     return folder
 
 
-def save_network(
-    folder: Path, network: UNet2DConditionModel | Autoencoder | CLIPTextModel, dtype: torch.dtype = torch.float16
-) -> None:
-    """Writes one component's folder; an old one stays whole until the new one is."""
+def save_network(folder: Path, network: ModelMixin | PreTrainedModel, dtype: torch.dtype = torch.float16) -> None:
+    """One component's folder; an old one stays whole until the new one is."""
     with replaced_folder(folder) as new:
-        # nn.Module's own `to`: diffusers' warns that it casts everything, which is what is wanted
-        nn.Module.to(copy.deepcopy(network), dtype).save_pretrained(new)
-        forget_path(new / "config.json")
-        if isinstance(network, CLIPTextModel):
-            name_dtype(new / "config.json")
+        write_network(new, network, dtype)
+
+
+def write_network(folder: Path, network: ModelMixin | PreTrainedModel, dtype: torch.dtype = torch.float16) -> None:
+    """Weights in `dtype`, in files of at most MOST_BYTES with an index where there are several; and the config."""
+    # nn.Module's own `to`: diffusers' warns that it casts everything, which is what is wanted
+    nn.Module.to(copy.deepcopy(network), dtype).save_pretrained(folder, max_shard_size=MOST_BYTES)
+    forget_path(folder / "config.json")
+    if isinstance(network, PreTrainedModel):
+        name_dtype(folder / "config.json")
 
 
 def forget_path(config: Path) -> None:

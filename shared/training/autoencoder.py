@@ -17,17 +17,17 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from shared.artifacts.files import replaced_folder
 from shared.compute.modes import checkpointed
 from shared.errors import ModelError
 from shared.models.image_model import load_image_model
+from shared.models.save import save_network
 from shared.models.weight_files import read_json
 from shared.models.weights import load_network
 from shared.rng import generator
 from shared.training import ranks
 from shared.training.data.arrays import draw_pictures, find_folders, load_media
 from shared.training.half import autocast
-from shared.training.loop import Training, TrainState, half_copy, seeded
+from shared.training.loop import Training, TrainState, seeded
 from shared.training.recipe import AutoencoderTrainRecipe
 
 
@@ -106,8 +106,7 @@ def train(
     yield from train_autoencoder(model, batch_at, recipe, checkpoint=out / "autoencoder.pt", resume=resume)
     model.register_to_config(scaling_factor=round(1 / _deviation(model, pictures, recipe), 4))
     if ranks.rank() == 0:
-        with replaced_folder(out / "vae") as new:
-            half_copy(model).save_pretrained(new)
+        save_network(out / "vae", model)
 
 
 def first_network(recipe: AutoencoderTrainRecipe, folder: Path | None = None) -> AutoencoderTiny:

@@ -27,13 +27,13 @@ from shared.attention import install_attention
 from shared.compute.modes import checkpointed_blocks
 from shared.errors import ModelError
 from shared.models.image_model import load_text
-from shared.models.save import name_dtype
+from shared.models.save import write_network
 from shared.models.text import TextConditioner
 from shared.rng import generator
 from shared.training import ranks
 from shared.training.data.arrays import draw_pictures, find_folders, load_media
 from shared.training.half import autocast
-from shared.training.loop import Training, TrainState, half_copy, seeded
+from shared.training.loop import Training, TrainState, seeded
 from shared.training.recipe import ScorerTrainRecipe
 
 LARGEST_LOGIT_SCALE = math.log(100)  # Radford et al. 2021, section 2.5
@@ -166,8 +166,7 @@ def first_tower(recipe: ScorerTrainRecipe, text: TextConditioner) -> ImageTower:
 def save_image_encoder(folder: Path, encoder: CLIPVisionModelWithProjection) -> None:
     """The tower in half precision, as transformers loads it, with the preprocessing that it was trained with."""
     with replaced_folder(folder) as new:
-        half_copy(encoder).save_pretrained(new)
-        name_dtype(new / "config.json")
+        write_network(new, encoder)
         (new / "preprocessor_config.json").write_text(json.dumps(_preprocessing(encoder), indent=2) + "\n")
 
 

@@ -5,13 +5,12 @@ A stage says what the loss of its n-th batch is, and yields what `Training.run` 
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +22,6 @@ from shared.training.optimizers import Group, MuonAndAdamW, build_optimizer
 from shared.training.recipe import StageRecipe
 
 MAX_GRADIENT_NORM = 1.0
-Module = TypeVar("Module", bound=nn.Module)
 # Number of a batch -> its loss, and what else is worth knowing of it.
 LossAt = Callable[[int], tuple[Tensor, dict[str, float]]]
 
@@ -220,8 +218,3 @@ class Training:
         step, rate = self._checkpoint.step, self.optimizer.param_groups[0]["lr"]
         seconds = self._checkpoint.seconds if self._done_before else self._checkpoint.elapsed()
         return TrainState(step, max(step, self.recipe.steps), loss, rate, seconds, metrics, self._done_before)
-
-
-def half_copy(module: Module) -> Module:
-    """A half-precision copy for saving; the original goes on in full precision."""
-    return copy.deepcopy(module).half()

@@ -7,7 +7,9 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file
 from transformers import CLIPTextModel
 
+from shared.models import save
 from shared.models.save import save_image_model
+from shared.models.weights import load_network
 from tests.tiny import tiny_scheduler, tiny_text, tiny_unet, tiny_vae
 
 
@@ -63,3 +65,27 @@ def test_every_file_of_a_saved_model_has_the_mode_of_the_umask(tmp_path):
     files = {file: file.stat().st_mode & 0o777 for file in (tmp_path / "model").rglob("*") if file.is_file()}
     assert sum(file.suffix == ".safetensors" for file in files) == 3
     assert set(files.values()) == {0o644}
+
+
+def test_large_weights_come_in_several_files_that_every_loader_reads(tmp_path, monkeypatch):
+    monkeypatch.setattr(save, "MOST_BYTES", "100KB")
+    unet = tiny_unet()
+    save.save_network(tmp_path / "unet", unet)
+    files = sorted((tmp_path / "unet").glob("*.safetensors"))
+    assert len(files) > 1
+    # A file is as full as whole tensors make it: a larger one has a tensor to itself.
+    assert all(file.stat().st_size < 110_000 or len(load_file(file)) == 1 for file in files)
+    stock = UNet2DConditionModel.from_pretrained(tmp_path / "unet")
+    ours = load_network(lambda: tiny_unet(1), tmp_path / "unet", device="cpu", dtype=torch.float32)
+    for name, tensor in unet.state_dict().items():
+        assert torch.equal(stock.state_dict()[name], tensor.half().float())
+        assert torch.equal(ours.state_dict()[name], tensor.half().float())
+
+
+def test_a_new_network_takes_the_place_of_an_old_one_whole(tmp_path, monkeypatch):
+    """No shard of the old one stays beside the new one's single file."""
+    monkeypatch.setattr(save, "MOST_BYTES", "100KB")
+    save.save_network(tmp_path / "unet", tiny_unet())
+    monkeypatch.undo()
+    save.save_network(tmp_path / "unet", tiny_unet(1))
+    assert [file.name for file in (tmp_path / "unet").glob("*.safetensors")] == ["diffusion_pytorch_model.safetensors"]

@@ -13,7 +13,7 @@ from torch import nn
 
 from shared.errors import InputError
 from shared.training import autoencoder
-from shared.training.loop import Checkpoint, Ema, Training, half_copy, learning_rate
+from shared.training.loop import Checkpoint, Ema, Training, learning_rate
 from shared.training.recipe import AutoencoderTrainRecipe, StageRecipe
 from tests.tolerances import close
 
@@ -93,12 +93,6 @@ def test_checkpoint_is_written_when_due_and_at_the_end(tmp_path):
 def test_nothing_to_resume_from_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="Start without --resume"):
         Checkpoint(tmp_path / "a.pt", parts()).restore()
-
-
-def test_half_copy_leaves_the_original():
-    layer = nn.Linear(2, 2)
-    assert half_copy(layer).weight.dtype == torch.float16
-    assert layer.weight.dtype == torch.float32
 
 
 def test_a_training_takes_adamw_steps_at_the_curves_rate_and_ends_with_the_average():
