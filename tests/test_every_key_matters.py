@@ -105,6 +105,8 @@ SAMPLED = {
     "guidance": "middle",
     "guidance_scale": 3.0,
     "guidance_rescale": 0.0,
+    "guidance_start": 0.5,
+    "guidance_stop": 0.5,
     "width": 32,
     "height": 32,
     "precision": "bf16",

@@ -9,6 +9,7 @@ c, u     its outputs with the condition and without (or with a negative one); s 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,7 +60,7 @@ class ClassifierFree(GuidedDenoiser):
 
 def guided(
     denoiser: Denoiser, negative: Conditioning, scale: float, *, rescale: float = 0.0, convention: str = "cfg"
-) -> Denoiser:
+) -> GuidedDenoiser:
     """The guidance of our recipes: `ClassifierFree`, its contrast pulled back by `rescale`."""
     return Rescaled(ClassifierFree(denoiser, negative, scale, convention=convention), rescale)
 
@@ -69,7 +70,8 @@ def guided_by(recipe: Any, denoiser: Denoiser, negative: Conditioning) -> Denois
     if recipe.guidance != CLASSIFIER_FREE:
         return load("guidance", recipe.guidance)(denoiser, negative, recipe)
     convention = getattr(recipe, "cfg_convention", "cfg")
-    return guided(denoiser, negative, recipe.guidance_scale, rescale=recipe.guidance_rescale, convention=convention)
+    full = guided(denoiser, negative, recipe.guidance_scale, rescale=recipe.guidance_rescale, convention=convention)
+    return between(full, getattr(recipe, "guidance_start", 0.0), getattr(recipe, "guidance_stop", 1.0))
 
 
 class PerpNeg(GuidedDenoiser):
@@ -178,6 +180,19 @@ class Interval(GuidedDenoiser):
         return Outputs(
             torch.where(inside.view(-1, *[1] * (x_t.ndim - 1)), told.output, told.conditional), told.conditional
         )
+
+
+def between(inner: GuidedDenoiser, start: float, stop: float) -> GuidedDenoiser:
+    """`Interval` by shares of the timesteps' way down, as diffusers' guiders have them; `inner` itself from 0 to 1."""
+    schedule = inner.schedule
+
+    def noise_at(share: float) -> float:
+        t = torch.tensor([(1 - share) * (schedule.num_timesteps - 1)])
+        return float(schedule.sigma(t) / schedule.alpha(t))
+
+    if (start, stop) == (0.0, 1.0):
+        return inner
+    return Interval(inner, -1.0 if stop == 1 else noise_at(stop), math.inf if start == 0 else noise_at(start))
 
 
 def unguided(denoiser: Denoiser) -> Denoiser:

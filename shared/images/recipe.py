@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from shared.compute.policy import DecodeMemory, NetworkMemory
 from shared.diffusion.guidance_name import GuidanceName
@@ -20,4 +20,12 @@ class ImageRecipe(DecodeMemory, NetworkMemory):
     guidance: GuidanceName = Field("classifier-free", description="how the prompt is made to steer")
     guidance_scale: float = Field(5.0, ge=0, le=100, description="how strongly the prompt steers; 1 is no guidance")
     guidance_rescale: float = Field(0.5, ge=0, le=1, description="pulls guided contrast back (Lin et al. 2023)")
+    guidance_start: float = Field(0.0, ge=0, lt=1, description="share of the way from noise before guidance begins")
+    guidance_stop: float = Field(1.0, gt=0, le=1, description="share of the way from noise after which it ends")
     seed: int = Field(0, ge=0, lt=2**63, description="the same seed gives the same picture")
+
+    @model_validator(mode="after")
+    def _guided_somewhere(self) -> ImageRecipe:
+        if not self.guidance_start < self.guidance_stop:
+            raise ValueError("guidance_start must be less than guidance_stop")
+        return self

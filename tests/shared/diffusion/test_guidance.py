@@ -12,7 +12,7 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import resca
 
 from shared.diffusion.conditioning import NOTHING, Conditioning
 from shared.diffusion.denoiser import Denoiser
-from shared.diffusion.guidance import AutoGuidance, ClassifierFree, Interval, PerpNeg, Rescaled, guided
+from shared.diffusion.guidance import AutoGuidance, ClassifierFree, Interval, PerpNeg, Rescaled, between, guided
 from shared.diffusion.sampling import sample
 from shared.diffusion.schedule import NoiseSchedule
 from shared.errors import InputError
@@ -180,6 +180,18 @@ def test_an_interval_guides_inside_it_alone():
     assert torch.equal(Interval(free, 0.0, 1e7)(x_t, t, cond).v, full)
     no_signal = torch.full((3,), 999)  # where the noise is infinite beside it
     assert torch.equal(Interval(free, 0.0, float("inf"))(x_t, no_signal, cond).v, free(x_t, no_signal, cond).v)
+
+
+def test_an_interval_may_be_said_in_shares_of_the_way_down():
+    x_t, _, cond, uncond = inputs()
+    denoiser = Denoiser(Linear(), SCHEDULE, "v_prediction")
+    free = ClassifierFree(denoiser, uncond, 5.0)
+    assert between(free, 0.0, 1.0) is free
+    for start, stop, guided_at in ((0.25, 0.75, [500]), (0.0, 0.5, [999, 500]), (0.5, 1.0, [499, 0])):
+        for t in (999, 500, 499, 0):
+            at = torch.full((3,), t)
+            wanted = (free if t in guided_at or (start, t) == (0.25, 499) else denoiser)(x_t, at, cond).v
+            assert torch.equal(between(free, start, stop)(x_t, at, cond).v, wanted), (start, stop, t)
 
 
 def test_wrappers_compose_as_a_slow_loop_says():
