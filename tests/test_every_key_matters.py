@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 import shared.training.autoencoder
 import shared.training.clip_scorer
 import shared.training.image
-import video.training
+import video.training.stage
 from dreamfusion.distill import distill
 from dreamfusion.recipe import AssetRecipe
 from lab.session import load
@@ -274,7 +274,7 @@ MADE = {
             "noise_bias": 5.0,
             "min_snr_gamma": 1e-3,
         },
-        trained(video.training.train, lambda out: None),
+        trained(video.training.stage.train, lambda out: None),
     ),
 }
 NOT_HERE = {"offload", "compile"}  # a GPU's, and minutes of a compiler; both say that they change nothing

@@ -33,11 +33,11 @@ from shared.latents.sizes import check_size
 from shared.models.image_model import ImageModel, load_image_model
 from shared.models.source import resolve_model
 from video.folder import load_temporal
-from video.given import Given, given_by, known_of, put_back
+from video.frames.given import Given, given_by, known_of, put_back
+from video.frames.noise import mixed_noise
+from video.frames.windows import windowed
 from video.network import VideoUNet
-from video.noise import mixed_noise
 from video.recipe import ClipRecipe
-from video.windows import windowed
 
 OWN = ("prompt", "negative", "seed", "fps")  # what recipes of one batch may differ in
 

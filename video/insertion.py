@@ -22,7 +22,7 @@ from torch.utils.checkpoint import checkpoint
 @dataclass
 class Pass:
     """One forward pass on clips. tokens: one prompt a clip. when, e: see `video.temporal`; e comes with the UNet's
-    embedding of the noise level. known: see `video.known`. camera: see `video.cameras`."""
+    embedding of the noise level. known: see `video.frames.known`. camera: see `video.frames.cameras`."""
 
     tokens: Float[Tensor, "b n d"]
     when: Float[Tensor, "*batch t"]

@@ -26,11 +26,12 @@ from torch import Tensor, nn
 from shared.compute.modes import checkpointed
 from shared.diffusion.denoiser import ADDED
 from shared.errors import InputError, ModelError
+from video.frames.embedding import FrameEmbedding
+from video.frames.known import KnownFrames
+from video.frames.windows import even_moments
 from video.insertion import Insertion
-from video.known import KnownFrames
 from video.recipe import TRAINED_FRAMES
-from video.temporal import FrameEmbedding, TemporalBlock
-from video.windows import even_moments
+from video.temporal import TemporalBlock
 
 
 class TemporalLayers(ModelMixin, ConfigMixin):
@@ -39,11 +40,11 @@ class TemporalLayers(ModelMixin, ConfigMixin):
     channels: width of each place where temporal layers stand, in the order in which the UNet runs through them.
     time_dim, text_dim: widths of the UNet's embedding of the noise level and of its prompt tokens.
     embed_dim: width of the conditioning e (see video/temporal.py). head_dim: width of one attention head.
-    noise_share: the share of noise that all frames have in common, in training and sampling (see video/noise.py).
+    noise_share: of noise that all frames have in common, in training and sampling (see video/frames/noise.py).
     frames: of the clips that the layers are trained on; the positions of all others are counted in these.
     space_time: at which of the places attention runs over space and time together, too; nowhere for None.
-    known_channels: of the latents of frames that may be given (see video/known.py); 0 where none may.
-    cameras: whether frames may be told their camera (see video/cameras.py).
+    known_channels: of the latents of frames that may be given (see video/frames/known.py); 0 where none may.
+    cameras: whether frames may be told their camera (see video/frames/cameras.py).
     """
 
     @register_to_config
@@ -173,9 +174,9 @@ class VideoUNet(nn.Module):
         encoder_hidden_states: one prompt a clip.
         moments: when each frame is, of every clip or of all alike, from 0, where the clip begins, to 1, where it ends:
         for a part of a clip. Without them the frames are a whole clip, evenly spaced.
-        known: the frames that are given (see video/known.py). camera: azimuth and elevation, in degrees, from which
-        each frame looks at what stands still (see video/cameras.py): there are no moments then. Raises ModelError where
-        the layers have learned of no such thing.
+        known: the frames that are given (see video/frames/known.py). camera: azimuth and elevation, in degrees, from
+        which each frame looks at what stands still (see video/frames/cameras.py): there are no moments then. Raises
+        ModelError where the layers have learned of no such thing.
         added_cond_kwargs: what an SDXL-shaped UNet is told beside the prompt, one of each a clip.
         """
         b, frames = x_t.shape[0], x_t.shape[2]

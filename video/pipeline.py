@@ -40,13 +40,13 @@ from shared.latents.codec import Autoencoder, Codec
 from shared.latents.decoding import decode
 from shared.models.image_model import own_size
 from shared.models.text import TextConditioner
+from video.frames.given import known_of, put_back
+from video.frames.noise import mixed_noise
+from video.frames.windows import windowed
 from video.generate import latent_shape
-from video.given import known_of, put_back
 from video.network import TemporalLayers, VideoUNet, check_fit
-from video.noise import mixed_noise
 from video.pipeline_inputs import CALLBACK_TENSORS, Picture, check_call, generators_for, given_frames, texts_of
 from video.recipe import TRAINED_FRAMES
-from video.windows import windowed
 
 STOCK = "StableDiffusionPipeline"
 ABSENT = ("safety_checker", "feature_extractor", "image_encoder")  # components of the stock class that we have not

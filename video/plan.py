@@ -17,11 +17,11 @@ from shared.models.source import resolve_model
 from shared.plan.estimate import Estimate, trace_run
 from shared.plan.training import mapped, plan_stage, smaller_batches
 from shared.training.data.arrays import DataSize
-from video.clip_batches import Batch, StillBatch
 from video.generate import VideoModel, generate_clip, load_video_model
 from video.network import TemporalLayers, VideoUNet
 from video.recipe import TRAINED_FRAMES, ClipRecipe, VideoTrainRecipe
-from video.training import first_layers, train_video
+from video.training.batches import Batch, StillBatch
+from video.training.stage import first_layers, train_video
 
 # The image network of Stable Diffusion 1.5, whose other settings are diffusers' defaults.
 STABLE_DIFFUSION_1 = {"sample_size": 64, "cross_attention_dim": 768}

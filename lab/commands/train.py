@@ -120,6 +120,6 @@ def _loop(stage: str) -> Callable[..., Iterator[TrainState]]:
         from shared.training import clip_scorer
 
         return clip_scorer.train
-    from video import training
+    from video.training import stage as video
 
-    return training.train
+    return video.train

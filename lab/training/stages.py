@@ -31,8 +31,8 @@ from shared.training import autoencoder, clip_scorer, image
 from shared.training.data.arrays import draw_pictures, find_folders, load_media
 from shared.training.loop import TrainState
 from shared.training.recipe import AutoencoderTrainRecipe, ImageTrainRecipe, ScorerTrainRecipe, StageRecipe
-from video import training as video
 from video.recipe import VideoTrainRecipe
+from video.training import stage as video
 
 Loop = Callable[..., Iterator[TrainState]]
 STAGES: dict[str, tuple[type[StageRecipe], Loop]] = {

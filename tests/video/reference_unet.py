@@ -3,9 +3,9 @@
 import torch
 from einops import rearrange
 
+from video.frames.windows import even_moments
 from video.network import VideoUNet
 from video.temporal import apply_over_frames
-from video.windows import even_moments
 
 
 def forward(network: VideoUNet, x_t, t, prompt, added=None):

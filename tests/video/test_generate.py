@@ -16,8 +16,8 @@ from shared.errors import InputError, ModelError
 from shared.rng import generator, normal
 from tests.tiny import build_image_folder, tiny_temporal_vae
 from tests.video.tiny import build_video_folder
+from video.frames.noise import mixed_noise
 from video.generate import decode_clips, generate_clip, generate_clips, load_video_model
-from video.noise import mixed_noise
 from video.recipe import ClipRecipe
 
 RECIPE = {"prompt": "a red cube moving left", "frames": 5, "steps": 3, "width": 32, "height": 32}

@@ -8,8 +8,8 @@ import torch
 from shared.errors import InputError, ModelError
 from tests.tiny import tiny_unet
 from tests.video.unets import SD1, UNETS, inputs, video
+from video.frames.windows import even_moments
 from video.network import TemporalLayers, VideoUNet
-from video.windows import even_moments
 
 
 def test_every_gate_is_alive_in_a_new_network_and_every_weight_once_gates_are_open():

@@ -8,15 +8,14 @@ from torch import nn
 from torch.nn.functional import linear
 
 from tests.tolerances import close
+from video.frames.embedding import FrameEmbedding, frame_positions
 from video.temporal import (
     AlphaMix,
-    FrameEmbedding,
     Modulation,
     SpaceTimeAttentionBlock,
     TemporalAttentionBlock,
     TemporalConvBlock,
     apply_over_frames,
-    frame_positions,
     places,
     waves,
 )

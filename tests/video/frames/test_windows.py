@@ -13,8 +13,8 @@ from shared.diffusion.schedule import NoiseSchedule
 from shared.errors import InputError
 from tests.near import near
 from tests.tiny import tiny_scheduler, tiny_unet
+from video.frames.windows import Windowed, even_moments, window_starts, window_weights, windowed
 from video.network import TemporalLayers, VideoUNet
-from video.windows import Windowed, even_moments, window_starts, window_weights, windowed
 
 SCHEDULE = NoiseSchedule.from_scheduler(tiny_scheduler())
 

@@ -14,7 +14,7 @@ from shared.artifacts.media import read_image
 from shared.artifacts.pixels import from_uint8
 from shared.errors import InputError
 from shared.latents.codec import Codec
-from video.known import told
+from video.frames.known import told
 from video.recipe import ClipRecipe
 
 Given = Mapping[int, UInt8[np.ndarray, "_ _ 3"]]
@@ -32,7 +32,7 @@ def given_by(recipe: ClipRecipe) -> Given:
 def known_of(
     codec: Codec, given: Given, *, frames: int, height: int, width: int, device: str | torch.device
 ) -> Float[Tensor, "1 t k h w"]:
-    """`video.known` of pictures of any size: their middle, in the shape of the clip, encoded.
+    """`video.frames.known` of pictures of any size: their middle, in the shape of the clip, encoded.
 
     Raises InputError for a frame that the clip has not.
     """

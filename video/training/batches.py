@@ -20,9 +20,9 @@ from shared.rng import generator
 from shared.training.data.arrays import find_folders, load_latents, load_media
 from shared.training.image import ImageBatches, LatentFolder
 from shared.training.recipe import ImageTrainRecipe
-from video import known
+from video.frames import known
+from video.frames.windows import even_moments
 from video.recipe import VideoTrainRecipe
-from video.windows import even_moments
 
 
 class Batch(NamedTuple):

@@ -1,14 +1,14 @@
 """Trains temporal layers on clips, while the image network they stand in stays frozen or learns along.
 
-x0 clean latents of a clip, `b c t h w`; eps noise, in part common to its frames (`video.noise`); t one timestep a clip,
-shared by its frames; x_t, v as in `shared.diffusion.schedule`. The objective is the image model's own, over all frames
-of a clip and over temporal weights phi only (Blattmann et al. 2023, equation 2):
+x0 clean latents of a clip, `b c t h w`; eps noise, in part common to its frames (`video.frames.noise`); t one timestep
+a clip, shared by its frames; x_t, v as in `shared.diffusion.schedule`. The objective is the image model's own, over all
+frames of a clip and over temporal weights phi only (Blattmann et al. 2023, equation 2):
 
     phi* = argmin E || y - f_theta,phi(x_t; t, prompt) ||^2,      y = v, eps or x0, whichever the network predicts.
 
 With `fineness` above 1 clips are read so many times as finely as the network sees them: in a share of the steps it sees
 a part of them, at finer spacing, and is told which moments of the clip these are. That is what windows of a long clip
-ask of it (`video.windows`).
+ask of it (`video.frames.windows`).
 
 With an `image_learning_rate` theta is trained, too, and every step sees stills as well, by the image network alone:
 what is right where alpha is 1 stays so (joint training, Ho et al. 2022, "Video Diffusion Models", section 3.1).
@@ -39,12 +39,12 @@ from shared.training.half import in_half
 from shared.training.loop import Training, TrainState, seeded
 from shared.training.objective import denoising_loss, stratified_timesteps
 from shared.training.optimizers import Group, build_optimizer
-from video import known
-from video.clip_batches import Batch, StillBatch, StillBatches, batches_of, read_folders
 from video.folder import COMPONENT, add_temporal, copy_model, load_temporal
+from video.frames import known
+from video.frames.noise import mixed_noise
 from video.network import TemporalLayers, VideoUNet, lowest_places
-from video.noise import mixed_noise
 from video.recipe import VideoTrainRecipe
+from video.training.batches import Batch, StillBatch, StillBatches, batches_of, read_folders
 
 BETAS = (0.9, 0.99)
 # Gradients of a layer carry its gate as a factor (see AlphaMix) and start tiny; Adam's usual 1e-8 would brake them.

@@ -16,12 +16,12 @@ from tests.near import near
 from tests.tiny import tiny_text, tiny_unet
 from tests.video.tiny import build_video_folder, write_clips
 from tests.video.unets import UNETS, added, inputs
-from video.cameras import camera_features
-from video.clip_batches import VIEWS, Batch, MixedBatches, ViewBatches, read_folders
 from video.folder import load_temporal
+from video.frames.cameras import camera_features
 from video.network import TemporalLayers, VideoUNet
 from video.recipe import VideoTrainRecipe
-from video.training import first_layers, train
+from video.training.batches import VIEWS, Batch, MixedBatches, ViewBatches, read_folders
+from video.training.stage import first_layers, train
 
 CAMERA = torch.tensor([[[0.0, 10.0], [120.0, 10.0], [-120.0, 10.0]]] * 2)
 

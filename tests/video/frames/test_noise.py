@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from shared.rng import generator
-from video.noise import mixed_noise
+from video.frames.noise import mixed_noise
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5, 0.9])

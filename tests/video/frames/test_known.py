@@ -12,9 +12,9 @@ from tests.near import near
 from tests.tiny import tiny_unet
 from tests.video.tiny import build_video_folder
 from tests.video.unets import UNETS, added, inputs
+from video.frames.given import known_of
+from video.frames.known import drawn, told
 from video.generate import generate_clip, generate_clips, load_video_model
-from video.given import known_of
-from video.known import drawn, told
 from video.network import TemporalLayers, VideoUNet
 from video.recipe import ClipRecipe
 from video.tasks import interpolate, predict

@@ -1,0 +1,1 @@
+"""What each frame of a clip is told, and the noise that frames have in common."""
