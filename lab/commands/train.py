@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lab import device
 from lab.commands import train_all
 from lab.flags import Parser, add_command, add_device_flag, add_recipe_flags, parse_recipe
-from lab.outputs import check_folder, existing_folder
+from lab.outputs import check_folder, existing_folder, whole_number
 from lab.show.console import Console
 from lab.training.data_look import captions_of, look, warn_of_length, warn_of_words
 from shared.training.recipe import AutoencoderTrainRecipe, ImageTrainRecipe, ScorerTrainRecipe, StageRecipe
@@ -49,6 +49,11 @@ def add_parser(commands: Any) -> None:
         parser.add_argument(
             "--resume", action="store_true", default=False, help="go on from the last checkpoint in OUT"
         )
+        parser.add_argument(
+            "--preview-every",
+            metavar="N",
+            help="a look at what it makes every N steps, in OUT/previews (default never)",
+        )
         add_recipe_flags(parser, recipe, kind="train", preset=stage)
         add_device_flag(parser)
     train_all.add_parser(stages)
@@ -58,9 +63,16 @@ def run(stage: str, args: argparse.Namespace) -> None:
     recipe = parse_recipe(STAGES[stage][0], args, kind="train", preset=stage)
     data = existing_folder("--data", args.data)
     out = check_folder("--out", args.out)
+    preview_every = whole_number("--preview-every", getattr(args, "preview_every", "0"), 0, 10_000_000)
     console = Console(as_json=args.json)
+    from lab.training.stages import LOG, logged, looked_at
+    from shared.training import ranks
+
     with _joined(args.device) as where:
         states = _loop(stage)(recipe, data, out, args.resume, where)
+        if not ranks.rank():
+            states = logged(states, stage, out / LOG)
+            states = looked_at(states, stage, data, out, preview_every, recipe)
         states = _with_notes(states, recipe, data, out, console)
         with console.if_interrupted(RESUME):
             state = console.follow(f"train {stage}", states, every=LINE_SECONDS)

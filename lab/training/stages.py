@@ -18,19 +18,22 @@ from diffusers import AutoencoderTiny
 from torch.nn import functional as F
 
 from lab.show.console import Console
+from lab.show.loss_plot import loss_plot
 from lab.training import previews
 from lab.training.own_data import Plan, Stage, write_plan
 from shared.artifacts.files import atomic_path, replaced_folder
 from shared.artifacts.formats.image_file import write_image
 from shared.latents.codec import Codec
+from shared.models.clip_scorer import ClipScorer
 from shared.models.image_model import load_image_model
 from shared.models.source import resolve_model
 from shared.recipe import load_preset
 from shared.rng import generator
 from shared.training import autoencoder, clip_scorer, image
-from shared.training.data.arrays import draw_pictures, find_folders, load_media
+from shared.training.data.arrays import MediaFolder, draw_pictures, find_folders, load_media
 from shared.training.loop import TrainState
 from shared.training.recipe import AutoencoderTrainRecipe, ImageTrainRecipe, ScorerTrainRecipe, StageRecipe
+from video.generate import load_video_model
 from video.recipe import VideoTrainRecipe
 from video.training import stage as video
 
@@ -104,6 +107,7 @@ def run_stage(plan: Plan, stage: Stage, out: Path, device: str, console: Console
         keep_the_better(plan, out, console)
     with console.timed("previews"):
         preview(plan, stage, out)
+        plot_losses(stage.name, out)
     stage.seconds = max(last.seconds, time.perf_counter() - started)
     write_plan(plan, out)
     with suppress(FileNotFoundError):
@@ -146,6 +150,7 @@ def logged(states: Iterator[TrainState], name: str, log: Path) -> Iterator[Train
     for state in states:
         if first:
             first = False
+            log.parent.mkdir(parents=True, exist_ok=True)
             _forget(log, name, state.step)
         if time.perf_counter() - said >= LOG_SECONDS or state.step == state.total:
             said = time.perf_counter()
@@ -170,16 +175,39 @@ def _forget(log: Path, name: str, step: int) -> None:
 
 def preview(plan: Plan, stage: Stage, out: Path) -> None:
     """The sheet that shows what a stage has learned, `out/previews/STAGE.png`."""
+    load: dict[str, Callable[[Path], object]] = {
+        "autoencoder": lambda folder: Codec(AutoencoderTiny.from_pretrained(folder / "vae").eval()),
+        "image": load_image_model,
+        "video": load_video_model,
+        "scorer": ClipScorer.from_folder,
+    }
     folders = [load_media(folder, size=plan.size) for folder in find_folders(Path(plan.data))]
-    target = out / PREVIEWS / f"{stage.name}.png"
-    target.parent.mkdir(exist_ok=True)
-    if stage.name == "autoencoder":
-        codec = Codec(AutoencoderTiny.from_pretrained(out / "vae").eval())
-        sheet = previews.reconstructions(codec, folders)
-    elif stage.name == "image":
-        sheet = previews.pictures(out, folders, plan.seed)
-    elif stage.name == "video":
-        sheet = previews.clips(out, folders, plan.seed)
-    else:
-        sheet = previews.found_captions(out, folders)
-    write_image(target, sheet)
+    previews.write(stage.name, load[stage.name](out), folders, plan.seed, out / PREVIEWS / stage.name)
+
+
+def looked_at(
+    states: Iterator[TrainState], stage: str, data: Path, out: Path, every: int, recipe: StageRecipe
+) -> Iterator[TrainState]:
+    """Hands states on; every so many steps there is a look at the model, `out/previews/STAGE-STEP.png`, and at its end
+    and beside each look the plot of its losses, `out/previews/loss-STAGE.png`."""
+    folders: list[MediaFolder] = []
+    for state in states:
+        last = state.step == state.total
+        due = bool(every) and (state.step % every == 0 or last) and state.model is not None
+        if due and state.model is not None:
+            model: Any = state.model()
+            size = getattr(recipe, "size", None) or model.image.default_size
+            folders = folders or [load_media(folder, size=size) for folder in find_folders(data)]
+            previews.write(stage, model, folders, recipe.seed, out / PREVIEWS / f"{stage}-{state.step:06d}")
+        if due or last:
+            plot_losses(stage, out)
+        yield state
+
+
+def plot_losses(stage: str, out: Path) -> None:
+    """The losses of a stage that the log holds, `out/previews/loss-STAGE.png`."""
+    lines = [json.loads(line) for line in (out / LOG).read_text(encoding="utf-8").splitlines()]
+    points = [(line["step"], line["loss"]) for line in lines if line["stage"] == stage]
+    (out / PREVIEWS).mkdir(exist_ok=True)
+    steps, losses = [step for step, _ in points], [loss for _, loss in points]
+    write_image(out / PREVIEWS / f"loss-{stage}.png", loss_plot(steps, losses, f"{stage}: loss by step"))

@@ -9,6 +9,7 @@ Noise on the latents makes the decoder forgiving, which stands in for the KL ter
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 
 from shared.compute.modes import checkpointed
 from shared.errors import ModelError
+from shared.latents.codec import Codec
 from shared.models.image_model import load_image_model
 from shared.models.save import save_network
 from shared.models.weight_files import read_json
@@ -103,7 +105,8 @@ def train(
         return draw_pictures(folders, recipe.batch_size, recipe.clip_fraction, draw)[0].to(device)
 
     model = first_network(recipe, out).to(device)
-    yield from train_autoencoder(model, batch_at, recipe, checkpoint=out / "autoencoder.pt", resume=resume)
+    for state in train_autoencoder(model, batch_at, recipe, checkpoint=out / "autoencoder.pt", resume=resume):
+        yield replace(state, model=lambda: Codec(model))
     model.register_to_config(scaling_factor=round(1 / _deviation(model, pictures, recipe), 4))
     if ranks.rank() == 0:
         save_network(out / "vae", model)

@@ -8,6 +8,7 @@ The result is a stock diffusers `StableDiffusionPipeline` folder.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ from shared.diffusion.schedule import NoiseSchedule
 from shared.errors import ModelError
 from shared.latents.codec import Codec
 from shared.models.configs import changed
-from shared.models.image_model import load_image_model
+from shared.models.image_model import ImageModel, load_image_model
 from shared.models.save import save_image_model
 from shared.models.source import INDEX
 from shared.models.text import TextConditioner
@@ -204,15 +205,18 @@ def train(
     model = out if (out / INDEX).is_file() else recipe.model
     unet, text = first_networks(recipe, model, captions, codec.latent_channels, folders[0][1].shape[-1])
     scheduler = build_scheduler()
-    yield from train_image(
+    schedule = NoiseSchedule.from_scheduler(scheduler)
+    live = ImageModel(str(out), out, unet, codec, text, type(scheduler), dict(scheduler.config), schedule)
+    for state in train_image(
         unet.to(device),
         text.text_encoder.to(device),
         ImageBatches(folders, text, recipe, device),
-        NoiseSchedule.from_scheduler(scheduler),
+        schedule,
         recipe,
         checkpoint=out / "image.pt",
         resume=resume,
-    )
+    ):
+        yield replace(state, model=lambda: live)
     if ranks.rank() == 0:
         save_image_model(
             out,

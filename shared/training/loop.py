@@ -30,8 +30,9 @@ LossAt = Callable[[int], tuple[Tensor, dict[str, float]]]
 class TrainState:
     """One finished optimiser step. `seconds` is the training time so far, that before a resume included.
 
-    done_before: no step was taken, since the run that was resumed had taken them all. It is the only state then; the
-    loss is that of the last step's batch, and what the stage leaves is written once more.
+    model: what is trained, as it is now, for a look at it; its weights are not averaged. done_before: no step was
+    taken, since the run that was resumed had taken them all. It is the only state then; the loss is that of the last
+    step's batch, and what the stage leaves is written once more.
     """
 
     step: int
@@ -41,6 +42,7 @@ class TrainState:
     seconds: float
     metrics: dict[str, float] = field(default_factory=dict)
     done_before: bool = False
+    model: Callable[[], object] | None = field(default=None, compare=False)
 
 
 def learning_rate(step: int, total: int, peak: float, *, warmup: int, decay_from: float = 0.5) -> float:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -42,6 +43,7 @@ from shared.training.optimizers import Group, build_optimizer
 from video.folder import COMPONENT, add_temporal, copy_model, load_temporal
 from video.frames import known
 from video.frames.noise import mixed_noise
+from video.generate import VideoModel
 from video.network import TemporalLayers, VideoUNet, lowest_places
 from video.recipe import VideoTrainRecipe
 from video.training.batches import Batch, StillBatch, StillBatches, batches_of, read_folders
@@ -211,7 +213,7 @@ def train(
         views=recipe.views_share > 0,
     )
     network = VideoUNet(model.unet, first_layers(recipe, model, out).to(device))
-    yield from train_video(
+    for state in train_video(
         network,
         batches_of(folders, model.text, recipe, device),
         model.schedule,
@@ -220,7 +222,8 @@ def train(
         prediction_type=model.denoiser.prediction_type,
         checkpoint=out / "video.pt",
         resume=resume,
-    )
+    ):
+        yield replace(state, model=lambda: VideoModel(model, network))
     if ranks.rank() == 0:
         if together:
             save_network(out / "unet", model.unet)

@@ -9,6 +9,7 @@ from diffusers import AutoencoderTiny
 
 from lab.main import main
 from shared.artifacts.formats.image_file import write_image
+from shared.artifacts.media import read_clip
 from tests.lab.command import is_refusal
 from tests.tiny import build_image_folder
 from tests.video.tiny import write_clips
@@ -41,8 +42,13 @@ def test_the_video_stage_goes_on_where_it_stopped(tmp_path, capsys):
     arguments = ["train", "video", "--data", str(data), "--out", str(out), *small, "--json"]
     assert main([*arguments, "--steps", "1"]) == 0
     assert json.loads(capsys.readouterr().out)["steps"] == 1
-    assert main([*arguments, "--steps", "3", "--resume"]) == 0
+    assert main([*arguments, "--steps", "3", "--resume", "--preview-every", "2"]) == 0
     shown = capsys.readouterr()
+    looks = {"loss-video.png", *(f"video-{step:06d}.{kind}" for step in (2, 3) for kind in ("png", "mp4"))}
+    assert {file.name for file in (out / "previews").iterdir()} == looks
+    assert read_clip(out / "previews" / "video-000003.mp4").frames.shape[0] == 16
+    logged = [json.loads(line) for line in (out / "train-log.jsonl").read_text().splitlines()]
+    assert [(line["stage"], line["step"]) for line in logged] == [("video", 1), ("video", 2), ("video", 3)]
     result = json.loads(shown.out)
     assert shown.err.splitlines()[1].startswith("kinoform: train video: 2/3 ")
     assert (result["steps"], result["outputs"]) == (3, [str(out)])
