@@ -11,8 +11,8 @@ which settles the shape first and the details after.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,28 +20,25 @@ import torch
 from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from dreamfusion.critics import Critic, ViewTeacher, score_critic, view_critic
 from dreamfusion.fields.background import BackgroundNetwork, random_grey
 from dreamfusion.fields.field import GridField, TrainableField, TriplaneField, device_of
 from dreamfusion.fields.occupancy import OccupancyGrid, occupancy_of
-from dreamfusion.guidance.sds import ScoreDistillation, sample_timesteps, score_distillation
 from dreamfusion.losses import opacity_loss
 from dreamfusion.recipe import AssetRecipe
 from dreamfusion.render.shading import Shading
 from dreamfusion.render.volume import RayRender, joined, render_rays
-from dreamfusion.views import Views, sample_views, view_prompts
+from dreamfusion.views import Views, sample_views
 from shared.compute.modes import applied, checkpointed, moved
-from shared.diffusion.conditioning import Conditioning
-from shared.diffusion.denoiser import Denoiser
-from shared.diffusion.guidance import guided_by
-from shared.errors import KinoformError
+from shared.errors import KinoformError, ModelError
 from shared.models.image_model import ImageModel
 from shared.plugins import load
-from shared.rng import generator, normal
+from shared.rng import generator
 
 OCCUPANCY_EVERY = 10  # steps between updates of the occupancy grid
+LEAST_TOGETHER = 4  # views of one step, where a teacher sees them together
 LEAST_WEIGHT = 0.02  # samples with less weight in their pixel are not worth a normal
 
 
@@ -68,24 +65,43 @@ class DistillState:
     pixels: Float[Tensor, "views 3 h w"]
 
 
-# What a step asks about its renders: (pixels in [-1, 1], views, share of the run done, step) -> a loss to minimise and
-# the root mean square of the gradient behind it.
-Critic = Callable[[Float[Tensor, "views 3 h w"], Views, float, int], tuple[Float[Tensor, ""], float]]
+def distill(
+    model: ImageModel,
+    recipe: AssetRecipe,
+    device: str | torch.device | None = None,
+    *,
+    views: ViewTeacher | None = None,
+) -> Iterator[DistillState]:
+    """Optimise a new scene for `recipe.prompt`; yields `recipe.steps` states.
 
-
-def distill(model: ImageModel, recipe: AssetRecipe, device: str | torch.device | None = None) -> Iterator[DistillState]:
-    """Optimise a new scene for `recipe.prompt` with the prior `model`; yields `recipe.steps` states.
-
-    device: where to compute; where the model is, unless given.
+    model: the prior. device: where to compute; where the model is, unless given. views: what knows several views of one
+    thing at once, if anything does; `recipe.teacher` says which of the two is asked.
+    Raises ModelError where it is the one that is not there.
     """
     device = model.unet.device if device is None else device
     vae = model.codec.vae
+    together = asks_views(recipe, views)
+    prior = views.denoiser if together and views is not None else model.denoiser
     with (
         moved(vae, device),
         checkpointed(vae, recipe.checkpointing),
-        applied(recipe.memory, device, model.denoiser, before=[model.text.text_encoder]) as denoiser,
+        applied(recipe.memory, device, prior, before=[model.text.text_encoder]) as denoiser,
     ):
-        yield from optimise(new_scene(recipe, device), score_critic(model, recipe, denoiser), recipe)
+        if together and views is not None:
+            critic = view_critic(model, recipe, replace(views, denoiser=denoiser))
+        else:
+            critic = score_critic(model, recipe, denoiser)
+        yield from optimise(new_scene(recipe, device), critic, recipe, level=together)
+
+
+def asks_views(recipe: AssetRecipe, views: ViewTeacher | None) -> bool:
+    """Whether several views at once are what a recipe's teacher sees."""
+    if recipe.teacher == "views" and views is None:
+        raise ModelError(
+            f"teacher of {recipe.model}", expected="a model trained on views", got="one that was not",
+            hint="kinoform train video --views-share 0.3, or --teacher image",
+        )  # fmt: skip
+    return views is not None and recipe.teacher != "image"
 
 
 def new_scene(recipe: AssetRecipe, device: str | torch.device = "cpu") -> Scene:
@@ -98,39 +114,11 @@ def new_scene(recipe: AssetRecipe, device: str | torch.device = "cpu") -> Scene:
     return Scene(field, background)
 
 
-@torch.no_grad()
-def score_critic(model: ImageModel, recipe: AssetRecipe, denoiser: Denoiser | None = None) -> Critic:
-    """Score distillation from `model`, with view-dependent prompts. denoiser: to use in place of the model's own."""
-    prompts = view_prompts(recipe.prompt)
-    conditioning = dict(zip(prompts, model.text.encode(list(prompts.values())), strict=True))
-    negative = Conditioning(model.text.encode([recipe.negative]))
-    denoiser = guided_by(recipe, model.denoiser if denoiser is None else denoiser, negative)
+def optimise(scene: Scene, critic: Critic, recipe: AssetRecipe, *, level: bool = False) -> Iterator[DistillState]:
+    """The loop: render, ask `critic`, step. level: all views of a step from one height, evenly around.
 
-    def criticise(pixels: Tensor, views: Views, done: float, step: int) -> tuple[Tensor, float]:
-        wanted = (model.default_size, model.default_size)
-        if pixels.shape[-2:] != wanted:
-            pixels = functional.interpolate(pixels, wanted, mode="bilinear", align_corners=False)
-        latents = model.codec.encode(pixels)
-        count = len(views)
-        t_max = recipe.t_max + (recipe.t_max_final - recipe.t_max) * done
-        t = sample_timesteps(
-            count, model.schedule.num_timesteps, generator(recipe.seed, 2, step), t_min=recipe.t_min, t_max=t_max
-        ).to(latents.device)
-        noise = torch.stack([normal(latents.shape[1:], recipe.seed, 3, step, view) for view in range(count)])
-        told = Conditioning(torch.stack([conditioning[word] for word in views.words]))
-        score = score_distillation(denoiser, latents, t, noise.to(latents), told)
-        return mean_loss(score, latents), float(score.gradient.square().mean().sqrt())
-
-    return criticise
-
-
-def mean_loss(score: ScoreDistillation, x: Float[Tensor, "b ..."]) -> Float[Tensor, ""]:
-    """Equation 3's loss per element, so that the weights of other losses do not depend on sizes."""
-    return score.loss(x) / x.numel()
-
-
-def optimise(scene: Scene, critic: Critic, recipe: AssetRecipe) -> Iterator[DistillState]:
-    """The loop: render, ask `critic`, step. Raises KinoformError when the loss stops being a number."""
+    Raises KinoformError when the loss stops being a number.
+    """
     device = device_of(scene.field)
     groups = scene.field.parameter_groups(recipe.learning_rate)
     if scene.background is not None:
@@ -141,7 +129,8 @@ def optimise(scene: Scene, critic: Critic, recipe: AssetRecipe) -> Iterator[Dist
         done = step / recipe.steps
         draw = generator(recipe.seed, 1, step)
         size = recipe.coarse_render_size if done < recipe.coarse_share else recipe.render_size
-        views = sample_views(recipe.views, size, draw, overhead_probability=recipe.overhead_probability)
+        count = max(recipe.views, LEAST_TOGETHER) if level else recipe.views
+        views = sample_views(count, size, draw, overhead_probability=recipe.overhead_probability, level=level)
         shading = _draw_shading(recipe, done, draw)
         if step % OCCUPANCY_EVERY == 0:
             occupancy = occupancy_of(scene.field)

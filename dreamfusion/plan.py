@@ -5,12 +5,13 @@ Which samples of a ray are evaluated depends on values, so their shares are assu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from einops import rearrange
 
+from dreamfusion.critics import ViewTeacher
 from dreamfusion.distill import distill
 from dreamfusion.mesh.extract import silhouette_views
 from dreamfusion.recipe import AssetRecipe
@@ -29,15 +30,30 @@ SILHOUETTE_SAMPLES = 96  # those of `choose_threshold`
 CELL_BYTES = 64  # of a cell of the mesher's grid, in the double precision arrays that it goes through
 
 
-def plan_asset(recipe: AssetRecipe, device: str = "cpu") -> Estimate:
-    """Raises ModelError as `load_image_model` does, for everything but the values of the weights."""
+def plan_asset(
+    recipe: AssetRecipe, device: str = "cpu", *, views_of: Callable[[ImageModel], ViewTeacher | None] = lambda _: None
+) -> Estimate:
+    """views_of: the teacher of several views that a model brings along.
+
+    Raises ModelError as `load_image_model` does, for everything but the values of the weights.
+    """
+    teachers: list[ViewTeacher | None] = []
+
+    def load() -> ImageModel:
+        model = with_plain_sampler(load_image_model(recipe.model, **placement(recipe, device)))
+        teachers.append(views_of(model))
+        return model
+
+    def networks(model: ImageModel) -> list[Any]:
+        brought = [teacher.denoiser.network for teacher in teachers if teacher is not None]
+        return [*image_networks(model), *brought]
 
     def run(model: ImageModel) -> Iterator[object]:
         # One step with the first renders and colours, one with the last renders and shading by normals.
         coarse = recipe.coarse_share if recipe.coarse_share in (0.0, 1.0) else 0.5
         short = recipe.model_copy(update={"steps": 2, "coarse_share": coarse, "albedo_first": 0.5, "compile": False})
         state = None
-        for state in distill(model, short):
+        for state in distill(model, short, views=teachers[-1]):
             yield state
         assert state is not None, "two steps"
         with torch.no_grad():
@@ -48,8 +64,8 @@ def plan_asset(recipe: AssetRecipe, device: str = "cpu") -> Estimate:
         yield grid
 
     trace = trace_run(
-        lambda: with_plain_sampler(load_image_model(recipe.model, **placement(recipe, device))),
-        image_networks,
+        load,
+        networks,
         run,
         device=device,
         share=lambda operation: SHARES.get(operation, 1.0),

@@ -30,6 +30,9 @@ class AssetRecipe(GradientMemory, NetworkMemory):
 
     # Score distillation.
     steps: int = Field(400, ge=1, le=100_000, description="optimisation steps")
+    teacher: Literal["auto", "image", "views"] = Field(
+        "auto", description="what is asked about renders: each alone, or all together where a model knows views"
+    )
     guidance: GuidanceName = Field("classifier-free", description="how the prompt is made to steer")
     guidance_scale: float = Field(10.0, ge=0, le=1000, description="how strongly to follow the prompt")
     cfg_convention: Literal["cfg", "dreamfusion"] = Field("cfg", description="what guidance_scale counts")

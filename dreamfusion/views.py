@@ -46,12 +46,18 @@ def make_views(
     return Views(cameras, tuple(azimuth.tolist()), tuple(elevation.tolist()), light)
 
 
-def sample_views(count: int, size: int, generator: torch.Generator, *, overhead_probability: float = 0.15) -> Views:
+def sample_views(
+    count: int, size: int, generator: torch.Generator, *, overhead_probability: float = 0.15, level: bool = False
+) -> Views:
     """Random views: azimuths spread evenly around from a random start, elevations and lights as the world has them.
 
-    overhead_probability: of looking down from OVERHEAD_ELEVATION instead of across from ELEVATION.
+    overhead_probability: of looking down from OVERHEAD_ELEVATION instead of across from ELEVATION. level: all from the
+    height of the first, exactly evenly around, each lit alike from where it stands.
     """
     draw = torch.rand(7, count, generator=generator)
+    if level:
+        draw[1] = 0.5
+        draw[2:] = draw[2:, :1]
     share = (draw[0, 0] + (torch.arange(count) + 0.5 * (draw[1] - 0.5)) / count) % 1
     azimuth = 360 * share - 180
     across = ELEVATION[0] + (ELEVATION[1] - ELEVATION[0]) * draw[2]

@@ -21,10 +21,10 @@ import shared.training.image
 import video.training.stage
 from dreamfusion.distill import distill
 from dreamfusion.recipe import AssetRecipe
+from lab.kinds.asset_model import load_asset_model
 from lab.session import load
 from shared.artifacts.media import read_clip, write_clip, write_image
 from shared.images.recipe import ImageRecipe
-from shared.models.image_model import load_image_model
 from shared.recipe import SAME_RESULT, Recipe
 from shared.training.recipe import AutoencoderTrainRecipe, ImageTrainRecipe, ScorerTrainRecipe
 from tests.tiny import COLOURS, build_image_folder, tiny_vae
@@ -58,7 +58,8 @@ def made_clip(recipe: ClipRecipe, _folders: Any) -> Outcome:
 
 
 def distilled(recipe: AssetRecipe, _folders: Any) -> Outcome:
-    states = list(distill(load_image_model(recipe.model), recipe))
+    model = load_asset_model(recipe.model)
+    states = list(distill(model.image, recipe, views=model.views))
     weights = {name: tensor.numpy() for name, tensor in states[-1].scene.field.state_dict().items()}
     return {
         **weights,
@@ -133,8 +134,9 @@ TRAINED = {"steps": 2, "batch_size": 2, "precision": "fp32", "warmup_steps": 1, 
 ON_PICTURES = {**TRAINED, "size": 32, "clip_fraction": 0.0}
 
 ASSET = {
-    "steps": 2, "views": 1, "field_resolution": 12, "samples": 12, "coarse_render_size": 12, "render_size": 16,
-    "coarse_share": 0.5, "mesh_resolution": 16, "turntable_frames": 2, "turntable_size": 16, "learning_rate": 0.05,
+    "steps": 2, "teacher": "image", "views": 1, "field_resolution": 12, "samples": 12, "coarse_render_size": 12,
+    "render_size": 16, "coarse_share": 0.5, "mesh_resolution": 16, "turntable_frames": 2, "turntable_size": 16,
+    "learning_rate": 0.05,
 }  # fmt: skip
 SHADED = {"albedo_first": 0.0, "lambertian_probability": 1.0}
 
@@ -160,6 +162,7 @@ MADE = {
             "model": "other",
             "seed": 1,
             "steps": 3,
+            "teacher": "views",
             "guidance": ("middle", {"t_min": 0.9, "t_max_final": 0.98}),
             "guidance_scale": 3.0,
             "cfg_convention": "dreamfusion",
@@ -288,7 +291,9 @@ class Folders:
         self.root = root
         self.count = 0
         self.models = {
-            name: build_video_folder(root / name, seed, known=0.3) for seed, name in enumerate(("model", "other"))
+            name: build_video_folder(root / name, seed, known=0.3, cameras=True)
+            for seed, name in enumerate(("model", "other"))
+            for seed, name in enumerate(("model", "other"))
         }
         self.data = write_data(root / "data")
         self.picture = self.data / "0.png"

@@ -16,6 +16,7 @@ from shared.recipe import Recipe
 
 if TYPE_CHECKING:
     from dreamfusion.distill import DistillState
+    from lab.kinds.asset_model import AssetModel
     from lab.results import Asset
     from shared.artifacts.run_record import RunRecord
     from shared.models.image_model import ImageModel
@@ -35,7 +36,7 @@ class AssetKind:
     in_folder = False
     turntable = True
     looping = "distill"
-    unused: tuple[str, ...] = ("image_encoder", "temporal")
+    unused: tuple[str, ...] = ("image_encoder",)
     parts: tuple[str, ...] = ()
 
     def output(self, path: str) -> Output:
@@ -51,12 +52,12 @@ class AssetKind:
         return []
 
     def loader(self) -> Loader:
-        from shared.models.image_model import load_image_model
+        from lab.kinds.asset_model import load_asset_model
 
-        return load_image_model
+        return load_asset_model
 
-    def image_model(self, model: ImageModel) -> ImageModel:
-        return model
+    def image_model(self, model: AssetModel) -> ImageModel:
+        return model.image
 
     def prompts(self, recipe: AssetRecipe) -> list[str]:
         from dreamfusion.views import view_prompts
@@ -71,22 +72,23 @@ class AssetKind:
 
     def planner(self, device: str) -> tuple[Planner, Savings]:
         from dreamfusion.plan import asset_savings, plan_asset
+        from lab.kinds.asset_model import views_of
 
         importlib.import_module("shared.artifacts.media")
         importlib.import_module("dreamfusion.asset")
-        return partial(plan_asset, device=device), asset_savings
+        return partial(plan_asset, device=device, views_of=views_of), asset_savings
 
-    def sample(self, model: ImageModel, recipes: Sequence[AssetRecipe], device: str) -> Iterator[DistillState]:
+    def sample(self, model: AssetModel, recipes: Sequence[AssetRecipe], device: str) -> Iterator[DistillState]:
         from dreamfusion.distill import distill
 
-        return distill(model, recipes[0], device)
+        return distill(model.image, recipes[0], device, views=model.views)
 
     def latents(self, state: DistillState, index: int) -> None:
         return None
 
     def finish(
         self,
-        model: ImageModel,
+        model: AssetModel,
         recipe: AssetRecipe,
         last: DistillState,
         record: RunRecord,

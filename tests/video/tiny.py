@@ -14,20 +14,25 @@ from video.network import TemporalLayers
 DIRECTIONS = {"left": (-3, 0), "right": (3, 0), "up": (0, -3), "down": (0, 3)}
 
 
-def build_video_folder(path: Path, seed: int = 0, *, known: float = 0.0) -> Path:
+def build_video_folder(path: Path, seed: int = 0, *, known: float = 0.0, cameras: bool = False) -> Path:
     """The tiny image model with temporal layers whose gates are half open, in half precision.
 
-    known: size of the weights by which they hear of given frames; 0: they have none.
+    known: size of the weights by which they hear of given frames; 0: they have none. cameras: whether they hear of
+    those.
     """
     build_image_folder(path, seed)
     torch.manual_seed(seed)
-    temporal = TemporalLayers.for_unet(tiny_unet(seed), embed_dim=32, head_dim=16, noise_share=0.5, known=known > 0)
+    temporal = TemporalLayers.for_unet(
+        tiny_unet(seed), embed_dim=32, head_dim=16, noise_share=0.5, known=known > 0, cameras=cameras
+    )
     with torch.no_grad():
         for name, parameter in temporal.named_parameters():
             if name.endswith("gate"):
                 parameter.fill_(0.5)
         if temporal.known is not None:
             temporal.known.conv.weight.normal_(std=known)
+        if temporal.embedding.camera is not None:
+            temporal.embedding.camera.weight.normal_()
     add_temporal(path, temporal.half())
     return path
 

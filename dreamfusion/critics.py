@@ -1,0 +1,100 @@
+"""What distillation asks about its renders: which way should they change?
+
+Of an image model each view is asked about by itself, with words for where it is seen from (DreamFusion, section 3.2).
+Of a model of several views at once (MVDream, Shi et al. 2023) all views of a step are, each with its camera: no second
+face.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from dreamfusion.guidance.sds import ScoreDistillation, sample_timesteps, score_distillation
+from dreamfusion.recipe import AssetRecipe
+from dreamfusion.views import Views, view_prompts, without_view_words
+from shared.diffusion.conditioning import Conditioning
+from shared.diffusion.denoiser import Denoiser
+from shared.diffusion.guidance import guided_by
+from shared.diffusion.step_noise import Draw
+from shared.models.image_model import ImageModel
+from shared.rng import generator, normal
+
+# What a step asks about its renders: (pixels in [-1, 1], views, share of the run done, step) -> a loss to minimise and
+# the root mean square of the gradient behind it.
+Critic = Callable[[Float[Tensor, "views 3 h w"], Views, float, int], tuple[Float[Tensor, ""], float]]
+
+
+@dataclass(frozen=True)
+class ViewTeacher:
+    """A prior of several views of one thing at once.
+
+    denoiser: of latents "b c t h w", t views, told the `camera` of each: azimuth and elevation in degrees, "b t 2".
+    draw_noise: of shape (c, t, h, w), as it was trained with: views may have some of it in common.
+    """
+
+    denoiser: Denoiser
+    draw_noise: Draw
+
+
+@torch.no_grad()
+def score_critic(model: ImageModel, recipe: AssetRecipe, denoiser: Denoiser | None = None) -> Critic:
+    """Score distillation from `model`, with view-dependent prompts. denoiser: to use in place of the model's own."""
+    prompts = view_prompts(recipe.prompt)
+    conditioning = dict(zip(prompts, model.text.encode(list(prompts.values())), strict=True))
+    negative = Conditioning(model.text.encode([recipe.negative]))
+    denoiser = guided_by(recipe, model.denoiser if denoiser is None else denoiser, negative)
+
+    def criticise(pixels: Tensor, views: Views, done: float, step: int) -> tuple[Tensor, float]:
+        latents = encoded(model, pixels)
+        count = len(views)
+        t_max = recipe.t_max + (recipe.t_max_final - recipe.t_max) * done
+        t = sample_timesteps(
+            count, model.schedule.num_timesteps, generator(recipe.seed, 2, step), t_min=recipe.t_min, t_max=t_max
+        ).to(latents.device)
+        noise = torch.stack([normal(latents.shape[1:], recipe.seed, 3, step, view) for view in range(count)])
+        told = Conditioning(torch.stack([conditioning[word] for word in views.words]))
+        score = score_distillation(denoiser, latents, t, noise.to(latents), told)
+        return mean_loss(score, latents), float(score.gradient.square().mean().sqrt())
+
+    return criticise
+
+
+@torch.no_grad()
+def view_critic(model: ImageModel, recipe: AssetRecipe, teacher: ViewTeacher) -> Critic:
+    """Score distillation from a teacher of several views, all of a step at one noise level."""
+    text = model.text.encode([without_view_words(recipe.prompt)])
+    empty = model.text.encode([recipe.negative])
+
+    def criticise(pixels: Tensor, views: Views, done: float, step: int) -> tuple[Tensor, float]:
+        latents = rearrange(encoded(model, pixels), "t c h w -> 1 c t h w")
+        t_max = recipe.t_max + (recipe.t_max_final - recipe.t_max) * done
+        draw = generator(recipe.seed, 2, step)
+        t = sample_timesteps(1, model.schedule.num_timesteps, draw, t_min=recipe.t_min, t_max=t_max).to(latents.device)
+        noise = teacher.draw_noise(tuple(latents.shape[1:]), generator(recipe.seed, 3, step))[None].to(latents)
+        camera = torch.tensor([list(zip(views.azimuth, views.elevation, strict=True))]).to(latents.device)
+        told, negative = (Conditioning(states, frames={"camera": camera}) for states in (text, empty))
+        denoiser = guided_by(recipe, teacher.denoiser, negative)
+        score = score_distillation(denoiser, latents, t, noise, told)
+        return mean_loss(score, latents), float(score.gradient.square().mean().sqrt())
+
+    return criticise
+
+
+def encoded(model: ImageModel, pixels: Float[Tensor, "n 3 _ _"]) -> Float[Tensor, "n c h w"]:
+    """Latents of renders in [-1, 1], at the size that the model was trained on."""
+    wanted = (model.default_size, model.default_size)
+    if pixels.shape[-2:] != wanted:
+        pixels = functional.interpolate(pixels, wanted, mode="bilinear", align_corners=False)
+    return model.codec.encode(pixels)
+
+
+def mean_loss(score: ScoreDistillation, x: Float[Tensor, "b ..."]) -> Float[Tensor, ""]:
+    """Equation 3's loss per element, so that the weights of other losses do not depend on sizes."""
+    return score.loss(x) / x.numel()

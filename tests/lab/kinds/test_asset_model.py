@@ -1,0 +1,33 @@
+"""Which models bring a teacher of several views along."""
+
+from lab.kinds.asset_model import load_asset_model
+from lab.main import main
+from shared.artifacts.run_record import read_record
+from tests.lab.kinds.test_asset import SHORT
+from tests.tiny import build_image_folder
+from tests.video.tiny import build_video_folder
+
+
+def test_temporal_layers_that_know_of_cameras_are_a_teacher(tmp_path):
+    assert load_asset_model(build_image_folder(tmp_path / "image")).views is None
+    assert load_asset_model(build_video_folder(tmp_path / "clips")).views is None
+    assert load_asset_model(build_video_folder(tmp_path / "views", cameras=True)).views is not None
+
+
+def test_an_asset_of_several_views_at_once_is_made_and_made_again(tmp_path):
+    model = build_video_folder(tmp_path / "model", cameras=True)
+    made = {}
+    for name in ("views", "image"):
+        made[name] = tmp_path / f"{name}.glb"
+        flags = ["--model", str(model), "--teacher", name, "-o", str(made[name])]
+        assert main(["asset", "a red cube", *flags, *SHORT]) == 0
+    assert made["views"].read_bytes() != made["image"].read_bytes()
+    assert "temporal/diffusion_pytorch_model.safetensors" in read_record(made["views"]).model.hashes
+    assert main(["rerun", str(made["views"])]) == 0
+    assert (tmp_path / "views-rerun.glb").read_bytes() == made["views"].read_bytes()
+
+
+def test_a_model_without_one_says_so(tmp_path, capsys):
+    model = build_image_folder(tmp_path / "model")
+    assert main(["asset", "a red cube", "--model", str(model), "--teacher", "views", *SHORT]) != 0
+    assert "expected a model trained on views" in capsys.readouterr().err
