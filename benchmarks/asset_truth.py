@@ -33,6 +33,7 @@ from dreamfusion.mesh.files.write import write_mesh
 from dreamfusion.mesh.turntable import render_mesh
 from dreamfusion.recipe import AssetRecipe
 from dreamfusion.views import around
+from lab.kinds.asset_model import views_of
 from shared.artifacts.contact_sheet import contact_sheet
 from shared.artifacts.media import write_image
 from shared.errors import KinoformError
@@ -109,11 +110,12 @@ def measure_assets(
     """Distils every prompt with the recipe's own defaults and measures the meshes; the i-th has seed i."""
     measures: list[tuple[Composition, AssetMeasure]] = []
     sheets, words = [], []
+    views = views_of(model)
     for index, composition in enumerate(wanted):
         c = composition.without_view()
         recipe = AssetRecipe(prompt=c.caption(), model=model.name, seed=index)
         try:
-            for state in distill(model, recipe):
+            for state in distill(model, recipe, views=views):
                 scene = state.scene
             mesh = export_asset(scene, recipe).mesh
         except KinoformError as error:

@@ -72,7 +72,7 @@ def run(stage: str, args: argparse.Namespace) -> None:
         states = _loop(stage)(recipe, data, out, args.resume, where)
         if not ranks.rank():
             states = logged(states, stage, out / LOG)
-            states = looked_at(states, stage, data, out, preview_every, recipe)
+        states = looked_at(states, stage, data, out, preview_every, recipe)
         states = _with_notes(states, recipe, data, out, console)
         with console.if_interrupted(RESUME):
             state = console.follow(f"train {stage}", states, every=LINE_SECONDS)

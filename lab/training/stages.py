@@ -29,7 +29,7 @@ from shared.models.image_model import load_image_model
 from shared.models.source import resolve_model
 from shared.recipe import load_preset
 from shared.rng import generator
-from shared.training import autoencoder, clip_scorer, image
+from shared.training import autoencoder, clip_scorer, image, ranks
 from shared.training.data.arrays import MediaFolder, draw_pictures, find_folders, load_media
 from shared.training.loop import TrainState
 from shared.training.recipe import AutoencoderTrainRecipe, ImageTrainRecipe, ScorerTrainRecipe, StageRecipe
@@ -189,7 +189,8 @@ def looked_at(
     states: Iterator[TrainState], stage: str, data: Path, out: Path, every: int, recipe: StageRecipe
 ) -> Iterator[TrainState]:
     """Hands states on; every so many steps there is a look at the model, `out/previews/STAGE-STEP.png`, and at its end
-    and beside each look the plot of its losses, `out/previews/loss-STAGE.png`."""
+    and beside each look the plot of its losses, `out/previews/loss-STAGE.png`. Of several processes all read the data,
+    and the first looks."""
     folders: list[MediaFolder] = []
     for state in states:
         last = state.step == state.total
@@ -198,8 +199,9 @@ def looked_at(
             model: Any = state.model()
             size = getattr(recipe, "size", None) or model.image.default_size
             folders = folders or [load_media(folder, size=size) for folder in find_folders(data)]
-            previews.write(stage, model, folders, recipe.seed, out / PREVIEWS / f"{stage}-{state.step:06d}")
-        if due or last:
+            if not ranks.rank():
+                previews.write(stage, model, folders, recipe.seed, out / PREVIEWS / f"{stage}-{state.step:06d}")
+        if (due or last) and not ranks.rank():
             plot_losses(stage, out)
         yield state
 

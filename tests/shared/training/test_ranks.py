@@ -64,6 +64,7 @@ def test_the_command_trains_under_torchrun_and_speaks_once(tmp_path):
     common = [
         "train", "video", "--data", str(data), "--steps", "2", "--batch-size", "1", "--frames", "4", "--warmup-steps",
         "1", "--embed-dim", "16", "--head-dim", "8", "--precision", "fp32", "--device", "cpu", "--json",
+        "--preview-every", "2",
     ]  # fmt: skip
     made = {}
     for name, start, flags in (
