@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.judge_networks import CLIP_SIZE, MotionNetwork, PictureNetwork
+from shared.training.half import autocast
 from shared.training.loop import TrainState, learning_rate
 from world.dataset import draw_composition, draw_samples
 from world.prompt import COLOUR_NAMES, MOTIONS, OBJECT_NAMES, RELATIONS, Composition
@@ -170,7 +171,7 @@ def roughen_clips(
 
 def picture_loss(network: PictureNetwork, pixels: Tensor, answers: Int[Tensor, "b 5"]) -> Float[Tensor, ""]:
     """Mean cross-entropy over the questions that have an answer, the first object's twice: it is the hardest."""
-    with torch.autocast("cpu", torch.bfloat16):  # the network alone: places of pixels need all their digits
+    with autocast("auto", "cpu"):  # the network alone: places of pixels need all their digits
         logits = network(pixels)
     total = pixels.new_zeros(())
     for weight, (name, wanted) in zip((2.0, 1.0, 0.5, 2.0, 1.0), zip(logits, answers.T, strict=True), strict=True):
@@ -216,7 +217,7 @@ def train_motion(
     def loss_at(generator: torch.Generator) -> Tensor:
         chosen = torch.randint(len(frames), (budget.batch // 2,), generator=generator)
         batch, wanted = roughen_clips(frames[chosen].movedim(-1, 2).float() / 255, motions[chosen], generator)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast("auto", "cpu"):
             logits = network(batch)
         return F.cross_entropy(logits.float(), wanted)
 
