@@ -54,7 +54,7 @@ def score_critic(model: ImageModel, recipe: AssetRecipe, denoiser: Denoiser | No
     def criticise(pixels: Tensor, views: Views, done: float, step: int) -> tuple[Tensor, float]:
         latents = encoded(model, pixels)
         count = len(views)
-        t_max = recipe.t_max + (recipe.t_max_final - recipe.t_max) * done
+        t_max = most_noise(recipe, done)
         t = sample_timesteps(
             count, model.schedule.num_timesteps, generator(recipe.seed, 2, step), t_min=recipe.t_min, t_max=t_max
         ).to(latents.device)
@@ -74,7 +74,7 @@ def view_critic(model: ImageModel, recipe: AssetRecipe, teacher: ViewTeacher) ->
 
     def criticise(pixels: Tensor, views: Views, done: float, step: int) -> tuple[Tensor, float]:
         latents = rearrange(encoded(model, pixels), "t c h w -> 1 c t h w")
-        t_max = recipe.t_max + (recipe.t_max_final - recipe.t_max) * done
+        t_max = most_noise(recipe, done)
         draw = generator(recipe.seed, 2, step)
         t = sample_timesteps(1, model.schedule.num_timesteps, draw, t_min=recipe.t_min, t_max=t_max).to(latents.device)
         noise = teacher.draw_noise(tuple(latents.shape[1:]), generator(recipe.seed, 3, step))[None].to(latents)
@@ -85,6 +85,11 @@ def view_critic(model: ImageModel, recipe: AssetRecipe, teacher: ViewTeacher) ->
         return mean_loss(score, latents), float(score.gradient.square().mean().sqrt())
 
     return criticise
+
+
+def most_noise(recipe: AssetRecipe, done: float) -> float:
+    """The most noise after the share `done` of the run, as a share of the schedule."""
+    return recipe.t_max + (recipe.t_max_final - recipe.t_max) * done
 
 
 def encoded(model: ImageModel, pixels: Float[Tensor, "n 3 _ _"]) -> Float[Tensor, "n c h w"]:

@@ -26,10 +26,10 @@ def test_prompts_are_held_out_and_always_the_same():
     assert len(singles) == 96
     assert {c.obj for c in singles[:24]} == set(OBJECT_NAMES)
     assert single_compositions(12) == singles[:12]
-    for drawn in (singles, drawn_compositions(40, clips=True), drawn_compositions(40, clips=False)):
+    for drawn in (singles, drawn_compositions(40, "clips"), drawn_compositions(40, "images")):
         assert all(map(is_held_out, drawn))
-    assert all(c.motion for c in drawn_compositions(20, clips=True))
-    assert all(c.relation for c in drawn_compositions(20, clips=False))
+    assert all(c.motion for c in drawn_compositions(20, "clips"))
+    assert all(c.relation for c in drawn_compositions(20, "images"))
     assert {c.view for c in singles} == {None, "front view", "side view"}
 
 

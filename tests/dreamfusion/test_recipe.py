@@ -19,7 +19,7 @@ def test_presets_are_complete_recipes(name):
     """Every preset says every value but what a user gives (prompt, model, seed, print size, ...) and memory modes."""
     preset = load_preset("asset", name)
     recipe = AssetRecipe.parse({"prompt": "a red cube", **preset})
-    given = {"prompt", "negative", "guidance", "model", "seed", "print_size", *MemoryPolicy.model_fields}
+    given = {"prompt", "negative", "guidance", "teacher", "model", "seed", "print_size", *MemoryPolicy.model_fields}
     assert set(recipe.resolved()) - set(preset) == given & set(AssetRecipe.model_fields)
 
 
