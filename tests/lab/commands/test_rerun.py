@@ -77,7 +77,7 @@ def test_a_clip_of_a_picture_is_made_again_where_the_picture_is_the_same(tmp_pat
     make(model, path, "-o", str(path), "--image", str(picture))
     picture.rename(moved)
     assert main(["rerun", str(path)]) == 2
-    assert f"image: expected a file that exists, got {picture}" in capsys.readouterr().err
+    assert "image: expected a file that exists, got " in capsys.readouterr().err
     assert main(["rerun", str(path), "--image", str(moved)]) == 0
     assert (tmp_path / "clip-rerun.mp4").read_bytes() == path.read_bytes()
     write_image(picture, np.full((64, 64, 3), 100, np.uint8))
