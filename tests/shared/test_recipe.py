@@ -186,5 +186,5 @@ def test_what_a_pattern_asks_for_is_said_in_words() -> None:
         with pytest.raises(InputError) as caught:
             recipe.parse({"prompt": "  "})
         assert str(caught.value) == "prompt: expected some words, got   "
-    with pytest.raises(InputError, match=r"^precision: expected bf16 or fp32, got fp8$"):
+    with pytest.raises(InputError, match=r"^precision: expected auto, bf16 or fp32, got fp8$"):
         VideoTrainRecipe.parse({"precision": "fp8"})
