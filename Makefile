@@ -89,13 +89,11 @@ WEIGHTS ?= runs/weights
 MINUTES ?= 240
 STILLS ?= 33000
 CLIPS ?= 4000
-VIEWS ?= 2000
 DEVICE ?= auto
 rendered = test -f $(1)/captions.jsonl || { rm -rf $(1) && $(BIN)/kinoform world render --out $(1) $(2); }
 weights: $(STAMP)
 	$(call rendered,$(WEIGHTS)/data/stills,--count $(STILLS))
 	$(call rendered,$(WEIGHTS)/data/clips,--count $(CLIPS) --clips --frames 46)
-	$(call rendered,$(WEIGHTS)/data/views,--count $(VIEWS) --views)
 	$(BIN)/kinoform train all --data $(WEIGHTS)/data --out $(WEIGHTS)/model --start new --device $(DEVICE) \
 		$$(test -f $(WEIGHTS)/model/train-all.json && echo --resume || echo --minutes $(MINUTES))
 

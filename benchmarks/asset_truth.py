@@ -33,7 +33,7 @@ from dreamfusion.mesh.files.write import write_mesh
 from dreamfusion.mesh.turntable import render_mesh
 from dreamfusion.recipe import AssetRecipe
 from dreamfusion.views import around
-from lab.kinds.asset_model import views_of
+from lab.kinds.view_teacher import views_of
 from shared.artifacts.contact_sheet import contact_sheet
 from shared.artifacts.media import write_image
 from shared.errors import KinoformError

@@ -29,8 +29,8 @@ from benchmarks.report import Row, as_json, share, table
 from shared.artifacts.files import atomic_path
 from shared.artifacts.pixels import from_uint8
 from shared.errors import InputError, ModelError
-from world.dataset import Kind, Sample, draw_samples
-from world.prompt import COLOUR_NAMES, MOTIONS, OBJECT_NAMES, RELATIONS, Composition
+from world.dataset import Sample, draw_samples
+from world.prompt import COLOUR_NAMES, MOTIONS, OBJECT_NAMES, RELATIONS, Composition, Kind
 
 WEIGHTS = Path(__file__).resolve().parent / "judge.safetensors"
 CHECK_SEED = 90_001

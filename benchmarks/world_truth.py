@@ -35,8 +35,8 @@ from shared.models.image_model import ImageModel, load_image_model
 from shared.version import VERSION
 from video.generate import VideoModel, generate_clips, load_video_model
 from video.recipe import ClipRecipe
-from world.dataset import KINDS, Kind, draw_composition
-from world.prompt import COLOUR_NAMES, MOTIONS, OBJECT_NAMES, Composition, is_held_out
+from world.dataset import draw_composition
+from world.prompt import COLOUR_NAMES, KINDS, MOTIONS, OBJECT_NAMES, Composition, Kind, is_held_out
 
 SEED = 2_024
 PARTS = ("images", "pairs", "clips", "given", "assets")

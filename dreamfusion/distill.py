@@ -80,28 +80,28 @@ def distill(
     """
     device = model.unet.device if device is None else device
     vae = model.codec.vae
-    together = asks_views(recipe, views)
-    prior = views.denoiser if together and views is not None else model.denoiser
+    teacher = view_teacher(recipe, views)
+    prior = model.denoiser if teacher is None else teacher.denoiser
     with (
         moved(vae, device),
         checkpointed(vae, recipe.checkpointing),
         applied(recipe.memory, device, prior, before=[model.text.text_encoder]) as denoiser,
     ):
-        if together and views is not None:
-            critic = view_critic(model, recipe, replace(views, denoiser=denoiser))
-        else:
+        if teacher is None:
             critic = score_critic(model, recipe, denoiser)
-        yield from optimise(new_scene(recipe, device), critic, recipe, level=together)
+        else:
+            critic = view_critic(model, recipe, replace(teacher, denoiser=denoiser))
+        yield from optimise(new_scene(recipe, device), critic, recipe, level=teacher is not None)
 
 
-def asks_views(recipe: AssetRecipe, views: ViewTeacher | None) -> bool:
-    """Whether several views at once are what a recipe's teacher sees."""
+def view_teacher(recipe: AssetRecipe, views: ViewTeacher | None) -> ViewTeacher | None:
+    """`views` where the recipe asks it, None where it asks the image model."""
     if recipe.teacher == "views" and views is None:
         raise ModelError(
             f"teacher of {recipe.model}", expected="a model trained on views", got="one that was not",
             hint="kinoform train video --views-share 0.3, or --teacher image",
         )  # fmt: skip
-    return views is not None and recipe.teacher != "image"
+    return None if recipe.teacher == "image" else views
 
 
 def new_scene(recipe: AssetRecipe, device: str | torch.device = "cpu") -> Scene:

@@ -37,23 +37,23 @@ def plan_asset(
 
     Raises ModelError as `load_image_model` does, for everything but the values of the weights.
     """
-    teachers: list[ViewTeacher | None] = []
 
-    def load() -> ImageModel:
+    def load() -> tuple[ImageModel, ViewTeacher | None]:
         model = with_plain_sampler(load_image_model(recipe.model, **placement(recipe, device)))
-        teachers.append(views_of(model))
-        return model
+        return model, views_of(model)
 
-    def networks(model: ImageModel) -> list[Any]:
-        brought = [teacher.denoiser.network for teacher in teachers if teacher is not None]
-        return [*image_networks(model), *brought]
+    def networks(loaded: tuple[ImageModel, ViewTeacher | None]) -> list[Any]:
+        model, teacher = loaded
+        unet, *others = image_networks(model)
+        return [unet if teacher is None else teacher.denoiser.network, *others]  # the UNet is in the teacher's
 
-    def run(model: ImageModel) -> Iterator[object]:
+    def run(loaded: tuple[ImageModel, ViewTeacher | None]) -> Iterator[object]:
+        model, teacher = loaded
         # One step with the first renders and colours, one with the last renders and shading by normals.
         coarse = recipe.coarse_share if recipe.coarse_share in (0.0, 1.0) else 0.5
         short = recipe.model_copy(update={"steps": 2, "coarse_share": coarse, "albedo_first": 0.5, "compile": False})
         state = None
-        for state in distill(model, short, views=teachers[-1]):
+        for state in distill(model, short, views=teacher):
             yield state
         assert state is not None, "two steps"
         with torch.no_grad():

@@ -37,7 +37,9 @@ class AssetRecipe(GradientMemory, NetworkMemory):
     guidance_scale: float = Field(10.0, ge=0, le=1000, description="how strongly to follow the prompt")
     cfg_convention: Literal["cfg", "dreamfusion"] = Field("cfg", description="what guidance_scale counts")
     guidance_rescale: float = Field(0.0, ge=0, le=1, description="keeps strong guidance from oversaturating")
-    views: int = Field(2, ge=1, le=64, description="views rendered in each step")
+    views: int = Field(
+        2, ge=1, le=64, description="views rendered in each step; 4 or more where they are asked about together"
+    )
     overhead_probability: float = Field(0.15, ge=0, le=1, description="share of views from above")
     t_min: float = Field(0.02, ge=0, lt=1, description="least noise, as a share of the schedule")
     t_max: float = Field(0.98, gt=0, le=1, description="most noise, at the first step")

@@ -21,10 +21,11 @@ import shared.training.image
 import video.training.stage
 from dreamfusion.distill import distill
 from dreamfusion.recipe import AssetRecipe
-from lab.kinds.asset_model import load_asset_model
+from lab.kinds.view_teacher import views_of
 from lab.session import load
 from shared.artifacts.media import read_clip, write_clip, write_image
 from shared.images.recipe import ImageRecipe
+from shared.models.image_model import load_image_model
 from shared.recipe import SAME_RESULT, Recipe
 from shared.training.recipe import AutoencoderTrainRecipe, ImageTrainRecipe, ScorerTrainRecipe
 from tests.tiny import COLOURS, build_image_folder, tiny_vae
@@ -58,8 +59,8 @@ def made_clip(recipe: ClipRecipe, _folders: Any) -> Outcome:
 
 
 def distilled(recipe: AssetRecipe, _folders: Any) -> Outcome:
-    model = load_asset_model(recipe.model)
-    states = list(distill(model.image, recipe, views=model.views))
+    model = load_image_model(recipe.model)
+    states = list(distill(model, recipe, views=views_of(model)))
     weights = {name: tensor.numpy() for name, tensor in states[-1].scene.field.state_dict().items()}
     return {
         **weights,

@@ -121,14 +121,12 @@ def sample_latents(
     place = execution_device(model.network) if device is None else device
     height = image.own_size[1] if first.height is None else first.height
     width = image.own_size[0] if first.width is None else first.width
-    latent_shape(image.codec, first.frames, height, width)
-    pictures = given_by(first) if given is None else given
+    latent_shape(image.codec, first.frames, height, width)  # a wrong size is told before any work
     known = None
-    if pictures:
-        with placed(first.memory, place, [image.codec.vae]) as where:
-            known = known_of(image.codec, pictures, frames=first.frames, height=height, width=width, device=where).to(
-                place
-            )
+    if pictures := given_by(first) if given is None else given:
+        with placed(first.memory, place, [image.codec.vae]) as there:
+            size = {"frames": first.frames, "height": height, "width": width}
+            known = known_of(image.codec, pictures, **size, device=there).to(place)
     with applied(first.memory, place, model.denoiser, before=[image.text.text_encoder]) as denoiser:
         conditioning, negative = (
             Conditioning(image.text.encode(texts))

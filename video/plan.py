@@ -76,7 +76,7 @@ def plan_video_training(recipe: VideoTrainRecipe, device: str, data: DataSize) -
 
     def load() -> _Stage:
         model = load_image_model(recipe.model, device=device)
-        temporal = first_layers(recipe, model, resolve_model(recipe.model)).to(device)
+        temporal = first_layers(recipe, model, resolve_model(recipe.model), cameras=recipe.views_share > 0).to(device)
         return _Stage(model, VideoUNet(model.unet, temporal))
 
     def run(stage: _Stage, short: VideoTrainRecipe) -> Iterator[object]:

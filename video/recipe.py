@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from shared.compute.policy import DecodeMemory, NetworkMemory
-from shared.diffusion.guidance_name import GuidanceName
+from shared.diffusion.guidance_name import GuidanceName, guided_somewhere
 from shared.recipe import input_file
 from shared.training.recipe import StageRecipe
 
@@ -46,11 +46,7 @@ class ClipRecipe(DecodeMemory, NetworkMemory):
     guidance_stop: float = Field(1.0, gt=0, le=1, description="share of the way from noise after which it ends")
     seed: int = Field(0, ge=0, lt=2**63, description="the same seed gives the same clip")
 
-    @model_validator(mode="after")
-    def _guided_somewhere(self) -> ClipRecipe:
-        if not self.guidance_start < self.guidance_stop:
-            raise ValueError("guidance_start must be less than guidance_stop")
-        return self
+    _guided_somewhere = model_validator(mode="after")(guided_somewhere)
 
 
 class VideoTrainRecipe(StageRecipe):

@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -24,21 +23,21 @@ from shared.artifacts.media import write_clip, write_image
 from shared.view_words import VIEW_WORDS
 from world.prompt import (
     COLOUR_NAMES,
+    KINDS,
     MOTIONS,
     OBJECT_NAMES,
     RELATIONS,
+    SPLITS,
     SYNONYMS,
     Composition,
+    Kind,
     is_held_out,
 )
 from world.render import render
 from world.scene import Frame, objects_by_name, random_clip, random_still, random_views
 
-KINDS = ("images", "clips", "views")
-SPLITS = ("train", "held-out", "all")
 CLIP_FPS = 8
 CLIP_FRAMES = 16
-Kind = Literal["images", "clips", "views"]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 from shared.errors import InputError
 from shared.view_words import VIEW_WORDS
@@ -29,6 +30,10 @@ MOTIONS = {
     "shrinking": "shrinking",
     "orbit": "orbiting camera",
 }
+# What a data set is of, and from which compositions; the order is that of their seeds.
+Kind = Literal["images", "clips", "views"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+SPLITS = ("train", "held-out", "all")
 
 
 @dataclass(frozen=True)

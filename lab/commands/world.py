@@ -6,20 +6,18 @@ import argparse
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from dreamfusion.mesh.files.formats import ASSET_SUFFIXES
 from lab.flags import add_command
 from lab.outputs import check_folder, check_mesh, whole_number
 from lab.show.console import Console
 from shared.errors import InputError
-from world.prompt import Composition
+from world.prompt import SPLITS, Composition, Kind
 
 NAME = "world"
 HELP = "Render the procedural world as a data set, or write one exact mesh of it."
 
-SPLITS = ("all", "train", "held-out")
-Kind = Literal["images", "clips", "views"]
 NAMES = {"images": "pictures", "clips": "clips", "views": "sets of views"}
 
 
@@ -45,7 +43,7 @@ def add_parser(commands: Any) -> None:
     render.add_argument("--jobs", metavar="N", default=None, help="processes that render (default: one a core)")
     render.add_argument("--seed", metavar="N", default="0", help="the random numbers' seed (default 0)")
     render.add_argument(
-        "--split", metavar="{all,train,held-out}", default="train", help="which compositions (default train)"
+        "--split", metavar="{" + ",".join(SPLITS) + "}", default="train", help="which compositions (default train)"
     )
 
     mesh = add_command(actions, "mesh", run_mesh, "Write the exact mesh of what a caption describes.")

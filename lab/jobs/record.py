@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,11 @@ if TYPE_CHECKING:
     from shared.models.image_model import ImageModel
 
 
-def record_of(kind: Kind, recipe: Recipe, model: ImageModel, earlier: RunRecord | None) -> RunRecord:
+def record_of(
+    kind: Kind, recipe: Recipe, model: ImageModel, earlier: RunRecord | None, files: Mapping[str, str]
+) -> RunRecord:
     """What made a result. earlier: the record that is made again; its names of the model and of files are kept.
+    files: that are read, by the recipe's keys.
 
     Raises InputError when the model's weights, or what the recipe's files hold, are not those of `earlier`.
     """
@@ -24,7 +28,7 @@ def record_of(kind: Kind, recipe: Recipe, model: ImageModel, earlier: RunRecord 
 
     values = recipe.resolved()
     hashes = {file: sha for file, sha in model.hashes().items() if file.split("/")[0] not in kind.unused}
-    inputs = {key: sha256(Path(path)) for key, path in recipe.files().items()}
+    inputs = {key: sha256(Path(path)) for key, path in files.items()}
     record = RunRecord.of_run(kind.name, values, values["seed"], model.name, hashes, inputs)
     if earlier is None:
         return record
@@ -38,16 +42,16 @@ def record_of(kind: Kind, recipe: Recipe, model: ImageModel, earlier: RunRecord 
             hint="Give the folder that holds those: --model FOLDER",
         )
     for key, was_sha in earlier.inputs.items():
-        if inputs.get(key) != was_sha:
+        if key in inputs and inputs[key] != was_sha:
             raise InputError(
-                f"{key} {getattr(recipe, key)}",
+                f"{key} {files[key]}",
                 expected=f"the file it was made with ({was_sha[:12]})",
-                got=inputs.get(key, "none")[:12],
+                got=inputs[key][:12],
                 hint=f"Say where that is: --{key} FILE",
             )
     # The weights and files are the same wherever they lie: under the earlier names the bytes are, too.
     names = {key: earlier.recipe[key] for key in ("model", *earlier.inputs)}
-    named = {"model": earlier.model, "recipe": {**record.recipe, **names}}
+    named = {"model": earlier.model, "recipe": {**record.recipe, **names}, "inputs": earlier.inputs}
     return record.model_copy(update=named)
 
 

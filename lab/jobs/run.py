@@ -51,6 +51,11 @@ class Job:
     def kind(self) -> Kind:
         return kind_of(self.recipe)
 
+    @property
+    def files(self) -> dict[str, str]:
+        """Files that it reads, by their keys: none where all was sampled before."""
+        return self.recipe.files() if self.latents is None else {}
+
 
 @dataclass
 class Context:
@@ -94,9 +99,9 @@ def check(jobs: Sequence[Job], context: Context) -> list[str]:
     advice: list[str] = []
     for job in jobs:
         job.kind.check(job.recipe, job.output)
-        for key, path in job.recipe.files().items():
-            if not Path(path).is_file():
-                raise InputError(key, expected="a file that exists", got=path)
+        for key, file in job.files.items():
+            if not Path(file).is_file():
+                raise InputError(key, expected="a file that exists", got=file)
         needed = job.recipe.model, job.kind.parts
         if needed not in made:
             check_model(*needed)
@@ -163,7 +168,7 @@ class _Batch:
         records = {}
         unknown = {}
         for index, job in self.jobs.items():
-            records[index] = record_of(self.kind, job.recipe, image, job.earlier)
+            records[index] = record_of(self.kind, job.recipe, image, job.earlier, job.files)
             if job.earlier is not None:
                 yield from map(Warned, differences(job.earlier, records[index]))
             unknown[index], lines = self._prompt_advice(image, job)

@@ -16,7 +16,6 @@ from shared.recipe import Recipe
 
 if TYPE_CHECKING:
     from dreamfusion.distill import DistillState
-    from lab.kinds.asset_model import AssetModel
     from lab.results import Asset
     from shared.artifacts.run_record import RunRecord
     from shared.models.image_model import ImageModel
@@ -52,12 +51,12 @@ class AssetKind:
         return []
 
     def loader(self) -> Loader:
-        from lab.kinds.asset_model import load_asset_model
+        from shared.models.image_model import load_image_model
 
-        return load_asset_model
+        return load_image_model
 
-    def image_model(self, model: AssetModel) -> ImageModel:
-        return model.image
+    def image_model(self, model: ImageModel) -> ImageModel:
+        return model
 
     def prompts(self, recipe: AssetRecipe) -> list[str]:
         from dreamfusion.views import view_prompts
@@ -72,23 +71,24 @@ class AssetKind:
 
     def planner(self, device: str) -> tuple[Planner, Savings]:
         from dreamfusion.plan import asset_savings, plan_asset
-        from lab.kinds.asset_model import views_of
+        from lab.kinds.view_teacher import views_of
 
         importlib.import_module("shared.artifacts.media")
         importlib.import_module("dreamfusion.asset")
         return partial(plan_asset, device=device, views_of=views_of), asset_savings
 
-    def sample(self, model: AssetModel, recipes: Sequence[AssetRecipe], device: str) -> Iterator[DistillState]:
+    def sample(self, model: ImageModel, recipes: Sequence[AssetRecipe], device: str) -> Iterator[DistillState]:
         from dreamfusion.distill import distill
+        from lab.kinds.view_teacher import views_of
 
-        return distill(model.image, recipes[0], device, views=model.views)
+        return distill(model, recipes[0], device, views=views_of(model))
 
     def latents(self, state: DistillState, index: int) -> None:
         return None
 
     def finish(
         self,
-        model: AssetModel,
+        model: ImageModel,
         recipe: AssetRecipe,
         last: DistillState,
         record: RunRecord,

@@ -194,14 +194,14 @@ def looked_at(
     folders: list[MediaFolder] = []
     for state in states:
         last = state.step == state.total
-        due = bool(every) and (state.step % every == 0 or last) and state.model is not None
-        if due and state.model is not None:
-            model: Any = state.model()
+        look = state.model if every and (state.step % every == 0 or last) else None
+        if look is not None:
+            model: Any = look()
             size = getattr(recipe, "size", None) or model.image.default_size
             folders = folders or [load_media(folder, size=size) for folder in find_folders(data)]
             if not ranks.rank():
                 previews.write(stage, model, folders, recipe.seed, out / PREVIEWS / f"{stage}-{state.step:06d}")
-        if (due or last) and not ranks.rank():
+        if (look or last) and not ranks.rank():
             plot_losses(stage, out)
         yield state
 

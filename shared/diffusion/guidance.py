@@ -68,9 +68,10 @@ def guided(
 def guided_by(recipe: Any, denoiser: Denoiser, negative: Conditioning) -> Denoiser:
     """The guidance that a recipe names: `guided`, or a plug-in's. negative: what its `negative` says, encoded."""
     if recipe.guidance != CLASSIFIER_FREE:
-        return load("guidance", recipe.guidance)(denoiser, negative, recipe)
-    convention = getattr(recipe, "cfg_convention", "cfg")
-    full = guided(denoiser, negative, recipe.guidance_scale, rescale=recipe.guidance_rescale, convention=convention)
+        full = load("guidance", recipe.guidance)(denoiser, negative, recipe)
+    else:
+        convention = getattr(recipe, "cfg_convention", "cfg")
+        full = guided(denoiser, negative, recipe.guidance_scale, rescale=recipe.guidance_rescale, convention=convention)
     return between(full, getattr(recipe, "guidance_start", 0.0), getattr(recipe, "guidance_stop", 1.0))
 
 

@@ -194,7 +194,7 @@ class Training:
         """One optimiser step."""
         self.optimizer.zero_grad(set_to_none=True)
         loss, metrics = self._losses(loss_at, step)
-        ranks.average(p.grad for p in self.parameters if p.grad is not None)
+        ranks.average_gradients(self.parameters)
         nn.utils.clip_grad_norm_(self.parameters, MAX_GRADIENT_NORM)
         self.optimizer.step()
         self.ema.update(step)

@@ -7,12 +7,12 @@ Each has a rank, sees batches of its own, and takes the same steps: down gradien
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
 from torch import distributed as dist
+from torch import nn
 
 
 def started() -> bool:
@@ -37,15 +37,20 @@ def rank() -> int:
 
 
 @torch.no_grad()
-def average(tensors: Iterable[Tensor]) -> None:
-    """Each tensor becomes its mean over all processes, which must give the same ones in the same order."""
+def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """Each gradient becomes its mean over all processes; one that a process has not counts as 0, unless none has it."""
     if count() == 1:
         return
-    given = list(tensors)
-    flat = torch.cat([tensor.flatten().float() for tensor in given])
+    device = parameters[0].device
+    had = torch.tensor([float(p.grad is not None) for p in parameters], device=device)
+    dist.all_reduce(had)
+    used = [p for p, anywhere in zip(parameters, had.tolist(), strict=True) if anywhere]
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in used]
+    flat = torch.cat([gradient.flatten().float() for gradient in gradients])
     dist.all_reduce(flat)
-    for tensor, mean in zip(given, (flat / count()).split([t.numel() for t in given]), strict=True):
-        tensor.copy_(mean.view_as(tensor))
+    means = (flat / count()).split([p.numel() for p in used])
+    for parameter, mean in zip(used, means, strict=True):
+        parameter.grad = mean.view_as(parameter).to(parameter.dtype)
 
 
 @contextmanager
@@ -53,6 +58,8 @@ def first() -> Iterator[None]:
     """Inside, rank 0 goes before the others: what it writes they find."""
     if rank():
         dist.barrier()
-    yield
-    if count() > 1 and not rank():
-        dist.barrier()
+    try:
+        yield
+    finally:  # the others do not wait for one that failed
+        if count() > 1 and not rank():
+            dist.barrier()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dreamfusion.critics import ViewTeacher, view_critic
-from dreamfusion.distill import asks_views, distill
+from dreamfusion.distill import distill, view_teacher
 from dreamfusion.recipe import AssetRecipe
 from dreamfusion.views import sample_views
 from shared.cameras import orbit
@@ -86,8 +86,8 @@ def test_a_teacher_is_asked_about_all_views_at_once_and_pulls_each_to_its_own(mo
 def test_the_recipe_says_who_is_asked(model):
     network = Knowing()
     views = teacher(model, network)
-    for name, given, together in (("auto", views, True), ("auto", None, False), ("image", views, False)):
-        assert asks_views(TINY.model_copy(update={"teacher": name}), given) is together
+    for name, given, asked in (("auto", views, views), ("auto", None, None), ("image", views, None)):
+        assert view_teacher(TINY.model_copy(update={"teacher": name}), given) is asked
     with pytest.raises(ModelError, match=r"expected a model trained on views.*--teacher image"):
         next(distill(model, TINY.model_copy(update={"teacher": "views"})))
     states = list(distill(model, TINY, views=views))

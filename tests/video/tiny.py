@@ -10,6 +10,7 @@ from shared.artifacts.media import write_clip
 from tests.tiny import build_image_folder, tiny_unet
 from video.folder import add_temporal
 from video.network import TemporalLayers
+from video.recipe import VideoTrainRecipe
 
 DIRECTIONS = {"left": (-3, 0), "right": (3, 0), "up": (0, -3), "down": (0, 3)}
 
@@ -49,3 +50,9 @@ def write_clips(folder: Path, *, frames: int = 10, height: int = 48, width: int 
             write_clip(folder / "clips" / f"{word}.mp4", pixels, 8)
             lines.write(json.dumps({"file": f"clips/{word}.mp4", "caption": f"a red cube moving {word}"}) + "\n")
     return folder
+
+
+def small_recipe(**changes) -> VideoTrainRecipe:
+    """A training of a few steps."""
+    settings = {"steps": 6, "batch_size": 2, "frames": 4, "warmup_steps": 2, "precision": "fp32", "embed_dim": 16}
+    return VideoTrainRecipe.parse({**settings, **changes})

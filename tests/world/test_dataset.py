@@ -7,8 +7,8 @@ import pytest
 
 from shared.artifacts.media import read_image
 from shared.training.data.arrays import load_media
-from world.dataset import KINDS, describe, draw_samples, write_dataset
-from world.prompt import Composition
+from world.dataset import describe, draw_samples, write_dataset
+from world.prompt import KINDS, Composition
 
 
 def test_the_same_seed_gives_the_same_pixels_and_another_does_not():

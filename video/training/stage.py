@@ -154,8 +154,11 @@ def _for_compute(network: VideoUNet, recipe: VideoTrainRecipe) -> VideoUNet:
     return VideoUNet(unet, network.temporal, checkpointing=recipe.checkpointing)
 
 
-def first_layers(recipe: VideoTrainRecipe, model: ImageModel, folder: Path) -> TemporalLayers:
-    """New temporal layers for the image model, or those to go on from: in `folder`, or else `recipe.model`'s."""
+def first_layers(recipe: VideoTrainRecipe, model: ImageModel, folder: Path, *, cameras: bool = False) -> TemporalLayers:
+    """New temporal layers for the image model, or those to go on from: in `folder`, or else `recipe.model`'s.
+
+    cameras: whether they are to learn of them.
+    """
     if recipe.start == "continue":
         temporal = load_temporal(folder if (folder / COMPONENT).is_dir() else resolve_model(recipe.model))
         if recipe.noise_share is not None:
@@ -163,7 +166,7 @@ def first_layers(recipe: VideoTrainRecipe, model: ImageModel, folder: Path) -> T
         levels = lowest_places(model.unet, recipe.space_time_levels or 0)
         with seeded(recipe.seed):
             channels = model.unet.config["in_channels"] if recipe.known_share else 0
-            return widened(temporal, levels, channels, cameras=recipe.views_share > 0)
+            return widened(temporal, levels, channels, cameras=cameras)
     share = NEW_NOISE_SHARE if recipe.noise_share is None else recipe.noise_share
     with seeded(recipe.seed):
         return TemporalLayers.for_unet(
@@ -174,7 +177,7 @@ def first_layers(recipe: VideoTrainRecipe, model: ImageModel, folder: Path) -> T
             frames=recipe.frames,
             space_time_levels=recipe.space_time_levels or 0,
             known=recipe.known_share > 0,
-            cameras=recipe.views_share > 0,
+            cameras=cameras,
         )
 
 
@@ -212,7 +215,8 @@ def train(
         stills=together,
         views=recipe.views_share > 0,
     )
-    network = VideoUNet(model.unet, first_layers(recipe, model, out).to(device))
+    views = any(media.cameras is not None for media, _ in folders)
+    network = VideoUNet(model.unet, first_layers(recipe, model, out, cameras=views).to(device))
     for state in train_video(
         network,
         batches_of(folders, model.text, recipe, device),

@@ -15,7 +15,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from shared.artifacts.formats.frame_folder import ABOUT
 from shared.errors import InputError
@@ -223,9 +223,9 @@ def _entry(values: Mapping[str, object], index: Path, line: int) -> Entry:
     return entry
 
 
-def _cameras(value: object, where: str) -> list[tuple[float, float]]:
+def _cameras(value: Any, where: str) -> list[tuple[float, float]]:
     try:
-        pairs = [(float(azimuth), float(elevation)) for azimuth, elevation in value]  # type: ignore[attr-defined]
+        pairs = [(float(azimuth), float(elevation)) for azimuth, elevation in value]
         if pairs and all(math.isfinite(angle) for pair in pairs for angle in pair):
             return pairs
     except (TypeError, ValueError):

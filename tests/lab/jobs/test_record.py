@@ -27,12 +27,12 @@ def copy(model, tmp_path_factory):
 
 def picture_of(folder, earlier=None):
     recipe = ImageRecipe(prompt="a red cube", model=str(folder), seed=5)
-    return record_of(IMAGE, recipe, load_image_model(folder), earlier)
+    return record_of(IMAGE, recipe, load_image_model(folder), earlier, {})
 
 
 def clip_of(folder, earlier=None):
     recipe = ClipRecipe(prompt="a red cube", model=str(folder), seed=5)
-    return record_of(CLIP, recipe, load_video_model(folder).image, earlier)
+    return record_of(CLIP, recipe, load_video_model(folder).image, earlier, {})
 
 
 def change(folder, part):
@@ -85,7 +85,7 @@ def test_files_that_a_recipe_names_are_kept_by_what_they_hold(tmp_path):
 
     def made(name, earlier=None):
         recipe = ClipRecipe(prompt="a cube", model=str(folder), image=str(tmp_path / name))
-        return record_of(CLIP, recipe, load_video_model(folder).image, earlier)
+        return record_of(CLIP, recipe, load_video_model(folder).image, earlier, recipe.files())
 
     first = made("a.png")
     assert first.inputs == {"image": sha256(tmp_path / "a.png")}
@@ -93,6 +93,8 @@ def test_files_that_a_recipe_names_are_kept_by_what_they_hold(tmp_path):
     assert made("b.png", first) == first
     with pytest.raises(InputError, match=r"c\.png: expected the file it was made with .*Say where that is: --image"):
         made("c.png", first)
+    recipe = ClipRecipe(prompt="a cube", model=str(folder), image=str(tmp_path / "gone.png"))
+    assert record_of(CLIP, recipe, load_video_model(folder).image, first, {}) == first  # nothing is read again
     assert '"inputs"' not in clip_of(folder).to_json()
 
 

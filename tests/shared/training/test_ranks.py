@@ -29,15 +29,37 @@ def trained(recipe: StageRecipe) -> torch.Tensor:
     return layer.weight.detach()
 
 
+def averaged(rank: int) -> list[list[float] | None]:
+    """Of three weights both processes know the first's gradient, one the second's, none the third's."""
+    weights = [nn.Parameter(torch.zeros(2)) for _ in range(3)]
+    weights[0].grad = torch.tensor([float(rank), 3.0])
+    if rank:
+        weights[1].grad = torch.tensor([1.0, 2.0])
+    ranks.average_gradients(weights)
+    return [None if weight.grad is None else weight.grad.tolist() for weight in weights]
+
+
+def failed() -> bool:
+    """The first process fails where it goes first; the second comes after it all the same."""
+    try:
+        with ranks.first():
+            if ranks.rank() == 0:
+                raise OSError("no space left")
+    except OSError:
+        return True
+    return False
+
+
 def one_of_two(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     order = []
     with ranks.first():
         Path(folder, f"came-{rank}").touch()
         order = sorted(file.name for file in Path(folder).glob("came-*"))
-    mean = torch.tensor([float(rank), 3.0])
-    ranks.average([mean])
-    torch.save({"weight": trained(RECIPE), "order": order, "mean": mean}, Path(folder, f"{rank}.pt"))
+    torch.save(
+        {"weight": trained(RECIPE), "order": order, "gradients": averaged(rank), "failed": failed()},
+        Path(folder, f"{rank}.pt"),
+    )
     dist.destroy_process_group()
 
 
@@ -47,16 +69,17 @@ def test_two_take_the_steps_of_one_with_twice_the_batches(tmp_path):
     assert torch.equal(first["weight"], second["weight"])
     alone = trained(RECIPE.model_copy(update={"accumulate": 2}))
     torch.testing.assert_close(first["weight"], alone, **close(torch.float32))
-    assert first["mean"].tolist() == second["mean"].tolist() == [0.5, 3.0]
+    assert first["gradients"] == second["gradients"] == [[0.5, 3.0], [0.5, 1.0], None]
+    assert (first["failed"], second["failed"]) == (True, False)
     assert (first["order"], second["order"]) == (["came-0"], ["came-0", "came-1"])
 
 
 def test_alone_nothing_waits():
     assert (ranks.rank(), ranks.count()) == (0, 1)
     with ranks.first():
-        tensor = torch.ones(2)
-        ranks.average([tensor])
-    assert tensor.tolist() == [1.0, 1.0]
+        weight = nn.Parameter(torch.zeros(2))
+        ranks.average_gradients([weight])
+    assert weight.grad is None
 
 
 def test_the_command_trains_under_torchrun_and_speaks_once(tmp_path):

@@ -10,25 +10,18 @@ import torch
 from shared.artifacts.media import write_clip
 from shared.errors import InputError, ModelError
 from shared.models.image_model import load_image_model
-from shared.models.text import TextConditioner
-from shared.training.data.arrays import MediaFolder, load_media
+from shared.training.data.arrays import load_media
 from tests.near import near
-from tests.tiny import tiny_text, tiny_unet
-from tests.video.tiny import build_video_folder, write_clips
+from tests.tiny import tiny_unet
+from tests.video.tiny import build_video_folder, small_recipe, write_clips
 from tests.video.unets import UNETS, added, inputs
 from video.folder import load_temporal
 from video.frames.cameras import camera_features
 from video.network import TemporalLayers, VideoUNet
-from video.recipe import VideoTrainRecipe
-from video.training.batches import VIEWS, Batch, MixedBatches, ViewBatches, read_folders
+from video.training.batches import read_folders
 from video.training.stage import first_layers, train
 
 CAMERA = torch.tensor([[[0.0, 10.0], [120.0, 10.0], [-120.0, 10.0]]] * 2)
-
-
-def recipe(**changes) -> VideoTrainRecipe:
-    settings = {"steps": 2, "batch_size": 2, "frames": 8, "warmup_steps": 1, "precision": "fp32", "embed_dim": 16}
-    return VideoTrainRecipe.parse({**settings, "views_share": 0.5, **changes})
 
 
 def write_views(folder, count=3, views=8):
@@ -77,48 +70,18 @@ def test_layers_that_know_of_no_cameras_say_so():
         VideoUNet(unet, TemporalLayers.for_unet(unet, embed_dim=32))(x, t, tokens, camera=CAMERA)
 
 
-def test_a_batch_is_of_views_all_around_with_their_cameras(tmp_path):
-    text = TextConditioner(*tiny_text())
-    latents = torch.arange(16.0).view(1, 16, 1, 1, 1).expand(3, 16, 2, 1, 1)
-    azimuth = torch.arange(16.0) * 22.5
-    cameras = torch.stack([torch.stack([azimuth, torch.full((16,), float(i))], dim=-1) for i in range(3)])
-    media = MediaFolder(tmp_path, tmp_path, np.zeros((3, 16, 1, 1, 3), np.uint8), ["red", "blue", "red"], cameras)
-    batches = ViewBatches([(media, latents)], text, recipe())
-    counts = set()
-    for number in range(20):
-        batch = batches(number)
-        things, _, count = batch.latents.shape[:3]
-        counts.add(count)
-        assert things * count == 16
-        assert batch.moments is batch.given is None
-        assert torch.equal(batch.camera[..., 0], batch.latents[:, 0, :, 0, 0] * 22.5)  # each with its own camera
-        turn = batch.camera[..., 0].diff(dim=1) % 360
-        assert torch.equal(turn, torch.full_like(turn, 360 / count))
-    assert counts == set(VIEWS)
-    assert batches(3).tokens.shape == (batches(3).latents.shape[0], text.max_length, 32)
-    assert ViewBatches([(media, latents)], text, recipe(known_share=1.0))(0).given[:, 0].all()
-
-
-def test_views_come_in_the_wanted_share():
-    clip, view = (Batch(torch.full((1, 1, 1, 1, 1), value), torch.zeros(1, 1, 1)) for value in (0.0, 1.0))
-    batches = MixedBatches(lambda number: clip, lambda number: view, recipe(views_share=0.3))
-    drawn = [batches(number) for number in range(1000)]
-    assert sum(batch is view for batch in drawn) / 1000 == pytest.approx(0.3, abs=0.04)
-    assert all(batch is batches(number) for number, batch in enumerate(drawn))
-
-
 def test_a_training_on_clips_and_views_leaves_layers_that_know_cameras(tmp_path):
     source, out = build_video_folder(tmp_path / "source"), tmp_path / "out"
     write_clips(tmp_path / "data" / "clips")
     write_views(tmp_path / "data" / "views")
-    wanted = recipe(steps=6, model=str(source), start="continue", views_share=0.6)
+    wanted = small_recipe(frames=8, steps=6, model=str(source), start="continue", views_share=0.6)
     list(train(wanted, tmp_path / "data", out))
     layers = load_temporal(out)
     assert layers.config["cameras"] is True
     assert float(layers.embedding.camera.weight.abs().max()) > 0
     folders = read_folders(tmp_path / "data", load_image_model(source).codec, size=64, frames=8)
     assert [media.cameras for media, _ in folders] == [None]  # views are read where they are asked for
-    kept = first_layers(recipe(start="continue", views_share=0.0), load_image_model(source), out)
+    kept = first_layers(small_recipe(frames=8, start="continue"), load_image_model(source), out)
     assert torch.equal(kept.embedding.camera.weight, layers.embedding.camera.weight)
 
 
@@ -141,3 +104,11 @@ def test_views_that_do_not_go_together_are_refused(tmp_path):
 
 def test_every_angle_is_finite():
     assert math.isfinite(float(camera_features(torch.tensor([[[1e6, 90.0]]])).sum()))
+
+
+def test_without_views_in_the_data_layers_learn_of_no_cameras(tmp_path):
+    """Such layers would be taken for a teacher of views."""
+    out = tmp_path / "out"
+    source, data = build_video_folder(tmp_path / "source"), write_clips(tmp_path / "data")
+    list(train(small_recipe(steps=1, model=str(source), start="continue", views_share=0.5), data, out))
+    assert load_temporal(out).embedding.camera is None

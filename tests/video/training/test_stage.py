@@ -13,19 +13,14 @@ from safetensors.torch import load_file
 
 from shared.diffusion.schedule import NoiseSchedule
 from shared.errors import InputError
-from shared.latents.codec import Codec
 from shared.models.image_model import load_image_model
-from shared.models.text import TextConditioner
 from shared.rng import generator
-from shared.training.data.arrays import load_media
-from tests.tiny import build_image_folder, tiny_scheduler, tiny_text, tiny_unet, tiny_vae
-from tests.video.tiny import build_video_folder, write_clips
+from tests.tiny import build_image_folder, tiny_scheduler, tiny_unet
+from tests.video.tiny import build_video_folder, small_recipe, write_clips
 from video.folder import add_temporal, load_temporal
 from video.frames.known import told
-from video.frames.windows import even_moments
 from video.network import TemporalLayers, VideoUNet
-from video.recipe import VideoTrainRecipe
-from video.training.batches import Batch, ClipBatches, StillBatch, clips_of, drawn_frames, read_folders
+from video.training.batches import Batch, StillBatch
 from video.training.stage import (
     first_layers,
     groups_of,
@@ -46,11 +41,6 @@ SMALL = {  # one level: five temporal blocks
 def small_network(seed: int = 0, **settings: float) -> VideoUNet:
     unet = tiny_unet(seed, **SMALL)
     return VideoUNet(unet, TemporalLayers.for_unet(unet, embed_dim=16, head_dim=8, **settings))
-
-
-def small_recipe(**changes) -> VideoTrainRecipe:
-    settings = {"steps": 6, "batch_size": 2, "frames": 4, "warmup_steps": 2, "precision": "fp32", "embed_dim": 16}
-    return VideoTrainRecipe.parse({**settings, **changes})
 
 
 RAMP = torch.linspace(-1.5, 1.5, 4)  # brightness of the four frames of a clip that lights up
@@ -254,46 +244,6 @@ def test_where_the_folder_has_no_layers_yet_those_of_the_model_go_on(tmp_path):
     assert all(abs(alpha - 0.5) < 0.1 for alpha in load_temporal(out).alphas().values())
 
 
-def test_batches_pair_every_clip_with_its_caption_and_drop_some():
-    class Numbers(TextConditioner):
-        def __init__(self):
-            pass
-
-        def encode(self, prompts):
-            return torch.tensor([[[float(prompt or -1)]] for prompt in prompts])
-
-    latents = torch.arange(5.0).view(5, 1, 1, 1, 1).expand(5, 4, 2, 1, 1).half()
-    recipe = small_recipe(batch_size=64, caption_dropout=0.25)
-    clips, tokens, moments, *_ = ClipBatches([latents], ["0", "1", "2", "3", "4"], Numbers(), recipe)(3)
-    assert clips.shape == (64, 2, 4, 1, 1)
-    assert clips.dtype == tokens.dtype == torch.float32
-    assert torch.equal(moments, even_moments(4))
-    dropped = tokens[:, 0, 0] == -1
-    assert torch.equal(tokens[~dropped, 0, 0], clips[~dropped, 0, 0, 0, 0])
-    assert 4 <= int(dropped.sum()) <= 28
-
-
-def test_steps_see_whole_clips_and_finer_parts_of_them_in_the_wanted_shares():
-    recipe = small_recipe(frames=4, fineness=3, part_share=0.4)
-    assert recipe.clip_frames == 10
-    drawn = [drawn_frames(recipe, generator(0, step)) for step in range(400)]
-    spacings = [int(frames[1] - frames[0]) for frames in drawn]
-    assert all(torch.equal(frames.diff(), torch.full((3,), gap)) for frames, gap in zip(drawn, spacings, strict=True))
-    shares = [spacings.count(gap) / 400 for gap in (1, 2, 3)]
-    assert shares == pytest.approx([0.2, 0.2, 0.6], abs=0.06)
-    for gap, last in ((1, 6), (2, 3), (3, 0)):  # every start that leaves room for the others
-        starts = {int(frames[0]) for frames, spacing in zip(drawn, spacings, strict=True) if spacing == gap}
-        assert starts == set(range(last + 1))
-
-
-def test_a_batch_of_parts_knows_which_moments_they_are():
-    recipe = small_recipe(batch_size=3, frames=4, fineness=3, part_share=1.0)
-    latents = torch.arange(10.0).view(1, 10, 1, 1, 1).expand(5, 10, 2, 1, 1)
-    text = TextConditioner(*tiny_text())
-    batch = ClipBatches([latents], ["red"] * 5, text, recipe)(7)
-    assert torch.equal(batch.latents[0, 0, :, 0, 0].double() / 9, batch.moments)
-
-
 def test_going_on_keeps_the_share_of_noise_unless_another_is_given(tmp_path):
     source = build_video_folder(tmp_path / "source")
     model = load_image_model(source)
@@ -321,34 +271,10 @@ def test_going_on_may_add_attention_over_space_and_time_which_changes_nothing_ye
     assert fresh.config["space_time"] == wider.config["space_time"]
 
 
-def test_stages_in_turn_read_the_same_clips_at_other_numbers_of_frames(tmp_path):
-    data, codec = write_clips(tmp_path, frames=10), Codec(tiny_vae())
-    assert load_media(data).frames == 16  # as the stages of pictures do
-    for frames in (4, 10):
-        (latents,), captions = clips_of(read_folders(data, codec, size=64, frames=frames, repeat=False))
-        assert latents.shape[:2] == (len(captions), frames)
-
-
 def test_clips_too_short_to_be_seen_finely_are_refused(tmp_path):
     data, out = write_clips(tmp_path / "data", frames=10), build_image_folder(tmp_path / "model")
     with pytest.raises(InputError, match=r"expected 13 frames, got 10\. Use --fineness 1"):
         next(train(small_recipe(frames=5, fineness=3), data, out))
-
-
-def test_clips_of_several_folders_are_all_drawn():
-    latents = [torch.full((n, 4, 2, 1, 1), float(i)) for i, n in enumerate((2, 3))]
-    recipe = small_recipe(batch_size=64, caption_dropout=0.0)
-    batch = ClipBatches(latents, list("aaaaa"), TextConditioner(*tiny_text()), recipe)(0)
-    assert set(batch.latents[:, 0, 0, 0, 0].tolist()) == {0.0, 1.0}
-
-
-def test_a_folder_of_pictures_is_no_training_data_for_video(tmp_path):
-    from shared.artifacts.media import write_image
-
-    write_image(tmp_path / "a.png", np.zeros((64, 64, 3), np.uint8))
-    (tmp_path / "captions.jsonl").write_text('{"file": "a.png", "caption": "black"}\n')
-    with pytest.raises(InputError, match="expected clips"):
-        read_folders(tmp_path, Codec(tiny_vae()), size=64, frames=4)
 
 
 class Watched:
