@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 WIDTH, HEIGHT = 720, 360
-LEFT, TOP, RIGHT, BOTTOM = 64, 34, 16, 34  # margins
+LEFT, TOP, RIGHT, BOTTOM = 64, 34, 34, 34  # margins
 POINT, LINE, GRID, TEXT = (170, 190, 215), (20, 80, 160), (226, 226, 226), (40, 40, 40)
 TEXT_SIZE = 13
 WINDOW = 0.05  # share of the points that a median is of
@@ -34,7 +34,7 @@ def loss_plot(steps: Sequence[int], losses: Sequence[float], title: str) -> UInt
             draw.line([(LEFT, at), (WIDTH - RIGHT, at)], fill=GRID)
             draw.text((6, at - TEXT_SIZE / 2), f"{10**value if logarithmic else value:.3g}", fill=TEXT, font=font)
         for value in np.linspace(x.min(), x.max(), TICKS):
-            draw.text((across(value) - 12, HEIGHT - BOTTOM + 8), f"{value:.0f}", fill=TEXT, font=font)
+            draw.text((across(value), HEIGHT - BOTTOM + 8), f"{value:.0f}", fill=TEXT, font=font, anchor="ma")
         for a, b in zip(x, y, strict=True):
             draw.ellipse([across(a) - 2, down(b) - 2, across(a) + 2, down(b) + 2], fill=POINT)
         points = [(across(a), down(b)) for a, b in zip(x, running_median(y), strict=True)]

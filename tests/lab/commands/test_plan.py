@@ -54,7 +54,7 @@ def test_every_stage_of_training_has_a_plan(stage, model, capsys):
 
 def test_a_larger_batch_takes_more(capsys):
     scorer = ["plan", "train", "scorer", *STAGES["scorer"], "--batch-size"]
-    few, many = (planned(capsys, *scorer, size)["kinds"].get("activations", 0) for size in (2, 16))
+    few, many = (planned(capsys, *scorer, size)["activations_bytes"] for size in (2, 16))
     assert few < many
 
 
