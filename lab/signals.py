@@ -62,3 +62,19 @@ def _watch(arrived: socket.socket, signals: list[int]) -> None:
             told = True
             line = "kinoform: interrupted: stopping after the step at hand; once more stops at once"
             print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def collected() -> Iterator[list[int]]:
+    """SIGINT and SIGTERM are noted in the list that it gives, and raise nothing: for a loop that looks between its
+    steps and never waits for long. Inside `interruptible`, whose own answer comes back at the end.
+    """
+    signals: list[int] = []
+    before = {number: signal.signal(number, lambda number, _frame: signals.append(number)) for number in NUMBERS}
+    wakeup = signal.set_wakeup_fd(-1)
+    try:
+        yield signals
+    finally:
+        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -65,9 +65,11 @@ class Recipe(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _no_bool_as_number(cls, value: Any, info: Any) -> Any:
+        if not isinstance(value, bool):
+            return value
         field = cls.model_fields.get(info.field_name or "")
         wanted = field.annotation if field is not None else Any
-        if isinstance(value, bool) and _allows(wanted, int, float) and not _allows(wanted, bool):
+        if _allows(wanted, int, float) and not _allows(wanted, bool):
             raise PydanticCustomError("int_type" if _allows(wanted, int) else "float_type", "a number")
         return value
 

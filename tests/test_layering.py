@@ -23,7 +23,7 @@ ROOMS = {  # rooms of a package, in order: each may import those before it
     "shared": ("artifacts", "attention", "diffusion", "compute", "latents", "models", "training", "plan", "images"),
     "dreamfusion": ("fields", "guidance", "render", "mesh"),
     "video": ("frames", "training"),
-    "lab": ("kinds", "jobs", "show", "training", "commands"),
+    "lab": ("kinds", "jobs", "batch", "web", "show", "training", "commands"),
 }
 # What stands beside the rooms.
 TOP = {"shared": {"errors", "rng", "version", "recipe", "cameras", "view_words", "plugins"}}

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lab import device
+from lab.batch.step import Work
+from lab.batch.tools import TOOLS, Tool, again, tool_of
 from lab.commands.make import show_run
 from lab.flags import add_command, add_device_flag, add_memory_flags
+from lab.jobs.events import Failed
 from lab.jobs.run import Context, Job, check
 from lab.kinds import kind_of_record, kinds
 from lab.show.console import Console
+
+if TYPE_CHECKING:
+    from shared.artifacts.run_record import RunRecord
 
 NAME = "rerun"
 HELP = "Make a file again from the record it carries; the same bytes here."
@@ -29,8 +35,9 @@ def add_parser(commands: Any) -> None:
 
 
 def moving() -> list[str]:
-    """Keys of recipes of any kind that name files."""
-    return sorted({key for kind in kinds().values() for key in kind.recipe.file_keys()})
+    """Keys of recipes of any kind or tool that name files."""
+    recipes = [*(kind.recipe for kind in kinds().values()), *(tool.recipe for tool in TOOLS)]
+    return sorted({key for recipe in recipes for key in recipe.file_keys()})
 
 
 def run(args: argparse.Namespace) -> None:
@@ -39,12 +46,31 @@ def run(args: argparse.Namespace) -> None:
     file = Path(args.file)
     file = file if file.name else file.resolve()  # "." has no name
     record = read_record(file)
-    kind = kind_of_record(record, f"file {file}")
+    output = getattr(args, "output", str(file.with_name(f"{file.stem}-rerun{file.suffix}")))
     # Where model and files lie and what idle weights take may differ on another machine; what is computed may not.
     free = [name for name in ("model", "offload", *record.inputs) if hasattr(args, name)]
-    values = {**record.recipe, **{name: getattr(args, name) for name in free}}
-    output = getattr(args, "output", str(file.with_name(f"{file.stem}-rerun{file.suffix}")))
-    job = Job(kind.recipe.parse(values), kind.output(output), earlier=record)
+    moved = {**_beside(file, record), **{name: getattr(args, name) for name in free}}
     context = Context(device.check(args.device))
+    console = Console(as_json=args.json)
+    tool = tool_of(record)
+    if tool is not None:
+        _run_tool(tool, again(record, output, {key: moved[key] for key in record.inputs if key in moved}), console)
+        return
+    kind = kind_of_record(record, f"file {file}")
+    job = Job(kind.recipe.parse({**record.recipe, **moved}), kind.output(output), earlier=record)
     check([job], context)
-    show_run(Console(as_json=args.json), [job], context)
+    show_run(console, [job], context)
+
+
+def _beside(file: Path, record: RunRecord) -> dict[str, str]:
+    """Files that a record names by where they lie from `file`, as those of batches do."""
+    found = {key: file.parent / str(record.recipe[key]) for key in record.inputs}
+    return {key: str(path) for key, path in found.items() if not Path(record.recipe[key]).exists() and path.is_file()}
+
+
+def _run_tool(tool: Tool, work: Work, console: Console) -> None:
+    tool.check(work.recipe, work.output)
+    for ended in console.watch(tool.run([work], Context()), 1):
+        if isinstance(ended, Failed):
+            raise ended.error
+        console.result([f"wrote {work.output}"], outputs=list(ended.outputs))

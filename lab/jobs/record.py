@@ -15,18 +15,26 @@ if TYPE_CHECKING:
     from shared.models.image_model import ImageModel
 
 
+NO_NAMES: Mapping[str, str] = {}
+
+
 def record_of(
-    kind: Kind, recipe: Recipe, model: ImageModel, earlier: RunRecord | None, files: Mapping[str, str]
+    kind: Kind,
+    recipe: Recipe,
+    model: ImageModel,
+    earlier: RunRecord | None,
+    files: Mapping[str, str],
+    names: Mapping[str, str] = NO_NAMES,
 ) -> RunRecord:
     """What made a result. earlier: the record that is made again; its names of the model and of files are kept.
-    files: that are read, by the recipe's keys.
+    files: that are read, by the recipe's keys. names: what they are to be called, where not by their paths.
 
     Raises InputError when the model's weights, or what the recipe's files hold, are not those of `earlier`.
     """
     from shared.artifacts.files import sha256
     from shared.artifacts.run_record import RunRecord
 
-    values = recipe.resolved()
+    values = {**recipe.resolved(), **names}
     hashes = {file: sha for file, sha in model.hashes().items() if file.split("/")[0] not in kind.unused}
     inputs = {key: sha256(Path(path)) for key, path in files.items()}
     record = RunRecord.of_run(kind.name, values, values["seed"], model.name, hashes, inputs)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -39,13 +39,15 @@ class Job:
     """recipe: of one of the lab's kinds. output: where the result is written, or nowhere.
 
     earlier: the record that is made again; the model must have the same weights then. latents: a file with what was
-    sampled before, which is decoded in place of sampling.
+    sampled before, which is decoded in place of sampling. names: what the record is to call the recipe's files, by key,
+    where not by their paths.
     """
 
     recipe: Any
     output: Output = field(default_factory=Output)
     earlier: RunRecord | None = None
     latents: str | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def kind(self) -> Kind:
@@ -168,7 +170,7 @@ class _Batch:
         records = {}
         unknown = {}
         for index, job in self.jobs.items():
-            records[index] = record_of(self.kind, job.recipe, image, job.earlier, job.files)
+            records[index] = record_of(self.kind, job.recipe, image, job.earlier, job.files, job.names)
             if job.earlier is not None:
                 yield from map(Warned, differences(job.earlier, records[index]))
             unknown[index], lines = self._prompt_advice(image, job)

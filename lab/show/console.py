@@ -163,10 +163,11 @@ def _title(event: Stepped, count: int) -> str:
 
 
 def _numbers(state: Any) -> str:
-    """What progress shows beside the step, of what the state has."""
+    """What progress shows beside the step, of what the state has: numbers, and its note."""
     shown = (("loss", "loss", ".4f"), ("gradient_rms", "gradient", ".4f"), ("lr", "lr", ".2e"))
     values = [(label, getattr(state, name, None), form) for name, label, form in shown]
-    return "".join(f" {label} {float(value):{form}}" for label, value, form in values if value is not None)
+    numbers = "".join(f" {label} {float(value):{form}}" for label, value, form in values if value is not None)
+    return numbers + getattr(state, "note", "")
 
 
 def _plain(value: Any) -> Any:

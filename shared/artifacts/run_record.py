@@ -182,8 +182,9 @@ def _safetensors_metadata(source: Path) -> dict[str, str]:
 
 
 def _read_json(file: Path) -> tuple[RunRecord, str | None]:
-    """The record in a JSON file, and the sha256 of the file that it says it is about."""
+    """The record in a JSON file, all of it or under TAG, and the sha256 of the file that it says it is about."""
     values = read_json_file(file, expected="a kinoform run record")
+    values = values[TAG] if isinstance(values.get(TAG), dict) else values
     about = values.pop(SHA256, None)
     return RunRecord.from_values(values, source=f"file {file}"), about
 

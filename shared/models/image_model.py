@@ -22,7 +22,6 @@ from diffusers import (
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from shared.artifacts.files import sha256
 from shared.attention import install_attention
 from shared.diffusion.denoiser import Denoiser
 from shared.diffusion.schedule import NoiseSchedule, prediction_type_of
@@ -30,7 +29,7 @@ from shared.errors import ModelError
 from shared.latents.codec import Autoencoder, Codec
 from shared.models.source import read_index, resolve_model
 from shared.models.text import TextConditioner
-from shared.models.weight_files import read_header, read_json, weight_files
+from shared.models.weight_files import read_header, read_json, weight_files, weight_hashes
 from shared.models.weights import check_finite, load_network
 
 UNETS = {"UNet2DConditionModel": UNet2DConditionModel}
@@ -83,9 +82,7 @@ class ImageModel:
     def hashes(self) -> dict[str, str]:
         """SHA-256 of every weights file, by its path in the model folder. Computed once."""
         if not self._hashes:
-            files = [self.path] if self.path.is_file() else sorted(self.path.rglob("*.safetensors"))
-            base = self.path.parent if self.path.is_file() else self.path
-            self._hashes.update({file.relative_to(base).as_posix(): sha256(file) for file in files})
+            self._hashes.update(weight_hashes(self.path))
         return dict(self._hashes)
 
 

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from shared.artifacts.files import sha256
 from shared.artifacts.json_text import parse_object, read_json_file
 from shared.errors import InputError, ModelError, one_line
 
@@ -44,6 +45,13 @@ def weight_files(folder: Path) -> list[Path]:
             hint="Save the model again with safe_serialization=True",
         )
     raise ModelError(f"weights in {folder}", expected="a .safetensors file", got=", ".join(found) or "none")
+
+
+def weight_hashes(model: Path) -> dict[str, str]:
+    """SHA-256 of every weights file of a model, a folder or a single file, by its path in the folder."""
+    files = [model] if model.is_file() else sorted(model.rglob("*.safetensors"))
+    base = model.parent if model.is_file() else model
+    return {file.relative_to(base).as_posix(): sha256(file) for file in files}
 
 
 def read_header(file: Path) -> dict[str, tuple[int, ...]]:

@@ -1,0 +1,108 @@
+"""The key of a task's content: equal work has equal keys, in whichever manifest, under whatever name.
+
+It hashes everything that decides the bytes: the step, the whole recipe, the weights, the files that go in, the version;
+of what another task makes, that task's own key stands in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from lab.batch.ledger.rows import Entry
+from lab.batch.step import Step
+from lab.batch.steps import steps
+from lab.batch.task import Task
+from lab.kinds import kinds
+from shared.artifacts.files import sha256
+from shared.models.source import find_model
+from shared.models.weight_files import weight_hashes
+from shared.version import VERSION
+
+COMPANIED = (".obj", ".stl")  # such a file names others beside it: a copy under another name is not the same
+ONE_BY_ONE = ("prompt", "negative", "seed")  # what tasks that are sampled together differ in
+
+
+def entries(tasks: Sequence[Task]) -> list[Entry]:
+    """Tasks as the ledger takes them. Raises ModelError for a model that is not there."""
+    for remembered in (_weights, _hashes, _file_sha256):  # what they read may be another file by now
+        remembered.cache_clear()
+    by_id = {task.id: task for task in tasks}
+    keys: dict[str, str] = {}
+    for task in tasks:
+        todo = [task]
+        while todo:  # what goes in comes first, however long the chain
+            last = todo[-1]
+            missing = [by_id[id] for id in last.inputs.values() if id not in keys]
+            if missing:
+                todo += missing
+            else:
+                keys[last.id] = _key(last, {name: keys[id] for name, id in last.inputs.items()})
+                todo.pop()
+    return [_entry(task, keys[task.id]) for task in tasks]
+
+
+def _entry(task: Task, key: str) -> Entry:
+    defaults = _defaults(task.step)
+    recipe = {name: value for name, value in task.recipe.items() if name not in defaults or value != defaults[name]}
+    return Entry(
+        task.id, task.step, recipe, task.inputs, task.output, key, _affinity(task), task.template, task.tags,
+        task.priority,
+    )  # fmt: skip
+
+
+def _key(task: Task, inputs: Mapping[str, str]) -> str:
+    step = steps()[task.step]
+    files = {name: _file_sha256(task.recipe[name]) for name in step.recipe.file_keys() if task.recipe.get(name)}
+    recipe = {name: value for name, value in task.recipe.items() if name not in {*files, *inputs}}
+    hashes = _weights(task.step, task.recipe["model"]) if "model" in task.recipe else ""
+    ending = Path(task.output).suffix.lower()
+    own = task.output if ending in COMPANIED else ""
+    return _digest([task.step, ending, own, recipe, hashes, files, inputs, VERSION])
+
+
+def _affinity(task: Task) -> str:
+    """The model, and what must be equal in tasks that are sampled together; recipes that differ in neither prompt nor
+    seed alone are not.
+    """
+    alike = {name: value for name, value in task.recipe.items() if name not in ONE_BY_ONE}
+    model = str(task.recipe.get("model", "")).replace("|", "/")
+    return f"{model}|{task.step}|{_digest([alike, sorted(task.inputs)])[:16]}"
+
+
+@cache
+def _weights(step: str, model: str) -> str:
+    """One hash for all weights that a step uses of a model; of one on the hub, its name."""
+    path = find_model(model)
+    if path is None:
+        return model
+    unused = kinds()[step].unused if step in kinds() else ()
+    return _digest({file: sha for file, sha in _hashes(path).items() if file.split("/")[0] not in unused})
+
+
+@cache
+def _hashes(path: Path) -> dict[str, str]:
+    return weight_hashes(path)
+
+
+@cache
+def _file_sha256(file: str) -> str:
+    return sha256(Path(file))
+
+
+@cache
+def _defaults(step: str) -> dict[str, Any]:
+    found: Step = steps()[step]
+    fields = found.recipe.model_fields
+    return {
+        name: field.get_default(call_default_factory=True) for name, field in fields.items() if not field.is_required()
+    }
+
+
+def _digest(values: Any) -> str:
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Many results: batches, and the page that shows them."""

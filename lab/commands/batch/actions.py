@@ -1,0 +1,159 @@
+"""What the actions of `kinoform batch` do."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lab import device
+from lab.batch import requests
+from lab.batch.export import export
+from lab.batch.ledger.reader import Reader
+from lab.batch.ledger.states import LOST, State
+from lab.batch.place import Place
+from lab.commands.plan import parse_size
+from lab.outputs import check_folder, existing_folder, whole_number
+from lab.show.batch_status import lost, told
+from lab.show.console import Console
+from shared.artifacts.files import check_writable, write_bytes
+from shared.errors import InputError
+
+if TYPE_CHECKING:
+    from lab.commands.batch.run import BatchOptions
+
+LIVE_SECONDS = 1.0
+
+
+def _run(args: argparse.Namespace) -> None:
+    from lab.commands.batch.run import run_batch
+
+    run_batch(
+        Path(args.file), Place(check_folder("--out", args.out).resolve()), _options(args), Console(as_json=args.json)
+    )
+
+
+def _watch(args: argparse.Namespace) -> None:
+    from lab.commands.batch.run import watch_folder
+
+    folder = existing_folder("FOLDER", args.folder)
+    watch_folder(folder, Place(check_folder("--out", args.out).resolve()), _options(args), Console(as_json=args.json))
+
+
+def _options(args: argparse.Namespace) -> BatchOptions:
+    from lab.commands.batch.run import BatchOptions
+
+    if args.executor not in ("local", "ray"):
+        raise InputError("--executor", expected="local or ray", got=args.executor)
+    if args.address is not None and args.executor != "ray":
+        raise InputError("--address", expected="--executor ray beside it", got=args.address)
+    return BatchOptions(
+        settings=settings(args.settings),
+        exact=args.exact,
+        score=not args.no_score,
+        device=device.check(args.device),
+        workers=None if args.workers is None else whole_number("--workers", args.workers, 1, 1024),
+        memory=0 if args.memory is None else parse_size(args.memory),
+        hang=whole_number("--hang", args.hang, 1, 10**7),
+        ray=args.executor == "ray",
+        address=args.address,
+    )
+
+
+def settings(given: list[str]) -> dict[str, Any]:
+    """KEY=VALUE as defaults of a manifest."""
+    values: dict[str, Any] = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not (equals and key):
+            raise InputError("--set", expected="KEY=VALUE, such as steps=20", got=text)
+        values[key] = [tag.strip() for tag in value.split(",")] if key == "tags" else value
+    return values
+
+
+def _reader(folder: str) -> Reader:
+    return Reader.open(Place(existing_folder("DIR", folder).resolve()).ledger)
+
+
+def _status(args: argparse.Namespace) -> None:
+    console = Console(as_json=args.json)
+    place = Place(existing_folder("DIR", args.folder).resolve())
+    with closing(Reader.open(place.ledger)) as ledger:
+        for line in _live(place, ledger) if args.live else ():
+            console.say(line)
+        counts, headed, paused = ledger.counts(), place.is_headed(), ledger.paused
+        running = [
+            f"running: {row.id}{'' if row.share is None else f' {row.share:.0%}'} ({row.worker})"
+            for row in ledger.each(State.RUNNING)
+        ]
+        head = f"head: {place.holder()}" if headed else "no head: the command that began it, again, goes on"
+        lines = [told(counts), *(["paused: kinoform batch resume " + shlex.quote(args.folder)] if paused else []), head]
+        lines += [*running, *lost(ledger, shlex.quote(args.folder))]
+        console.result(lines, counts={state.value: n for state, n in counts.items()}, headed=headed, paused=paused)
+
+
+def _live(place: Place, ledger: Reader) -> Iterator[str]:
+    """A line whenever something has changed, until the batch has no head."""
+    said = None
+    while place.is_headed():
+        line = told(ledger.counts())
+        if line != said:
+            yield line
+        said = line
+        time.sleep(LIVE_SECONDS)
+
+
+def _ask(action: requests.Action, args: argparse.Namespace) -> None:
+    console = Console(as_json=args.json)
+    place = Place(existing_folder("DIR", args.folder).resolve())
+    states = tuple(state.value for state in LOST) if action == "retry" else ()
+    names = tuple(getattr(args, "names", ()))
+    tasks = requests.ask(place, requests.Request(action, names, states)).tasks
+    said = {"cancel": "cancelled", "retry": "queued again"}
+    line = {"pause": "paused", "resume": "going on"}.get(action) or f"{len(tasks)} {said[action]}"
+    lines = [line]
+    if action in ("retry", "resume") and not place.is_headed():
+        lines.append(f"no head: kinoform batch run FILE --out {shlex.quote(args.folder)} goes on")
+    console.result(lines, tasks=list(tasks))
+
+
+def _export(args: argparse.Namespace) -> None:
+    console = Console(as_json=args.json)
+    with closing(_reader(args.folder)) as ledger:
+        count = export(ledger, Path(args.output))
+    console.result([f"wrote {count} tasks to {args.output}"], outputs=[args.output], count=count)
+
+
+def _check(args: argparse.Namespace) -> None:
+    from lab.batch.foresee import foresee
+    from lab.batch.manifest import read_manifest
+
+    console = Console(as_json=args.json)
+    tasks = read_manifest(Path(args.file), defaults=settings(args.settings))
+    seen = foresee(tasks, device.pick(args.device))
+    console.result(seen.lines(), **seen.facts())
+
+
+def _schema(args: argparse.Namespace) -> None:
+    from lab.batch.manifest import manifest_schema
+
+    text = json.dumps(manifest_schema(), indent=1, ensure_ascii=False)
+    console = Console(as_json=args.json)
+    if args.output is None:
+        console.result([text], schema=json.loads(text))
+        return
+    write_bytes(check_writable(args.output, (".json",)), text.encode() + b"\n")
+    console.result([f"wrote {args.output}"], outputs=[args.output])
+
+
+ACTIONS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "run": _run, "watch": _watch, "status": _status, "export": _export, "check": _check, "schema": _schema,
+    "cancel": partial(_ask, "cancel"), "pause": partial(_ask, "pause"), "resume": partial(_ask, "resume"),
+    "retry": partial(_ask, "retry"),
+}  # fmt: skip

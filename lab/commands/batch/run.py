@@ -1,0 +1,233 @@
+"""`kinoform batch run` and `watch`: a manifest through a head, with what happens told."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lab.batch.executors.executor import Executor
+from lab.batch.ledger.enqueue import enqueue
+from lab.batch.ledger.ledger import Ledger
+from lab.batch.ledger.states import LOST, State
+from lab.batch.place import Place
+from lab.show.batch_page import BatchPage, title_of
+from lab.show.batch_status import Pace, Standing, lasting, lost, standing, told
+from lab.show.console import Console
+from lab.signals import collected
+from shared.errors import InputError, KinoformError
+
+SUFFIXES = (".yaml", ".yml", ".json", ".jsonl", ".txt")  # of manifests that are watched for
+SETTLED_SECONDS = 1.0  # since a manifest was last written to
+MOST_WORKERS = 8  # that are started unasked
+WORKER_BYTES = 2 * 2**30  # that one is reckoned with
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """settings: defaults of all jobs. exact: each task alone. workers: processes, or what fits where None. memory:
+    bytes that each may take, 0 for any. hang: seconds of silence. ray: on Ray, at `address`.
+    """
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    exact: bool = False
+    score: bool = True
+    device: str = "auto"
+    workers: int | None = None
+    memory: int = 0
+    hang: int = 1200
+    ray: bool = False
+    address: str | None = None
+
+
+def run_batch(file: Path, place: Place, options: BatchOptions, console: Console) -> None:
+    """Raises KinoformError at the end where some tasks have failed."""
+    from lab.batch.content import entries
+    from lab.batch.manifest import read_manifest
+
+    with console.timed("read"):
+        asked = entries(read_manifest(file, defaults=options.settings))
+    with place.headed(), closing(Ledger.open(place.ledger)) as ledger:
+        with console.timed("enqueue"):
+            counts = enqueue(ledger, file.name, asked, now=time.time())
+        parts = (
+            (counts.new, "new"), (counts.known, "known"), (counts.changed, "changed"),
+            (counts.dropped, "no longer in the manifest"),
+        )  # fmt: skip
+        console.say(f"{file}: {', '.join(f'{n} {what}' for n, what in parts if n) or 'nothing to do'}")
+        _go(place, ledger, options, console, lambda: None, forever=False)
+
+
+def watch_folder(folder: Path, place: Place, options: BatchOptions, console: Console) -> None:
+    """Until it is interrupted."""
+    with place.headed(), closing(Ledger.open(place.ledger)) as ledger:
+        console.say(f"watching {folder} for manifests ({' '.join(SUFFIXES)}); Ctrl-C ends it")
+        arrivals = Arrivals(folder, ledger, options, console)
+        _go(place, ledger, options, console, arrivals, forever=True)
+
+
+@dataclass
+class Arrivals:
+    """Called again and again: takes up manifests that are new in a folder, or have changed."""
+
+    folder: Path
+    ledger: Ledger
+    options: BatchOptions
+    console: Console
+    seen: dict[Path, tuple[int, int]] = field(default_factory=dict)
+
+    def __call__(self) -> None:
+        from lab.batch.content import entries
+        from lab.batch.manifest import read_manifest
+
+        for file in sorted(self.folder.iterdir()):
+            if file.suffix.lower() not in SUFFIXES or file.name.startswith(".") or not file.is_file():
+                continue
+            stat = file.stat()
+            known = (stat.st_mtime_ns, stat.st_size)
+            if self.seen.get(file) == known or time.time() - stat.st_mtime < SETTLED_SECONDS:
+                continue
+            self.seen[file] = known
+            try:
+                asked = entries(read_manifest(file, defaults=self.options.settings))
+                counts = enqueue(self.ledger, file.name, asked, now=time.time())
+                self.console.say(f"{file.name}: {counts.new} new, {counts.changed} changed, {counts.known} known")
+            except KinoformError as error:
+                self.console.warn(f"{file.name} is left: {error}")
+
+
+def _go(
+    place: Place,
+    ledger: Ledger,
+    options: BatchOptions,
+    console: Console,
+    arrivals: Callable[[], None],
+    *,
+    forever: bool,
+) -> None:
+    from lab.batch.head import Head, batch_sizes
+
+    executor, where = executor_of(place, ledger, options, forever=forever)
+    with collected() as signals:
+        head = Head(
+            place, ledger, executor, batch_sizes(options.exact, where), options.score, forever, float(options.hang),
+            stopping=lambda: bool(signals), arrivals=arrivals,
+        )  # fmt: skip
+        gone = head.look_after()
+        if gone:
+            console.say(f"{gone} done before, whose files are gone or changed, are made again")
+        if ledger.paused:
+            console.say(f"paused: kinoform batch resume {shlex.quote(str(place.folder))}")
+        page = BatchPage(place, ledger, title_of(place.folder))
+        page.update(now=True)
+        states = _told(head, ledger, console, page, signals)
+        if forever or standing(ledger.counts()).step < standing(ledger.counts()).total:
+            console.follow("batch", states)
+        else:
+            for _ in states:
+                pass
+        page.update(now=True)
+    folder = shlex.quote(str(place.folder))
+    counts = ledger.counts()
+    failures = list(lost(ledger, folder))
+    for line in failures:
+        console.say(line)
+    console.result(
+        [told(counts), f"all of it on one page: {page.page.index}"],
+        outputs=[page.page.index],
+        counts={state.value: n for state, n in counts.items()},
+        failures=failures,
+    )
+    if signals:
+        console.say(f"stopped: the same command goes on; kinoform batch status {folder}")
+        raise KeyboardInterrupt
+    bad = sum(counts[state] for state in LOST)
+    if bad:
+        raise KinoformError(
+            f"{bad} of {sum(counts.values())} tasks were not made", hint=f"kinoform batch retry {folder}"
+        )
+
+
+def _told(head: Any, ledger: Ledger, console: Console, page: BatchPage, signals: list[int]) -> Iterator[Standing]:
+    """Tells what happens, and yields how the batch stands."""
+    pace = Pace()
+    draining = False
+    with closing(head.run()) as happenings:
+        for happened in happenings:
+            row = happened.row
+            if happened.what in ("done", "known", "failed"):
+                pace.ended()
+            if happened.what == "done":
+                console.tell(f"made {row.output}")
+            elif happened.what == "known":
+                console.tell(f"there already {row.output}")
+            elif happened.what in ("failed", "again"):
+                console.say(f"{happened.what}: {row.id}: {row.error}")
+            elif happened.what == "taken away":
+                console.say(f"taken away: {row.id} is queued again")
+            if signals and not draining:
+                draining = True
+                console.say("stopping: those under way are finished; Ctrl-C once more stops at once")
+            if len(signals) > 1:
+                return
+            page.update()
+            counts = ledger.counts()
+            left = pace.seconds_left(counts)
+            now = standing(counts)
+            yield Paced(now.step, now.total, counts[State.RUNNING], left)
+
+
+@dataclass(frozen=True)
+class Paced(Standing):
+    """How a batch stands, and how long the rest will take. seconds_left: None where nobody knows yet."""
+
+    running: int
+    seconds_left: float | None
+
+    @property
+    def note(self) -> str:
+        left = "" if self.seconds_left is None else f", about {lasting(self.seconds_left)} left"
+        return f" {self.running} running{left}"
+
+
+def executor_of(place: Place, ledger: Ledger, options: BatchOptions, *, forever: bool) -> tuple[Executor, str]:
+    """Who does the tasks, and on what: "cpu" or "cuda"."""
+    gpus = () if options.device == "cpu" else gpu_numbers()
+    where = "cuda" if gpus else "cpu"
+    if options.device == "cuda" and not gpus:
+        raise InputError("--device", expected="cpu or auto", got="cuda", hint="nvidia-smi sees no GPU here")
+    if options.ray:
+        from lab.batch.executors.ray import RayExecutor
+
+        return RayExecutor(options.address, options.workers, options.device), where
+    from lab.batch.executors.local import LocalExecutor
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = options.workers or (len(gpus) if gpus else min(cores, MOST_WORKERS, max(1, _memory() // WORKER_BYTES)))
+    if not forever:
+        counts = ledger.counts()
+        count = max(1, min(count, counts[State.QUEUED] + counts[State.BLOCKED] + counts[State.RUNNING]))
+    threads = max(1, cores // count)
+    return LocalExecutor(place.logs, count, threads, options.device, gpus, options.memory), where
+
+
+def gpu_numbers() -> tuple[int, ...]:
+    """NVIDIA GPUs of this machine, without torch."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ()
+    found = subprocess.run([program, "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True)
+    return tuple(int(line) for line in found.stdout.split() if line.isdigit()) if found.returncode == 0 else ()
+
+
+def _memory() -> int:
+    from lab.commands.plan import machine_memory
+
+    return machine_memory("cpu") or WORKER_BYTES
