@@ -1,4 +1,4 @@
-# make demo | test | check | docs | coverage | matrix | mutants | weights | release | clean
+# make demo | test | test-web | check | docs | coverage | matrix | mutants | weights | release | clean
 # Each does its own set-up: no step has to be run before it.
 PYTHON ?= python3
 # Where a CPU build of torch is looked for when the configured index has none. `make venv TORCH_INDEX=` takes the default
@@ -15,7 +15,7 @@ PIP := $(call pip,$(VENV))
 PYTEST_ARGS ?= -n 2
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 
-.PHONY: venv check test coverage matrix docs demo mutants weights release clean
+.PHONY: venv check test browser test-web coverage matrix docs demo mutants weights release clean
 
 # The CPU build of torch in an environment that has none: from the configured index, else from TORCH_INDEX.
 define cpu_torch
@@ -48,6 +48,25 @@ $(KERNELS): $(STAMP)
 
 test: $(KERNELS)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# The page of results in a real browser. Playwright comes into an environment of its own, which sees ours too; axe by npm.
+WEB := .venv-web
+CHROMIUM ?= chromium
+purelib = $$($(1)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+needs = @command -v $(1) >/dev/null || { echo "$(1): expected a program of this name, got none. Install it: apt-get install $(2)"; exit 2; }
+browser:
+	$(call needs,$(CHROMIUM),chromium)
+	$(call needs,npm,npm)
+
+$(WEB)/.installed: $(STAMP)
+	test -x $(WEB)/bin/python || $(PYTHON) -m venv $(WEB)
+	$(call pip,$(WEB)) install -q "playwright>=1.64,<2"
+	npm install --silent --no-save --no-audit --no-fund --prefix $(WEB) axe-core@4
+	echo $(call purelib,$(VENV)) > $(call purelib,$(WEB))/kinoform.pth
+	touch $@
+
+test-web: browser $(WEB)/.installed
+	CHROMIUM=$(CHROMIUM) $(WEB)/bin/python -m pytest -s tests/web
 
 # Which lines no test of the process runs; those that a test starts are not seen. Half as long again as `make test`.
 coverage: $(KERNELS)

@@ -1,15 +1,26 @@
-"""Assets against the exact geometry and colours of what their prompts name."""
+"""Assets against the exact geometry and colours of what their prompts name.
+
+    python -m benchmarks.asset_truth [PROMPT ...] [--model M] [--set KEY=VALUE ...] [--true-views N] [--out DIR]
+
+`benchmarks.world_truth` asks for held-out prompts with the recipe's own defaults; this asks for given ones with other
+values. With --true-views nothing is generated: a field is fitted to N exact views, which says what a fit alone can do.
+"""
 
 from __future__ import annotations
 
+import argparse
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import trimesh
+from einops import rearrange
 
 from benchmarks.geometry import (
     Distance,
@@ -26,24 +37,31 @@ from benchmarks.geometry import (
     volumetric_iou,
 )
 from benchmarks.judge import Judge, same_thing
-from benchmarks.report import Row, mean, share
+from benchmarks.report import Row, mean, share, table
 from dreamfusion.asset import export_asset
-from dreamfusion.distill import distill
+from dreamfusion.distill import ViewsState, distill
+from dreamfusion.fit import Pictures, fit, resized, ring
 from dreamfusion.mesh.files.write import write_mesh
 from dreamfusion.mesh.turntable import render_mesh
+from dreamfusion.optimise import DistillState
 from dreamfusion.recipe import AssetRecipe
+from dreamfusion.scene import new_scene
 from dreamfusion.views import around
 from lab.kinds.view_teacher import views_of
 from shared.artifacts.contact_sheet import contact_sheet
 from shared.artifacts.media import write_image
 from shared.errors import KinoformError
-from shared.models.image_model import ImageModel
+from shared.models.image_model import ImageModel, load_image_model
 from world.mesh import scene_mesh, surface_colours
 from world.prompt import Composition
-from world.scene import Instance, arrange, objects_by_name, scene_distance
+from world.render import render
+from world.scene import Instance, arrange, objects_by_name, random_views, scene_distance
 
 FRONT_WITHIN = 45.0  # degrees between where a front is and where it should be
 JUDGED_VIEWS = 4
+PICTURE_SIZE = 64  # of the world's
+OVERSAMPLING = 4  # of exact views: smoothed as `render` does, silhouettes are half a pixel too wide
+PROMPTS = ("a yellow duck", "a blue chair", "a red mushroom", "a green car")
 
 
 @dataclass(frozen=True)
@@ -104,19 +122,54 @@ def judged_views(mesh: trimesh.Trimesh, size: int = 64) -> np.ndarray:
     return render_mesh(mesh, around(JUDGED_VIEWS, size, elevation=20.0, start=20.0))
 
 
+def true_pictures(wanted: Composition, count: int, seed: int) -> Pictures:
+    """What a perfect teacher would sample of `wanted`: `count` exact views, placed and lit as `seed` draws it."""
+    views = ring(count, PICTURE_SIZE)
+    frames = [
+        replace(frame, instances=arrange(wanted), elevation=views.elevation[0], azimuth=azimuth)
+        for frame, azimuth in zip(random_views(wanted, np.random.default_rng(seed), count), views.azimuth, strict=True)
+    ]
+    pixels = rearrange(render(frames, OVERSAMPLING * PICTURE_SIZE).pixels, "n h w c -> n c h w")
+    return Pictures(views, resized(pixels.float() / 127.5 - 1, PICTURE_SIZE))
+
+
+def fitted_to_truth(wanted: Composition, recipe: AssetRecipe) -> Iterator[DistillState]:
+    """A fit to exact views in place of sampled ones; no distillation after it."""
+    return fit(new_scene(recipe), true_pictures(wanted, recipe.fit_views, recipe.seed), recipe)
+
+
 def measure_assets(
-    judge: Judge, model: ImageModel, wanted: Sequence[Composition], out: Path | None, say: Callable[[str], None]
+    judge: Judge, model: ImageModel, wanted: Sequence[Composition], out: Path | None, say: Callable[[str], None],
+    changes: Mapping[str, Any] = {},
+) -> list[Row]:  # fmt: skip
+    """Distils every prompt and measures the meshes; the i-th has seed i. changes: of the recipe's own defaults."""
+    views = views_of(model)
+
+    def make(_: Composition, recipe: AssetRecipe) -> Iterator[DistillState | ViewsState]:
+        return distill(model, recipe, views=views)
+
+    return measure_made(judge, make, wanted, out, say, {**changes, "model": model.name})
+
+
+def measure_made(
+    judge: Judge,
+    make: Callable[[Composition, AssetRecipe], Iterator[DistillState | ViewsState]],
+    wanted: Sequence[Composition],
+    out: Path | None,
+    say: Callable[[str], None],
+    changes: Mapping[str, Any],
 ) -> list[Row]:
-    """Distils every prompt with the recipe's own defaults and measures the meshes; the i-th has seed i."""
+    """`measure_assets` of scenes that `make` optimises."""
     measures: list[tuple[Composition, AssetMeasure]] = []
     sheets, words = [], []
-    views = views_of(model)
     for index, composition in enumerate(wanted):
         c = composition.without_view()
-        recipe = AssetRecipe(prompt=c.caption(), model=model.name, seed=index)
+        recipe = AssetRecipe.parse({"prompt": c.caption(), "seed": index, **changes})
+        started = time.monotonic(), time.process_time()
         try:
-            for state in distill(model, recipe, views=views):
+            for state in make(c, recipe):
                 scene = state.scene
+            seconds, processor = time.monotonic() - started[0], time.process_time() - started[1]
             mesh = export_asset(scene, recipe).mesh
         except KinoformError as error:
             say(f"  {c.caption()}: {error}")
@@ -126,7 +179,9 @@ def measure_assets(
         measures.append((c, measure))
         say(
             f"  {c.caption()}: silhouettes {measure.silhouette_iou:.2f}, volume {measure.volumetric_iou:.2f}, "
-            f"yaw {measure.pose.yaw:.0f}, {'recognised' if measure.recognised else 'not recognised'}"
+            f"yaw {measure.pose.yaw:.0f}, colours off by {measure.colour_error:.2f}, "
+            f"{'recognised' if measure.recognised else 'not recognised'} ({sum(measure.recognised_views)} of "
+            f"{JUDGED_VIEWS} sides), {seconds:.0f} s ({processor:.0f} of processors)"
         )
         if out is not None:
             write_mesh(out / f"{index:02d}-{c.colour}-{c.obj}.ply", mesh)
@@ -155,3 +210,36 @@ def asset_rows(measures: Sequence[tuple[Composition, AssetMeasure]]) -> list[Row
         share("assets, recognised, with the front where it should be", fronts),
         share("assets, watertight", [m.watertight for m in found], 1.0),
     ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.asset_truth", description=__doc__.splitlines()[0])
+    parser.add_argument("prompts", nargs="*", metavar="PROMPT", default=list(PROMPTS), help="what the world knows")
+    parser.add_argument("--model", default="world", help="world or a model folder")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="of the asset's recipe")
+    parser.add_argument("--true-views", type=int, metavar="N", help="fit N exact views and do nothing else")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write a contact sheet and meshes here")
+    args = parser.parse_args()
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    if args.out is not None:
+        args.out.mkdir(parents=True, exist_ok=True)
+    try:
+        wanted = [Composition.parse(prompt) for prompt in args.prompts]
+        changes: dict[str, Any] = dict(pair.split("=", 1) for pair in args.set)
+        if args.true_views is None:
+            rows = measure_assets(Judge.load(), load_image_model(args.model), wanted, args.out, say, changes)
+        else:
+            changes["fit_views"] = args.true_views
+            rows = measure_made(Judge.load(), fitted_to_truth, wanted, args.out, say, changes)
+    except KinoformError as error:
+        say(f"error: {error}")
+        return error.exit_code
+    print(table(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -73,8 +73,8 @@ class Found:
         return self.lost + self.twice + self.corrupt + self.left_running + self.charged
 
 
-def manifest(folder: Path, *, tools: bool, pictures: int = 16, clips: int = 4) -> Path:
-    """60 tasks in chains of three. tools: of pictures that are there, without a model."""
+def manifest(folder: Path, *, tools: bool, pictures: int = 16, clips: int = 4, source: Path | None = None) -> Path:
+    """60 tasks in chains of three. tools: of a picture that is there, `source`, or one that is made."""
     then = [{"kind": "upscale", "then": [{"kind": "describe"}]}]
     jobs = [
         {"kind": "image", "steps": 6, "seed": seed, "prompt": "a red cube", "then": then} for seed in range(pictures)
@@ -84,8 +84,9 @@ def manifest(folder: Path, *, tools: bool, pictures: int = 16, clips: int = 4) -
         for seed in range(clips)
     ]
     if tools:
-        source = folder / "source.png"
-        kinoform("image", "a red cube", "--steps", "2", "-o", str(source), cwd=folder).check_returncode()
+        if source is None:
+            source = folder / "source.png"
+            kinoform("image", "a red cube", "--steps", "2", "-o", str(source), cwd=folder).check_returncode()
         jobs = [{"kind": "upscale", "scale": 2 + n % 8, "source": str(source), "name": f"n{n}", "then": then}
                 for n in range(pictures + clips)]  # fmt: skip
     path = folder / "jobs.json"
@@ -143,7 +144,7 @@ def crash(path: Path, wanted: dict[str, str], kills: int, seed: int, folder: Pat
                 found.left_running += _outlives(pid)
             if head.returncode != -signal.SIGKILL:
                 break
-        _judge(out, said, wanted, found)
+        judge(out, said, wanted, found)
         shutil.rmtree(out)
         say(f"  {found.kills.total()} kills, {turn} rounds, {found.heads} heads, {found.bad()} faults")
     return found
@@ -183,7 +184,7 @@ def _outlives(pid: int) -> bool:
     return True
 
 
-def _judge(out: Path, said: Path, wanted: dict[str, str], found: Found) -> None:
+def judge(out: Path, said: Path, wanted: dict[str, str], found: Found) -> None:
     made = hashes(out)
     found.lost += len(wanted.keys() - made.keys())
     found.corrupt += sum(made.get(name, sha) != sha for name, sha in wanted.items()) + len(made.keys() - wanted.keys())
@@ -208,7 +209,7 @@ def at_every_write(path: Path, wanted: dict[str, str], folder: Path, step: int =
             last = kinoform("batch", "run", str(path), "--out", str(out), cwd=folder)
             said.write_text(killed.stdout + last.stdout)
             found.lost += last.returncode != 0
-            _judge(out, said, wanted, found)
+            judge(out, said, wanted, found)
             shutil.rmtree(out)
     return writes, found
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import trimesh
 
-from dreamfusion.distill import Scene
 from dreamfusion.mesh.extract import choose_threshold, extract_mesh, silhouette_views
 from dreamfusion.mesh.report import MeshReport, mesh_report
 from dreamfusion.recipe import AssetRecipe
+from dreamfusion.scene import Scene
 
 SMOOTHING = 3  # Taubin iterations
 

@@ -6,63 +6,44 @@
 
 Each step renders a few random views, asks the prior which way they should change (`dreamfusion.guidance.sds`), and
 takes an optimizer step. Renders start small and grow; the most noise falls over the run (`t_max` to `t_max_final`),
-which settles the shape first and the details after.
+which settles the shape first and the details after. A teacher of several views can sample them: then a field fitted to
+those (`dreamfusion.fit`) takes the place of the first part of the run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from itertools import chain
 
 import torch
-from einops import rearrange, repeat
-from jaxtyping import Float
-from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from dreamfusion.critics import Critic, ViewTeacher, score_critic, view_critic
-from dreamfusion.fields.background import BackgroundNetwork, random_grey
-from dreamfusion.fields.field import GridField, TrainableField, TriplaneField, device_of
-from dreamfusion.fields.occupancy import OccupancyGrid, occupancy_of
+from dreamfusion.fields.background import random_grey
+from dreamfusion.fields.field import device_of
+from dreamfusion.fields.occupancy import OccupancyGrid
+from dreamfusion.fit import fit, pictures_of, sample_ring
 from dreamfusion.losses import opacity_loss
+from dreamfusion.optimise import DistillState, Judged, Objective, optimise
 from dreamfusion.recipe import AssetRecipe
 from dreamfusion.render.shading import Shading
-from dreamfusion.render.volume import RayRender, joined, render_rays
-from dreamfusion.views import Views, sample_views
+from dreamfusion.scene import Scene, new_scene, render_views
+from dreamfusion.views import sample_views
 from shared.compute.modes import applied, checkpointed, moved
-from shared.errors import KinoformError, ModelError
+from shared.diffusion.sampling import SampleState
+from shared.errors import ModelError
 from shared.models.image_model import ImageModel
-from shared.plugins import load
 from shared.rng import generator
 
-OCCUPANCY_EVERY = 10  # steps between updates of the occupancy grid
 LEAST_TOGETHER = 4  # views of one step, where a teacher sees them together
-LEAST_WEIGHT = 0.02  # samples with less weight in their pixel are not worth a normal
 
 
-@dataclass(frozen=True)
-class Scene:
-    """What distillation optimises. background: None where a uniform grey is drawn for each view."""
+@dataclass(frozen=True, kw_only=True)
+class ViewsState(SampleState):
+    """While views are sampled. scene: the one that will be fitted to them."""
 
-    field: TrainableField
-    background: BackgroundNetwork | None = None
-
-
-@dataclass(frozen=True)
-class DistillState:
-    """After `step` of `total` steps.
-
-    gradient_rms: root mean square of equation 3's gradient. pixels: the step's renders, in [-1, 1]. scene: the live
-    scene, which the next step changes.
-    """
-
-    step: int
-    total: int
-    gradient_rms: float
     scene: Scene
-    pixels: Float[Tensor, "views 3 h w"]
+    gradient_rms: None = None
 
 
 def distill(
@@ -71,8 +52,8 @@ def distill(
     device: str | torch.device | None = None,
     *,
     views: ViewTeacher | None = None,
-) -> Iterator[DistillState]:
-    """Optimise a new scene for `recipe.prompt`; yields `recipe.steps` states.
+) -> Iterator[DistillState | ViewsState]:
+    """Optimise a new scene for `recipe.prompt`; the last state, at least, is a `DistillState`.
 
     model: the prior. device: where to compute; where the model is, unless given. views: what knows several views of one
     thing at once, if anything does; `recipe.teacher` says which of the two is asked.
@@ -87,11 +68,44 @@ def distill(
         checkpointed(vae, recipe.checkpointing),
         applied(recipe.memory, device, prior, before=[model.text.text_encoder]) as denoiser,
     ):
+        scene = new_scene(recipe, device)
         if teacher is None:
             critic = score_critic(model, recipe, denoiser)
-        else:
-            critic = view_critic(model, recipe, replace(teacher, denoiser=denoiser))
-        yield from optimise(new_scene(recipe, device), critic, recipe, level=teacher is not None)
+            yield from _distilled(scene, critic, recipe)
+            return
+        teacher = replace(teacher, denoiser=denoiser)
+        begun = fitted(model, recipe, teacher, scene) if recipe.fit_steps else ()
+        rest = _distilled(scene, view_critic(model, recipe, teacher), recipe, level=True, first=skipped(recipe))
+        total = recipe.steps
+        if recipe.fit_steps:
+            total += recipe.fit_sampling_steps + recipe.fit_steps - skipped(recipe)
+        for step, state in enumerate(chain(begun, rest), start=1):
+            yield replace(state, step=step, total=total)
+
+
+def skipped(recipe: AssetRecipe) -> int:
+    """The steps of distillation that a fit stands in for."""
+    return round(recipe.fit_share * recipe.steps) if recipe.fit_steps else 0
+
+
+def fitted(
+    model: ImageModel, recipe: AssetRecipe, teacher: ViewTeacher, scene: Scene
+) -> Iterator[DistillState | ViewsState]:
+    """Views are sampled, and `scene` is fitted to them."""
+    pictures = None
+    for state in sample_ring(model, recipe, teacher):
+        if state.step == state.total:
+            pictures = pictures_of(model, state.latents)
+        yield ViewsState(state.step, state.total, state.latents, state.x0, scene=scene)
+    assert pictures is not None, "sampling ends with its last step"
+    yield from fit(scene, pictures, recipe)
+
+
+def _distilled(
+    scene: Scene, critic: Critic, recipe: AssetRecipe, *, level: bool = False, first: int = 0
+) -> Iterator[DistillState]:
+    objective = distillation(critic, recipe, level=level)
+    return optimise(scene, objective, steps=recipe.steps, learning_rate=recipe.learning_rate, first=first)
 
 
 def view_teacher(recipe: AssetRecipe, views: ViewTeacher | None) -> ViewTeacher | None:
@@ -104,94 +118,27 @@ def view_teacher(recipe: AssetRecipe, views: ViewTeacher | None) -> ViewTeacher 
     return None if recipe.teacher == "image" else views
 
 
-def new_scene(recipe: AssetRecipe, device: str | torch.device = "cpu") -> Scene:
-    """The scene at step 0, drawn from the recipe's seed."""
-    draw = generator(recipe.seed, 0)
-    own: dict[str, Any] = {"triplane": TriplaneField, "grid": GridField}
-    make = own.get(recipe.field) or load("fields", recipe.field)
-    field = make(recipe.radius, resolution=recipe.field_resolution, generator=draw).to(device)
-    background = BackgroundNetwork(generator=draw).to(device) if recipe.background == "network" else None
-    return Scene(field, background)
+def distillation(critic: Critic, recipe: AssetRecipe, *, level: bool = False) -> Objective:
+    """Random views of the scene, judged by `critic`. level: all of a step from one height, evenly around, over one
+    grey."""
 
-
-def optimise(scene: Scene, critic: Critic, recipe: AssetRecipe, *, level: bool = False) -> Iterator[DistillState]:
-    """The loop: render, ask `critic`, step. level: all views of a step from one height, evenly around.
-
-    Raises KinoformError when the loss stops being a number.
-    """
-    device = device_of(scene.field)
-    groups = scene.field.parameter_groups(recipe.learning_rate)
-    if scene.background is not None:
-        groups.append({"params": list(scene.background.parameters()), "lr": recipe.learning_rate / 10})
-    optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15)
-    occupancy: OccupancyGrid | None = None
-    for step in range(recipe.steps):
-        done = step / recipe.steps
+    def objective(scene: Scene, occupancy: OccupancyGrid, done: float, step: int) -> Judged:
         draw = generator(recipe.seed, 1, step)
         size = recipe.coarse_render_size if done < recipe.coarse_share else recipe.render_size
         count = max(recipe.views, LEAST_TOGETHER) if level else recipe.views
         views = sample_views(count, size, draw, overhead_probability=recipe.overhead_probability, level=level)
         shading = _draw_shading(recipe, done, draw)
-        if step % OCCUPANCY_EVERY == 0:
-            occupancy = occupancy_of(scene.field)
+        behind = random_grey(1, draw).expand(count, 3) if level and scene.background is None else None
         pixels, rays = render_views(
-            scene, views, samples=recipe.samples, shading=shading, occupancy=occupancy, draw=draw, device=device,
-            checkpointing=recipe.checkpointing,
+            scene, views, samples=recipe.samples, shading=shading, occupancy=occupancy, draw=draw,
+            device=device_of(scene.field), checkpointing=recipe.checkpointing, behind=behind,
         )  # fmt: skip
         loss, gradient_rms = critic(pixels, views, done, step)
         loss = loss + recipe.opacity_weight * opacity_loss(rays.opacity)
         loss = loss + recipe.orientation_weight * rays.orientation.mean()
-        if not torch.isfinite(loss):
-            raise KinoformError(
-                f"score distillation diverged at step {step}", expected="a finite loss", got=loss.item(),
-                hint="Use a lower learning_rate or guidance_scale",
-            )  # fmt: skip
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        yield DistillState(step + 1, recipe.steps, gradient_rms, scene, pixels.detach())
+        return Judged(loss, gradient_rms, pixels)
 
-
-def render_views(
-    scene: Scene,
-    views: Views,
-    *,
-    samples: int,
-    shading: Shading,
-    occupancy: OccupancyGrid | None,
-    draw: torch.Generator | None,
-    device: str | torch.device,
-    checkpointing: bool = False,
-) -> tuple[Float[Tensor, "views 3 h w"], RayRender]:
-    """Pixels in [-1, 1] of every view, over a grey for each view or the scene's background; and the rays, flat.
-
-    draw: for the greys and the samples' offsets; None takes the middle of each interval, and mid grey.
-    checkpointing: go view by view, and for gradients compute a view again: memory is that of one view.
-    """
-    count, height, width = len(views), views.cameras.height, views.cameras.width
-    origins, directions = (rearrange(r, "n h w c -> (n h w) c").to(device) for r in views.cameras.rays())
-    light = repeat(views.light, "n c -> (n h w) c", h=height, w=width).to(device)
-    offset = None if draw is None else torch.rand(len(origins), generator=draw).to(device)
-    render = partial(
-        render_rays, scene.field, samples=samples, shading=shading, normal_step=scene.field.radius / 48,
-        occupancy=occupancy, least_weight=LEAST_WEIGHT,
-    )  # fmt: skip
-    if checkpointing:
-        size = height * width
-        parts = [x.split(size) if x is not None else [None] * count for x in (origins, directions, light, offset)]
-        rays = joined([
-            checkpoint(render, o, d, light=each_light, offset=each_offset, use_reentrant=False)
-            for o, d, each_light, each_offset in zip(*parts, strict=True)
-        ])  # fmt: skip
-    else:
-        rays = render(origins, directions, light=light, offset=offset)
-    if scene.background is not None:
-        behind = scene.background(directions)
-    else:
-        grey = torch.full((count, 3), 0.5) if draw is None else random_grey(count, draw)
-        behind = repeat(grey, "n c -> (n h w) c", h=height, w=width).to(device)
-    colour = rays.colour + (1 - rays.opacity[:, None]) * behind
-    return rearrange(2 * colour - 1, "(n h w) c -> n c h w", n=count, h=height), rays
+    return objective
 
 
 def _draw_shading(recipe: AssetRecipe, done: float, draw: torch.Generator) -> Shading:

@@ -1,4 +1,5 @@
-"""What an asset takes: score distillation, and what meshing asks of the field, run without values.
+"""What an asset takes: a fit to sampled views, score distillation, and what meshing asks of the field, run without
+values.
 
 Which samples of a ray are evaluated depends on values, so their shares are assumed (SHARES).
 """
@@ -12,11 +13,12 @@ import torch
 from einops import rearrange
 
 from dreamfusion.critics import ViewTeacher
-from dreamfusion.distill import distill
+from dreamfusion.distill import distill, skipped, view_teacher
+from dreamfusion.fit import LEVELS
 from dreamfusion.mesh.extract import silhouette_views
 from dreamfusion.recipe import AssetRecipe
 from dreamfusion.render.volume import render_rays
-from shared.images.plan import image_networks, placement, with_plain_sampler
+from shared.images.plan import TRACED_STEPS, image_networks, placement, with_plain_sampler
 from shared.models.image_model import ImageModel, load_image_model
 from shared.plan.estimate import Estimate, trace_run
 
@@ -38,6 +40,8 @@ def plan_asset(
     Raises ModelError as `load_image_model` does, for everything but the values of the weights.
     """
 
+    times: list[float] = []  # how often the whole run does what leads to each state of the short one
+
     def load() -> tuple[ImageModel, ViewTeacher | None]:
         model = with_plain_sampler(load_image_model(recipe.model, **placement(recipe, device)))
         return model, views_of(model)
@@ -51,7 +55,17 @@ def plan_asset(
         model, teacher = loaded
         # One step with the first renders and colours, one with the last renders and shading by normals.
         coarse = recipe.coarse_share if recipe.coarse_share in (0.0, 1.0) else 0.5
-        short = recipe.model_copy(update={"steps": 2, "coarse_share": coarse, "albedo_first": 0.5, "compile": False})
+        changes = {"steps": 2, "coarse_share": coarse, "albedo_first": 0.5, "compile": False, "fit_share": 0.0}
+        fitted = 0
+        if recipe.fit_steps and view_teacher(recipe, teacher) is not None:
+            sampling = min(recipe.fit_sampling_steps, TRACED_STEPS)
+            changes |= {"fit_sampling_steps": sampling, "fit_steps": LEVELS}  # one step of each size
+            times.extend([1, recipe.fit_sampling_steps - 2, 1] if sampling == TRACED_STEPS else [1] * sampling)
+            times.extend([recipe.fit_steps / LEVELS] * LEVELS)
+            fitted = skipped(recipe)
+        coarse_steps = max(recipe.coarse_share * recipe.steps - fitted, 0)
+        times.extend([coarse_steps, recipe.steps - fitted - coarse_steps])
+        short = recipe.model_copy(update=changes)
         state = None
         for state in distill(model, short, views=teacher):
             yield state
@@ -70,8 +84,7 @@ def plan_asset(
         device=device,
         share=lambda operation: SHARES.get(operation, 1.0),
     )
-    coarse_steps = recipe.coarse_share * recipe.steps
-    return trace.estimate(device, [coarse_steps, recipe.steps - coarse_steps])
+    return trace.estimate(device, times)
 
 
 def asset_savings(recipe: AssetRecipe) -> Iterator[dict[str, Any]]:

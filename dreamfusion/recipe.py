@@ -54,6 +54,12 @@ class AssetRecipe(GradientMemory, NetworkMemory):
     textureless_probability: float = Field(0.0, ge=0, le=1, description="share of the later steps with shape alone")
     background: Literal["grey", "network"] = Field("grey", description="behind the object while distilling")
 
+    # A first field, fitted to sampled views; without effect where no views are asked about together.
+    fit_steps: int = Field(90, ge=0, le=100_000, description="steps that fit a field to sampled views; 0 fits none")
+    fit_views: int = Field(8, ge=2, le=64, description="views that are sampled, evenly around")
+    fit_sampling_steps: int = Field(20, ge=1, le=1000, description="denoising steps of the views that are sampled")
+    fit_share: float = Field(0.5, ge=0, le=1, description="share of steps, the first, that a fit stands in for")
+
     # Field and rendering.
     field: FieldName = Field("triplane", description="how density and colour are held")
     field_resolution: int = Field(48, ge=8, le=512, description="cells of the field along an edge")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -36,6 +37,13 @@ class Views:
     def words(self) -> list[str]:
         """The view words of each camera."""
         return [view_word(a, e) for a, e in zip(self.azimuth, self.elevation, strict=True)]
+
+    def chosen(self, which: Sequence[int], size: int | None = None) -> Views:
+        """Those of the given numbers, from 0, at their own size or another."""
+        index = torch.tensor(list(which))
+        cameras = self.cameras[index] if size is None else self.cameras[index].resized(size, size)
+        azimuth, elevation = ([angles[i] for i in which] for angles in (self.azimuth, self.elevation))
+        return Views(cameras, tuple(azimuth), tuple(elevation), self.light[index])
 
 
 def make_views(

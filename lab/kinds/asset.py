@@ -15,7 +15,8 @@ from lab.outputs import check_clip, check_mesh
 from shared.recipe import Recipe
 
 if TYPE_CHECKING:
-    from dreamfusion.distill import DistillState
+    from dreamfusion.distill import ViewsState
+    from dreamfusion.optimise import DistillState
     from lab.results import Asset
     from shared.artifacts.run_record import RunRecord
     from shared.models.image_model import ImageModel
@@ -77,20 +78,22 @@ class AssetKind:
         importlib.import_module("dreamfusion.asset")
         return partial(plan_asset, device=device, views_of=views_of), asset_savings
 
-    def sample(self, model: ImageModel, recipes: Sequence[AssetRecipe], device: str) -> Iterator[DistillState]:
+    def sample(
+        self, model: ImageModel, recipes: Sequence[AssetRecipe], device: str
+    ) -> Iterator[DistillState | ViewsState]:
         from dreamfusion.distill import distill
         from lab.kinds.view_teacher import views_of
 
         return distill(model, recipes[0], device, views=views_of(model))
 
-    def latents(self, state: DistillState, index: int) -> None:
+    def latents(self, state: DistillState | ViewsState, index: int) -> None:
         return None
 
     def finish(
         self,
         model: ImageModel,
         recipe: AssetRecipe,
-        last: DistillState,
+        last: DistillState | ViewsState,
         record: RunRecord,
         device: str,
         timed: Callable[[str], Any],

@@ -1,8 +1,8 @@
 import pytest
 
 from dreamfusion.asset import export_asset
-from dreamfusion.distill import Scene
 from dreamfusion.recipe import AssetRecipe
+from dreamfusion.scene import Scene
 from shared.errors import KinoformError
 from tests.dreamfusion.shapes import SolidField, sphere, torus
 

@@ -4,10 +4,13 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from dreamfusion.distill import Scene, distill, new_scene, optimise, render_views, score_critic
+from dreamfusion.critics import score_critic
+from dreamfusion.distill import distill, distillation
 from dreamfusion.mesh.extract import choose_threshold, extract_mesh, silhouette_views
+from dreamfusion.optimise import optimise
 from dreamfusion.recipe import AssetRecipe
 from dreamfusion.render.shading import shade
+from dreamfusion.scene import Scene, new_scene, render_views
 from dreamfusion.views import around
 from shared.errors import KinoformError
 from shared.models.image_model import load_image_model
@@ -44,12 +47,17 @@ def ball_critic(pixels, views, done, step):
     return (gradient * pixels).sum() / pixels.numel(), float(gradient.square().mean().sqrt())
 
 
+def distilled(critic, recipe):
+    objective = distillation(critic, recipe)
+    return optimise(new_scene(recipe), objective, steps=recipe.steps, learning_rate=recipe.learning_rate)
+
+
 def test_a_prior_that_knows_one_ball_makes_that_ball():
     recipe = AssetRecipe(
         prompt="a green ball", steps=60, samples=24, coarse_render_size=16, render_size=24, field_resolution=16,
         opacity_weight=0.005, lambertian_probability=1.0,
     )  # fmt: skip
-    states = list(optimise(new_scene(recipe), ball_critic, recipe))
+    states = list(distilled(ball_critic, recipe))
     assert [s.step for s in states] == list(range(1, 61))
     assert {s.total for s in states} == {60}
     assert states[0].pixels.shape == (2, 3, 16, 16)
@@ -125,8 +133,8 @@ def test_divergence_is_said():
     def broken(pixels, views, done, step):
         return pixels.sum() * float("nan"), float("nan")
 
-    with pytest.raises(KinoformError, match="score distillation diverged at step 0"):
-        next(optimise(new_scene(TINY), broken, TINY))
+    with pytest.raises(KinoformError, match="the scene diverged at step 0"):
+        next(distilled(broken, TINY))
 
 
 def test_checkpointing_makes_the_same_scene(model):

@@ -127,12 +127,7 @@ def _go(
             console.say(f"paused: kinoform batch resume {shlex.quote(str(place.folder))}")
         page = BatchPage(place, ledger, title_of(place.folder))
         page.update(now=True)
-        states = _told(head, ledger, console, page, signals)
-        if forever or standing(ledger.counts()).step < standing(ledger.counts()).total:
-            console.follow("batch", states)
-        else:
-            for _ in states:
-                pass
+        console.follow("batch", _told(head, ledger, console, page, signals))
         page.update(now=True)
     folder = shlex.quote(str(place.folder))
     counts = ledger.counts()
@@ -178,10 +173,14 @@ def _told(head: Any, ledger: Ledger, console: Console, page: BatchPage, signals:
             if len(signals) > 1:
                 return
             page.update()
-            counts = ledger.counts()
-            left = pace.seconds_left(counts)
-            now = standing(counts)
-            yield Paced(now.step, now.total, counts[State.RUNNING], left)
+            yield _paced(ledger, pace)
+    yield _paced(ledger, pace)
+
+
+def _paced(ledger: Ledger, pace: Pace) -> Paced:
+    counts = ledger.counts()
+    now = standing(counts)
+    return Paced(now.step, now.total, counts[State.RUNNING], pace.seconds_left(counts))
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def workers_of(pid):
     return [int(line.split()[0]) for line in found.splitlines() if "lab.batch.executors.worker" in line]
 
 
-def wait_until(true, seconds=60.0):
+def wait_until(true, seconds=150.0):
     """Raises AssertionError where it does not get true in time."""
     until = time.monotonic() + seconds
     while not true():

@@ -94,7 +94,7 @@ def test_a_worker_taken_away_costs_its_task_no_attempt(tmp_path):
     wait_until(lambda: state(tmp_path / "out", "b1") is State.RUNNING)
     for worker in workers_of(head.pid):
         os.kill(worker, signal.SIGKILL)
-    assert head.wait(120) == 0
+    assert head.wait(200) == 0
     found = rows(tmp_path / "out")
     assert {row.state for row in found.values()} == {State.DONE}
     assert {row.attempts for row in found.values()} == {0}
@@ -108,7 +108,7 @@ def test_a_worker_that_hangs_is_ended_and_its_task_charged(tmp_path):
     wait_until(lambda: workers_of(head.pid))
     os.kill(workers_of(head.pid)[0], signal.SIGSTOP)
     wait_until(lambda: "said nothing for 4 s" in (tmp_path / "said.txt").read_text())
-    head.wait(120)
+    head.wait(200)
     assert rows(tmp_path / "out")["b0"].attempts >= 1
 
 
@@ -168,7 +168,7 @@ def test_a_second_head_says_who_the_first_is(tmp_path):
     second = batch("run", path, "--out", "out", folder=tmp_path)
     assert second.returncode == 1
     assert f"process {head.pid} on" in second.stderr
-    assert head.wait(120) == 0
+    assert head.wait(200) == 0
 
 
 def test_files_that_are_gone_or_changed_are_made_again(undisturbed, tmp_path):

@@ -24,6 +24,7 @@ def entry(id, *needs, key=None, output=None, affinity="world|image|x", **rest):
 @pytest.fixture
 def ledger(tmp_path):
     opened = Ledger.open(tmp_path / "batch.sqlite")
+    opened.base.execute("PRAGMA synchronous = OFF")  # nothing here loses power
     yield opened
     opened.close()
 
@@ -277,13 +278,13 @@ def test_readers_see_what_is_committed_and_cannot_write(ledger):
     reader.close()
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_whatever_happens_in_whatever_order_the_ledger_stays_sound(ledger, seed):
     draw = random.Random(seed)
     entries = [entry(f"t{i}", *(f"t{j}" for j in range(i) if draw.random() < 0.2), key=f"k{i % 17}") for i in range(20)]
     take_up(ledger, *entries)
     leases = []
-    for now in range(300):
+    for now in range(150):
         choice = draw.choice(("lease", "finish", "finish", "fail", "give back", "cancel", "retry", "again", "manifest"))
         number = draw.randrange(1, 21)
         if choice == "lease":

@@ -14,16 +14,17 @@ from tests.lab.command import is_refusal
 @pytest.fixture
 def long_batch(tmp_path, model):
     """A head at work on pictures of many steps, one after the other."""
-    jobs = {"prompt": "a red cube", "kind": "image", "steps": 900, "model": str(model)}
+    jobs = {"prompt": "a red cube", "kind": "image", "steps": 200, "model": str(model)}
     (tmp_path / "long.json").write_text(
         json.dumps({"version": 1, "defaults": jobs, "jobs": [{"name": f"l{i}", "seed": i} for i in range(3)]})
     )
     head = start("run", "long.json", "--out", "out", "--workers", "1", "--exact", folder=tmp_path)
-    wait_until(lambda: (tmp_path / "out/batch.sqlite").is_file())
-    wait_until(lambda: rows(tmp_path / "out").get("l0") is not None and (rows(tmp_path / "out")["l0"].share or 0) > 0)
-    yield tmp_path, head
-    head.kill()
-    head.wait()
+    try:
+        wait_until(lambda: "l0" in rows(tmp_path / "out") and (rows(tmp_path / "out")["l0"].share or 0) > 0, 200)
+        yield tmp_path, head
+    finally:
+        head.kill()
+        head.wait()
 
 
 def states(folder):
@@ -37,11 +38,11 @@ def test_cancelled_tasks_stop_within_a_step_and_the_rest_goes_on(long_batch):
     told = batch("cancel", "out", "l0", folder=folder)
     assert (told.returncode, told.stdout) == (0, "1 cancelled\n")
     wait_until(lambda: states(folder)[1] is State.RUNNING)
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 60  # a picture takes longer, and loading the model again
     assert states(folder)[0] is State.CANCELLED
     assert workers_of(head.pid) == [worker]  # it is the same, with its model
     assert batch("cancel", "out", folder=folder).stdout == "2 cancelled\n"
-    assert head.wait(60) == 1
+    assert head.wait(200) == 1
     assert hashes(folder / "out") == {}
     assert "try those again" in (folder / "said.txt").read_text()
 
@@ -56,7 +57,7 @@ def test_a_pause_lets_what_is_under_way_end_and_begins_nothing(long_batch):
     assert batch("resume", "out", folder=folder).stdout == "going on\n"
     wait_until(lambda: states(folder)[1] is State.RUNNING)
     head.send_signal(signal.SIGINT)
-    assert head.wait(120) == 130
+    assert head.wait(200) == 130
     assert states(folder) == [State.DONE, State.DONE, State.QUEUED]
     assert "Ctrl-C once more stops at once" in (folder / "said.txt").read_text()
 
@@ -66,7 +67,7 @@ def test_a_second_interrupt_stops_at_once_and_charges_nobody(long_batch):
     head.send_signal(signal.SIGINT)
     time.sleep(0.5)
     head.send_signal(signal.SIGINT)
-    assert head.wait(20) == 130
+    assert head.wait(60) == 130
     assert states(folder) == [State.QUEUED] * 3
     assert [row.attempts for row in rows(folder / "out").values()] == [0, 0, 0]
 
@@ -102,7 +103,7 @@ def test_manifests_that_come_are_made_and_bad_ones_are_said(tmp_path):
         wait_until(lambda: "bad.yaml is left: " in said.read_text())
     finally:
         head.send_signal(signal.SIGINT)
-        assert head.wait(30) == 130
+        assert head.wait(60) == 130
 
 
 def test_a_table_of_all_tasks(tmp_path):

@@ -12,7 +12,8 @@ from shared.artifacts.run_record import read_record
 
 SHORT = [
     "--steps", "2", "--samples", "16", "--coarse-render-size", "8", "--render-size", "16", "--field-resolution", "12",
-    "--mesh-resolution", "24", "--turntable-frames", "3", "--turntable-size", "32",
+    "--mesh-resolution", "24", "--turntable-frames", "3", "--turntable-size", "32", "--fit-steps", "3",
+    "--fit-sampling-steps", "2", "--fit-views", "4",
 ]  # fmt: skip
 
 
