@@ -1,1 +1,1 @@
-"""Where tasks are done: by worker processes of this machine, or by Ray on many."""
+"""Where tasks are done: by worker processes of this machine."""

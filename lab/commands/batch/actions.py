@@ -49,10 +49,6 @@ def _watch(args: argparse.Namespace) -> None:
 def _options(args: argparse.Namespace) -> BatchOptions:
     from lab.commands.batch.run import BatchOptions
 
-    if args.executor not in ("local", "ray"):
-        raise InputError("--executor", expected="local or ray", got=args.executor)
-    if args.address is not None and args.executor != "ray":
-        raise InputError("--address", expected="--executor ray beside it", got=args.address)
     return BatchOptions(
         settings=settings(args.settings),
         exact=args.exact,
@@ -61,8 +57,6 @@ def _options(args: argparse.Namespace) -> BatchOptions:
         workers=None if args.workers is None else whole_number("--workers", args.workers, 1, 1024),
         memory=0 if args.memory is None else parse_size(args.memory),
         hang=whole_number("--hang", args.hang, 1, 10**7),
-        ray=args.executor == "ray",
-        address=args.address,
     )
 
 

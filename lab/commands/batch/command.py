@@ -77,12 +77,6 @@ def _add_run_flags(parser: Parser) -> None:
         "--memory", metavar="SIZE", default=None, help="that each may take at most, such as 4G (default: all)"
     )
     group.add_argument("--hang", metavar="SECONDS", default="1200", help="of silence until one is ended (default 1200)")
-    group.add_argument(
-        "--executor", metavar="{local,ray}", default="local", help="processes here, or Ray (default local)"
-    )
-    group.add_argument(
-        "--address", metavar="TEXT", default=None, help="of a Ray cluster (default: one of this machine)"
-    )
     add_device_flag(parser)
 
 

@@ -33,7 +33,7 @@ WORKER_BYTES = 2 * 2**30  # that one is reckoned with
 @dataclass(frozen=True)
 class BatchOptions:
     """settings: defaults of all jobs. exact: each task alone. workers: processes, or what fits where None. memory:
-    bytes that each may take, 0 for any. hang: seconds of silence. ray: on Ray, at `address`.
+    bytes that each may take, 0 for any. hang: seconds of silence.
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -43,8 +43,6 @@ class BatchOptions:
     workers: int | None = None
     memory: int = 0
     hang: int = 1200
-    ray: bool = False
-    address: str | None = None
 
 
 def run_batch(file: Path, place: Place, options: BatchOptions, console: Console) -> None:
@@ -202,10 +200,6 @@ def executor_of(place: Place, ledger: Ledger, options: BatchOptions, *, forever:
     where = "cuda" if gpus else "cpu"
     if options.device == "cuda" and not gpus:
         raise InputError("--device", expected="cpu or auto", got="cuda", hint="nvidia-smi sees no GPU here")
-    if options.ray:
-        from lab.batch.executors.ray import RayExecutor
-
-        return RayExecutor(options.address, options.workers, options.device), where
     from lab.batch.executors.local import LocalExecutor
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

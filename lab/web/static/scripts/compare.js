@@ -149,7 +149,9 @@ function differences(items, onlyDifferent) {
   const rows = names.map((name) => ({ name, values: known.map((values) => values.get(name) ?? "—") }));
   const shown = rows.filter(({ values }) => values.some((value) => value !== "" && value !== "—"));
   const differs = ({ values }) => values.some((value) => value !== values[0]);
-  const wanted = onlyDifferent ? shown.filter(differs) : shown;
+  const missing = ({ values }) => values.filter((value) => value === "—").length;
+  // What all of them have first: kinds have keys of their own.
+  const wanted = (onlyDifferent ? shown.filter(differs) : shown).sort((a, b) => missing(a) - missing(b));
   if (!wanted.length)
     return [
       h("tr", {}, h("td", { class: "compare-same", colspan: items.length + 1, text: "Their recipes are the same." })),

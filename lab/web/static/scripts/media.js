@@ -16,7 +16,7 @@ function fitted(item, boxWidth, boxHeight) {
   const fit = Math.min(boxWidth / width, boxHeight / height);
   // A little more than the box, or rounding would take a whole pixel from what fills it exactly.
   const whole = Math.floor(fit * devicePixelRatio + 1e-3) / devicePixelRatio;
-  const tiny = isTiny(item) && whole > 0.8 * fit;
+  const tiny = isTiny(item) && whole > 0.76 * fit;
   const scale = tiny ? whole : fit;
   return { width: width * scale, height: height * scale, tiny };
 }
