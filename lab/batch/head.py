@@ -89,7 +89,7 @@ class Head:
                 reports = self.executor.poll(POLL_SECONDS)
                 for report in reports:
                     yield from self._hear(report)
-                self._drop_the_stuck()
+                yield from self._drop_the_stuck()
                 if not reports:
                     yield Happened("waiting")
         except (OSError, sqlite3.OperationalError) as error:
@@ -263,16 +263,18 @@ class Head:
             what: Literal["again", "failed"] = "again" if state is State.QUEUED else "failed"
             yield Happened(what, self.ledger.row(row.number))
 
-    def _drop_the_stuck(self) -> None:
+    def _drop_the_stuck(self) -> Iterator[Happened]:
+        """Ends workers that say nothing. It is charged to their tasks: a worker that is stopped does not get stuck."""
         now = time.monotonic()
         for token, running in list(self._running.items()):
-            if now - running.heard > self.hang:
-                for row in list(running.rows.values()):
-                    why = f"its worker said nothing for {self.hang:.0f} s"
-                    self.ledger.fail(row.number, token, why, now=time.time())
-                running.rows.clear()
-                running.heard = now
-                self.executor.drop(token)
+            if now - running.heard <= self.hang:
+                continue
+            silent = Report(token, "broke", error=f"its worker said nothing for {self.hang:.0f} s", fault="work")
+            for row in list(running.rows.values()):
+                yield from self._failed(silent, row)
+            running.rows.clear()
+            running.heard = now
+            self.executor.drop(token)
 
     def _let_go(self) -> None:
         """Give back what is under way, and end the workers."""
