@@ -17,6 +17,7 @@ from lab.web.items import Item
 from lab.web.page import Page
 
 MOST = 5_000  # items that a page shows: the newest
+MOVES = 250  # by so many at once does the window move over more than those, so that the page's files stay as they are
 SHARE = 0.05  # of the time may go into the page
 NOTHING = ("", None)
 
@@ -43,7 +44,8 @@ class BatchPage:
 def items(ledger: Reader, results: str) -> Iterator[Item]:
     """The newest tasks of a batch. results: the name of the folder of results."""
     prompts: dict[tuple[str, str], str] = {}
-    for row in ledger.each(last=MOST):
+    total = sum(ledger.counts().values())
+    for row in ledger.each(last=total if total <= MOST else MOST - MOVES + total % MOVES):
         prompt = row.recipe.get("prompt") or next(
             (prompts[row.manifest, id] for id in row.inputs.values() if (row.manifest, id) in prompts), row.id
         )
