@@ -25,6 +25,7 @@ from lab.batch.ledger.states import State
 from lab.batch.place import Place
 from lab.batch.steps import steps
 from lab.batch.taken import is_of_batch, made_before
+from lab.kinds import kinds
 from shared.errors import InputError, KinoformError, OutputError
 
 POLL_SECONDS = 0.2
@@ -44,11 +45,9 @@ class Happened:
 class Running:
     """An assignment that is under way. heard: when, by a clock that nobody sets."""
 
-    worker: str
     rows: dict[int, Row]
     heard: float
     told: float = 0.0
-    cancelled: bool = False
     shares: dict[int, float] = field(default_factory=dict)
 
 
@@ -57,7 +56,7 @@ class Head:
     """most: how many tasks of a step are done together. score: also say how well results agree with their prompts.
     forever: wait for more when all is done. hang: seconds after which a silent worker is taken for stuck.
     stopping: asked in every round; once it says yes, nothing new is begun. arrivals: called in every round, for what
-    else there is to take up.
+    else there is to take up; whether there was anything.
     """
 
     place: Place
@@ -68,7 +67,7 @@ class Head:
     forever: bool = False
     hang: float = HANG_SECONDS
     stopping: Callable[[], bool] = lambda: False
-    arrivals: Callable[[], None] = lambda: None
+    arrivals: Callable[[], bool] = lambda: False
     _running: dict[int, Running] = field(init=False, default_factory=dict)
     _last: dict[str, str] = field(init=False, default_factory=dict)  # the affinity of what a worker did last
     _twins: bool = field(init=False, default=True)
@@ -78,7 +77,7 @@ class Head:
         try:
             self.recover()
             while True:
-                self.arrivals()
+                self._twins |= self.arrivals()
                 self._hear_requests()
                 yield from self._take_over()
                 draining = self.stopping()
@@ -136,7 +135,6 @@ class Head:
                 tasks, tokens = requests.do(self.ledger, request, time.time())
                 told = requests.Answer(tasks)
                 for token in tokens & self._running.keys():
-                    self._running[token].cancelled = True
                     self.executor.cancel(token)
                 self._twins = True
             except KinoformError as error:
@@ -213,7 +211,7 @@ class Head:
     def _give(self, worker: str, rows: list[Row]) -> None:
         token = rows[0].token or 0
         orders = tuple(self._order(row) for row in rows)
-        self._running[token] = Running(worker, {row.number: row for row in rows}, time.monotonic())
+        self._running[token] = Running({row.number: row for row in rows}, time.monotonic())
         self.executor.give(worker, Assignment(token, rows[0].step, orders, self.score))
 
     def _hear(self, report: Report) -> Iterator[Happened]:
@@ -226,10 +224,10 @@ class Head:
             if running.heard - running.told >= ALIVE_SECONDS:
                 running.told = running.heard
                 self.ledger.renew(report.token, now=time.time(), shares=running.shares)
-        elif report.event == "made":
-            yield from self._publish(report, running.rows.pop(report.number or 0))
-        elif report.event == "broke":
-            yield from self._failed(report, running.rows.pop(report.number or 0))
+        elif report.event in ("made", "broke"):
+            row = running.rows.pop(report.number or 0, None)
+            if row is not None:  # else it was taken for stuck, and spoke after all
+                yield from self._publish(report, row) if report.event == "made" else self._failed(report, row)
         else:
             del self._running[report.token]
             for row in running.rows.values():
@@ -297,6 +295,4 @@ def _beside(output: str, other: str) -> str:
 
 def batch_sizes(exact: bool, device: str) -> dict[str, int]:
     """How many tasks of each step are best done together. exact: one by one."""
-    from lab.kinds import kinds
-
     return {name: 1 if exact else kind.batch_size(device) for name, kind in kinds().items() if name in steps()}

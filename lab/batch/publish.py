@@ -37,7 +37,7 @@ def publish(stage: Path, results: Path, row: Row, files: Files) -> None:
     """Give staged files their names among the results, on the disk. Those that have them already are passed over, so
     that a publication which was cut short goes on.
 
-    Raises InputError where a link would lead out of the results, or where a file lies there that is not of a batch.
+    Raises InputError where a link would lead out of the results.
     """
     for name in files:
         target = results / name

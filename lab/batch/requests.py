@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 from lab.batch.ledger.ledger import Ledger
-from lab.batch.ledger.states import LOST, State
+from lab.batch.ledger.reader import Reader
+from lab.batch.ledger.states import LOST
 from lab.batch.place import Place
 from shared.artifacts.files import write_bytes
 from shared.errors import InputError, KinoformError
@@ -27,11 +28,10 @@ Action = Literal["cancel", "retry", "pause", "resume"]
 
 @dataclass(frozen=True)
 class Request:
-    """names: ids of tasks or `tag:NAME`; all of them where empty. states: those alone that are in one of these."""
+    """names: ids of tasks or `tag:NAME`; all of them where empty."""
 
     action: Action
     names: tuple[str, ...] = ()
-    states: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,12 @@ def ask(place: Place, request: Request) -> Answer:
 def waiting(place: Place) -> Iterator[tuple[Path, Request]]:
     """For the head: requests, in the order in which they came, each with the place of its answer."""
     for file in sorted(place.requests.glob("*.json")):
-        values = json.loads(file.read_text())
-        request = Request(values["action"], tuple(values["names"]), tuple(values["states"]))
-        yield file.with_suffix(".answer"), request
-        file.unlink()
+        try:
+            values = json.loads(file.read_text())
+        except FileNotFoundError:  # who asked has waited long enough
+            continue
+        yield file.with_suffix(".answer"), Request(values["action"], tuple(values["names"]))
+        file.unlink(missing_ok=True)
 
 
 def answer(file: Path, told: Answer) -> None:
@@ -78,8 +80,7 @@ def do(ledger: Ledger, request: Request, now: float) -> tuple[list[str], set[int
     if request.action == "cancel":
         rows = ledger.cancel(ledger.find(request.names), now=now)
         return [row.id for row in rows], {row.token for row in rows if row.token is not None}
-    states = [State(state) for state in request.states] or LOST
-    rows = ledger.retry(ledger.find(request.names, *states), now=now)
+    rows = ledger.retry(ledger.find(request.names, *LOST), now=now)
     return [row.id for row in rows], set()
 
 
@@ -88,8 +89,7 @@ class _Headed(Exception):
 
 
 def _do_here(place: Place, request: Request) -> Answer:
-    if not place.ledger.is_file():
-        raise InputError(f"batch {place.folder}", expected="a folder that `kinoform batch run` made", got="no ledger")
+    Reader.open(place.ledger).close()  # refused where there is none: asking makes no batch
     try:
         with place.headed():
             ledger = Ledger.open(place.ledger)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from lab.batch.ledger.reader import Reader
@@ -19,14 +18,13 @@ from lab.web.page import Page
 MOST = 5_000  # items that a page shows: the newest
 MOVES = 250  # by so many at once does the window move over more than those, so that the page's files stay as they are
 SHARE = 0.05  # of the time may go into the page
-NOTHING = ("", None)
 
 
 class BatchPage:
     """Updated at most once a second, and no more often than SHARE allows."""
 
-    def __init__(self, place: Place, ledger: Reader, title: str) -> None:
-        self.page = Page(place.folder, title)
+    def __init__(self, place: Place, ledger: Reader) -> None:
+        self.page = Page(place.folder, place.folder.name)
         self.ledger = ledger
         self.results = place.results.name
         self._next = 0.0
@@ -77,7 +75,3 @@ def _item(ledger: Reader, row: Row, prompt: str, results: str) -> Item:
 def _default(step: str, key: str) -> Any:
     field = steps()[step].recipe.model_fields.get(key) if step in steps() else None
     return None if field is None else field.get_default()
-
-
-def title_of(folder: Path) -> str:
-    return folder.resolve().name

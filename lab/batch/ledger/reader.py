@@ -31,9 +31,7 @@ class Reader:
     def open(cls, path: Path) -> Reader:
         """Raises InputError for no ledger, one that is damaged, and one of a newer version."""
         if not path.is_file():
-            raise InputError(
-                f"batch {path.parent}", expected="a folder that `kinoform batch run` made", got="no ledger"
-            )
+            raise _none(path)
         return cls._opened(path, "ro")
 
     @classmethod

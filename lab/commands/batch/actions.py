@@ -16,7 +16,7 @@ from lab import device
 from lab.batch import requests
 from lab.batch.export import export
 from lab.batch.ledger.reader import Reader
-from lab.batch.ledger.states import LOST, State
+from lab.batch.ledger.states import State
 from lab.batch.place import Place
 from lab.commands.plan import parse_size
 from lab.outputs import check_folder, existing_folder, whole_number
@@ -71,13 +71,13 @@ def settings(given: list[str]) -> dict[str, Any]:
     return values
 
 
-def _reader(folder: str) -> Reader:
-    return Reader.open(Place(existing_folder("DIR", folder).resolve()).ledger)
+def _place(args: argparse.Namespace) -> Place:
+    return Place(existing_folder("DIR", args.folder).resolve())
 
 
 def _status(args: argparse.Namespace) -> None:
     console = Console(as_json=args.json)
-    place = Place(existing_folder("DIR", args.folder).resolve())
+    place = _place(args)
     with closing(Reader.open(place.ledger)) as ledger:
         for line in _live(place, ledger) if args.live else ():
             console.say(line)
@@ -105,10 +105,9 @@ def _live(place: Place, ledger: Reader) -> Iterator[str]:
 
 def _ask(action: requests.Action, args: argparse.Namespace) -> None:
     console = Console(as_json=args.json)
-    place = Place(existing_folder("DIR", args.folder).resolve())
-    states = tuple(state.value for state in LOST) if action == "retry" else ()
+    place = _place(args)
     names = tuple(getattr(args, "names", ()))
-    tasks = requests.ask(place, requests.Request(action, names, states)).tasks
+    tasks = requests.ask(place, requests.Request(action, names)).tasks
     said = {"cancel": "cancelled", "retry": "queued again"}
     line = {"pause": "paused", "resume": "going on"}.get(action) or f"{len(tasks)} {said[action]}"
     lines = [line]
@@ -119,7 +118,7 @@ def _ask(action: requests.Action, args: argparse.Namespace) -> None:
 
 def _export(args: argparse.Namespace) -> None:
     console = Console(as_json=args.json)
-    with closing(_reader(args.folder)) as ledger:
+    with closing(Reader.open(_place(args).ledger)) as ledger:
         count = export(ledger, Path(args.output))
     console.result([f"wrote {count} tasks to {args.output}"], outputs=[args.output], count=count)
 

@@ -18,7 +18,7 @@ from lab.batch.ledger.enqueue import enqueue
 from lab.batch.ledger.ledger import Ledger
 from lab.batch.ledger.states import LOST, State
 from lab.batch.place import Place
-from lab.show.batch_page import BatchPage, title_of
+from lab.show.batch_page import BatchPage
 from lab.show.batch_status import Pace, Standing, lasting, lost, standing, told
 from lab.show.console import Console
 from lab.signals import collected
@@ -60,7 +60,7 @@ def run_batch(file: Path, place: Place, options: BatchOptions, console: Console)
             (counts.dropped, "no longer in the manifest"),
         )  # fmt: skip
         console.say(f"{file}: {', '.join(f'{n} {what}' for n, what in parts if n) or 'nothing to do'}")
-        _go(place, ledger, options, console, lambda: None, forever=False)
+        _go(place, ledger, options, console, lambda: False, forever=False)
 
 
 def watch_folder(folder: Path, place: Place, options: BatchOptions, console: Console) -> None:
@@ -81,10 +81,11 @@ class Arrivals:
     console: Console
     seen: dict[Path, tuple[int, int]] = field(default_factory=dict)
 
-    def __call__(self) -> None:
+    def __call__(self) -> bool:
         from lab.batch.content import entries
         from lab.batch.manifest import read_manifest
 
+        came = False
         for file in sorted(self.folder.iterdir()):
             if file.suffix.lower() not in SUFFIXES or file.name.startswith(".") or not file.is_file():
                 continue
@@ -96,9 +97,11 @@ class Arrivals:
             try:
                 asked = entries(read_manifest(file, defaults=self.options.settings))
                 counts = enqueue(self.ledger, file.name, asked, now=time.time())
+                came = True
                 self.console.say(f"{file.name}: {counts.new} new, {counts.changed} changed, {counts.known} known")
             except KinoformError as error:
                 self.console.warn(f"{file.name} is left: {error}")
+        return came
 
 
 def _go(
@@ -106,7 +109,7 @@ def _go(
     ledger: Ledger,
     options: BatchOptions,
     console: Console,
-    arrivals: Callable[[], None],
+    arrivals: Callable[[], bool],
     *,
     forever: bool,
 ) -> None:
@@ -123,7 +126,7 @@ def _go(
             console.say(f"{gone} done before, whose files are gone or changed, are made again")
         if ledger.paused:
             console.say(f"paused: kinoform batch resume {shlex.quote(str(place.folder))}")
-        page = BatchPage(place, ledger, title_of(place.folder))
+        page = BatchPage(place, ledger)
         page.update(now=True)
         console.follow("batch", _told(head, ledger, console, page, signals))
         page.update(now=True)

@@ -101,6 +101,8 @@ def test_manifests_that_come_are_made_and_bad_ones_are_said(tmp_path):
         (tmp_path / "inbox/good.json").write_text(json.dumps({"version": 1, "jobs": [job]}))
         wait_until(lambda: (tmp_path / "out/results/a.png").is_file())
         wait_until(lambda: "bad.yaml is left: " in said.read_text())
+        (tmp_path / "inbox/same.json").write_text(json.dumps({"version": 1, "jobs": [{**job, "name": "b"}]}))
+        wait_until(lambda: (tmp_path / "out/results/b.png").is_file())  # what was made before is taken over
     finally:
         head.send_signal(signal.SIGINT)
         assert head.wait(60) == 130
