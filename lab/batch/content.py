@@ -17,6 +17,7 @@ from lab.batch.ledger.rows import Entry
 from lab.batch.step import Step
 from lab.batch.steps import steps
 from lab.batch.task import Task
+from lab.jobs.record import used_hashes
 from lab.kinds import kinds
 from shared.artifacts.files import sha256
 from shared.models.source import find_model
@@ -76,12 +77,9 @@ def _affinity(task: Task) -> str:
 
 @cache
 def _weights(step: str, model: str) -> str:
-    """One hash for all weights that a step uses of a model; of one on the hub, its name."""
+    """One hash for all weights that a kind uses of a model; of one on the hub, its name."""
     path = find_model(model)
-    if path is None:
-        return model
-    unused = kinds()[step].unused if step in kinds() else ()
-    return _digest({file: sha for file, sha in _hashes(path).items() if file.split("/")[0] not in unused})
+    return model if path is None else _digest(used_hashes(kinds()[step], _hashes(path)))
 
 
 @cache

@@ -9,6 +9,7 @@ from lab.batch.ledger.rows import Row
 from lab.batch.publish import facts
 from lab.batch.steps import steps
 from lab.batch.tools import OF_SOURCE
+from lab.jobs.record import used_hashes
 from lab.kinds import kinds
 from shared.artifacts.files import sha256
 from shared.artifacts.run_record import RunRecord, read_record
@@ -33,9 +34,8 @@ def made_before(row: Row, order: Order, target: Path) -> dict[str, tuple[str, in
         return None
     if row.step in kinds():
         path = find_model(values["model"])
-        unused = kinds()[row.step].unused
         hashes = {} if path is None else weight_hashes(path)
-        if record.model.hashes != {file: sha for file, sha in hashes.items() if file.split("/")[0] not in unused}:
+        if record.model.hashes != used_hashes(kinds()[row.step], hashes):
             return None
     return {row.output: facts(target)}
 

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 NO_NAMES: Mapping[str, str] = {}
 
 
+def used_hashes(kind: Kind, hashes: Mapping[str, str]) -> dict[str, str]:
+    """Of a model's files, by their paths in its folder, those that have a part in what a kind makes."""
+    return {file: sha for file, sha in hashes.items() if file.split("/")[0] not in kind.unused}
+
+
 def record_of(
     kind: Kind,
     recipe: Recipe,
@@ -35,7 +40,7 @@ def record_of(
     from shared.artifacts.run_record import RunRecord
 
     values = {**recipe.resolved(), **names}
-    hashes = {file: sha for file, sha in model.hashes().items() if file.split("/")[0] not in kind.unused}
+    hashes = used_hashes(kind, model.hashes())
     inputs = {key: sha256(Path(path)) for key, path in files.items()}
     record = RunRecord.of_run(kind.name, values, values["seed"], model.name, hashes, inputs)
     if earlier is None:
