@@ -1,7 +1,7 @@
 """How often the model makes what it is asked for, on compositions that its training never saw.
 
-    python -m benchmarks.world_truth [--only images pairs clips given assets] [--quick] [--seeds N] [--json] [--out DIR]
-                                     [--model FOLDER]
+    python -m benchmarks.world_truth [--only images pairs clips given edits assets] [--quick] [--seeds N] [--json]
+                                     [--out DIR] [--model FOLDER]
 
 Prompts are a fixed list, drawn once by seed. What pictures and clips show is named by a judge that was trained on
 renders alone (benchmarks/judge.py), whose own accuracy on real renders comes first: no model can look better than its
@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from benchmarks.asset_truth import measure_assets
+from benchmarks.edit_truth import measure_edits
 from benchmarks.given_truth import measure_given
 from benchmarks.judge import WINDOW, ClipVerdict, Judge, check, judge_clips, same_pair, same_thing
 from benchmarks.report import Row, as_json, mean, medians, share, table
@@ -39,8 +40,8 @@ from world.dataset import draw_composition
 from world.prompt import COLOUR_NAMES, KINDS, MOTIONS, OBJECT_NAMES, Composition, Kind, is_held_out
 
 SEED = 2_024
-PARTS = ("images", "pairs", "clips", "given", "assets")
-COUNTS = {"images": 96, "pairs": 64, "clips": 60, "given": 30, "assets": 12}
+PARTS = ("images", "pairs", "clips", "given", "edits", "assets")
+COUNTS = {"images": 96, "pairs": 64, "clips": 60, "given": 30, "edits": 50, "assets": 12}
 QUICK = 6  # --quick divides the counts by this
 SEEDS = 3  # of clips
 IMAGES_A_BATCH, CLIPS_A_BATCH = 24, 4
@@ -193,6 +194,7 @@ def run(
         "given": lambda: (
             measure_given(judge, video, drawn_compositions(counts["given"], "clips"), out, say) if video else []
         ),
+        "edits": lambda: measure_edits(judge, image, single_compositions(counts["edits"]), out, say),
         "assets": lambda: measure_assets(judge, image, single_compositions(counts["assets"]), out, say),
     }
     for name in PARTS:
@@ -207,7 +209,9 @@ def run(
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.world_truth", description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
-    parser.add_argument("--count", type=int, metavar="N", help="samples of each part (default: 96, 64, 60, 30 and 12)")
+    parser.add_argument(
+        "--count", type=int, metavar="N", help="samples of each part (default: 96, 64, 60, 30, 50 and 12)"
+    )
     parser.add_argument(
         "--seeds", type=int, metavar="N", help=f"rounds of clips, of which medians count (default {SEEDS})"
     )

@@ -165,7 +165,7 @@ def _as_input_error(model: type[BaseModel], error: ValidationError) -> InputErro
         return InputError(f"unknown key {name}", expected=", ".join(names), hint=did_you_mean(str(location[-1]), names))
     if kind == "missing":
         return InputError(name, expected="a value", got="nothing")
-    got = "nothing" if first["input"] is None else first["input"]
+    got = None if not location else "nothing" if first["input"] is None else first["input"]
     if kind in ("string_too_short", "string_too_long"):
         got = f"{len(got)} characters" if got else "an empty text"
     field = _model_at(model, location[:-1]).model_fields.get(str(location[-1])) if location else None

@@ -115,7 +115,9 @@ SAMPLED = {
     "channels_last": True,
     "decode": "sliced",
     "decode_frames": 1,
+    "scheduler": "euler-ancestral-discrete",
 }
+ON_PICTURE = {"image": "picture"}
 STAGE = {
     "steps": 3,
     "batch_size": 3,
@@ -146,7 +148,14 @@ MADE = {
     "image": Made(
         ImageRecipe,
         {"prompt": "a red cube", "steps": 2, "negative": "a ball", "guidance_rescale": 0.5},
-        {**SAMPLED, "model": "other"},
+        {
+            **SAMPLED,
+            "model": "other",
+            "image": "picture",
+            "strength": (1.0, ON_PICTURE),
+            "mask": ("picture", ON_PICTURE),
+            "extend": ("left=8", ON_PICTURE),
+        },
         made_image,
     ),
     "clip": Made(

@@ -26,6 +26,7 @@ from shared.diffusion.conditioning import Conditioning
 from shared.diffusion.denoiser import Denoiser
 from shared.diffusion.guidance import guided_by
 from shared.diffusion.sampling import SampleState, sample
+from shared.diffusion.schedulers import named_scheduler
 from shared.errors import InputError
 from shared.latents.codec import Codec
 from shared.latents.decoding import decode_by_parts
@@ -139,7 +140,7 @@ def sample_latents(
         for state in sample_clips(
             guided_by(first, denoiser, negative),
             image.codec,
-            image.make_scheduler(),
+            named_scheduler(first.scheduler, image.make_scheduler()),
             conditioning=conditioning,
             seeds=[recipe.seed for recipe in recipes],
             frames=first.frames,

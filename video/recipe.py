@@ -39,6 +39,9 @@ class ClipRecipe(DecodeMemory, NetworkMemory):
     width: int | None = Field(None, ge=8, le=2048, description="pixels; the model's own where not given")
     height: int | None = Field(None, ge=8, le=2048, description="pixels; the model's own where not given")
     steps: int = Field(20, ge=1, le=1000, description="denoising steps")
+    scheduler: str | None = Field(
+        None, min_length=1, description="another sampler than the model's, by diffusers' name: ddim, euler-discrete ..."
+    )
     guidance: GuidanceName = Field("classifier-free", description="how the prompt is made to steer")
     guidance_scale: float = Field(5.0, ge=0, le=50, description="how strongly the prompt steers; 1 is no guidance")
     guidance_rescale: float = Field(0.5, ge=0, le=1, description="pulls guided contrast back (Lin et al. 2023)")

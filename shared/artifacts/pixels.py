@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from shared.errors import KinoformError
@@ -25,3 +26,11 @@ def to_uint8(pixels: Float[Tensor, "*batch c h w"]) -> UInt8[np.ndarray, "*batch
 def from_uint8(levels: UInt8[np.ndarray, "*batch h w c"]) -> Float[Tensor, "*batch c h w"]:
     """The inverse of `to_uint8`, exactly: to_uint8(from_uint8(x)) == x. float32 on the CPU."""
     return torch.from_numpy(np.array(levels)).movedim(-1, -3).to(torch.float32).div(127.5).sub(1).contiguous()
+
+
+def fitted(picture: UInt8[np.ndarray, "_ _ 3"], width: int, height: int) -> UInt8[np.ndarray, "height width 3"]:
+    """The middle of a picture in another size and shape."""
+    if picture.shape[:2] == (height, width):
+        return picture
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    return np.asarray(ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS))

@@ -17,6 +17,7 @@ from torch import Tensor
 from shared.diffusion.conditioning import NOTHING, Conditioning
 from shared.diffusion.denoiser import Denoiser, Prediction
 from shared.diffusion.exact_batches import ExactBatches
+from shared.diffusion.partial import Picture
 from shared.diffusion.schedulers import check_sampler, form_of, set_steps
 from shared.diffusion.step_noise import Draw, Noise, standard_normal
 from shared.errors import InputError
@@ -46,6 +47,7 @@ def sample(
     steps: int = 25,
     device: str | torch.device | None = None,
     draw_noise: Draw = standard_normal,
+    picture: Picture | None = None,
 ) -> Generator[SampleState, Tensor | None, None]:
     """Sample `len(seeds)` latents of `shape` (c h w, or c t h w), yielding after every step.
 
@@ -55,6 +57,7 @@ def sample(
     scheduler: any diffusers scheduler with the model's own noise schedule; its timesteps are set here.
     device: where the conditioning is, unless given.
     draw_noise: (shape, generator) -> noise: what a sample starts from, and what the scheduler adds as it steps.
+    picture: what sampling begins with, part of the way; noise alone unless given.
 
     Raises InputError when conditions and seeds differ in number, or the scheduler cannot take so many steps, or cannot
     sample from this model.
@@ -66,7 +69,10 @@ def sample(
     check_sampler(scheduler, denoiser.schedule)
     timesteps = set_steps(scheduler, steps, device)
     noise = Noise([generator(seed) for seed in seeds], shape, draw_noise)
-    return denoise(lambda x_t, t: denoiser(x_t, t, told), scheduler, timesteps, noise, noise.start(device))
+    if picture is not None:
+        timesteps = picture.timesteps(scheduler, timesteps, steps)
+    begin = noise.start(device)
+    return denoise(lambda x_t, t: denoiser(x_t, t, told), scheduler, timesteps, noise, begin, picture)
 
 
 @torch.no_grad()
@@ -76,15 +82,20 @@ def denoise(
     timesteps: Shaped[Tensor, " n"],
     noise: Noise,
     start: Float[Tensor, "b c ..."],
+    picture: Picture | None = None,
 ) -> Generator[SampleState, Tensor | None, None]:
     """The loop of every sampler: from standard normal noise `start` to data, yielding after every step.
 
     predict: (x_t scaled as the network knows it, a timestep for each sample) -> prediction.
-    timesteps: from `set_steps`. noise: what the scheduler's own noise is drawn from.
+    timesteps: from `set_steps`. noise: what the scheduler's own noise is drawn from. picture: what it begins with, to
+    which `start` is added.
     Latents that are sent into the generator take the place of its last state's.
     Raises InputError where the scheduler cannot take a step.
     """
-    x_t = start * getattr(scheduler, "init_noise_sigma", 1.0)
+    if picture is None:
+        x_t = start * getattr(scheduler, "init_noise_sigma", 1.0)
+    else:
+        x_t = picture.begun(scheduler, start, timesteps[0])
     # Only schedulers that add noise as they go have a use for the generators.
     draws = "generator" in inspect.signature(scheduler.step).parameters
     extra = {"generator": list(noise.generators)} if draws else {}
@@ -99,5 +110,8 @@ def denoise(
         except (ValueError, NotImplementedError) as error:  # what it cannot do, it says as it goes
             name = type(scheduler).__name__
             raise InputError(f"scheduler {name}", expected="one that can take the model's steps", got=error) from error
+        if picture is not None:
+            following = timesteps[step] if step < len(timesteps) else None
+            x_t = picture.put_back(scheduler, x_t, start, following)
         changed = yield SampleState(step, len(timesteps), x_t, prediction.x0)
         x_t = x_t if changed is None else changed

@@ -8,10 +8,13 @@ one line instead of going wrong in the middle: it would fail on a shape, or draw
 from __future__ import annotations
 
 import copy
+import difflib
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import diffusers
 import torch
 from diffusers import SchedulerMixin
 from jaxtyping import Shaped
@@ -56,6 +59,50 @@ def set_steps(scheduler: SchedulerMixin, steps: int, device: str | torch.device)
         wanted = f"{near} with {type(scheduler).__name__}" if near else f"what {type(scheduler).__name__} can take"
         raise InputError("steps", expected=wanted, got=steps)
     return scheduler.timesteps
+
+
+def named_scheduler(name: str | None, own: SchedulerMixin) -> SchedulerMixin:
+    """The scheduler of that name ("euler-discrete", "EulerDiscreteScheduler", "dpm solver multistep"), with the
+    configuration of a model's `own`; that itself where none is named.
+
+    Raises InputError, with the nearest name, for one that diffusers has not, and where it cannot be so configured.
+    """
+    if name is None:
+        return own
+    names = scheduler_names()
+    found = names.get(_plain(name))
+    if found is None:
+        near = difflib.get_close_matches(_plain(name), names, n=1, cutoff=0.5)
+        shown = sorted(_kebab(each.__name__) for each in names.values())
+        hint = f"Did you mean {_kebab(names[near[0]].__name__)}?" if near else ""
+        raise InputError("scheduler", expected=", ".join(shown), got=name, hint=hint)
+    try:
+        return found.from_config(own.config)
+    except (TypeError, ValueError, NotImplementedError, ImportError) as error:
+        raise InputError(f"scheduler {name}", expected=OTHERS, got=str(error).strip().splitlines()[0]) from error
+
+
+def scheduler_names() -> dict[str, type[SchedulerMixin]]:
+    """diffusers' schedulers that take the configuration of another one, by their names in lower case, no hyphens."""
+    found = {}
+    for name in dir(diffusers):
+        if not name.endswith("Scheduler") or name.startswith("Flax"):
+            continue
+        scheduler = getattr(diffusers, name)
+        if isinstance(scheduler, type) and issubclass(scheduler, SchedulerMixin) and hasattr(scheduler, "step"):
+            takes = inspect.signature(scheduler).parameters
+            if "beta_schedule" in takes or "FlowMatch" in name:
+                found[_plain(name)] = scheduler
+    return found
+
+
+def _plain(name: str) -> str:
+    return re.sub("[^a-z0-9+]", "", name.lower()).removesuffix("scheduler")
+
+
+def _kebab(name: str) -> str:
+    """EulerDiscreteScheduler to euler-discrete."""
+    return re.sub("(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name.removesuffix("Scheduler")).lower()
 
 
 def _takes(scheduler: Any, steps: int, device: str | torch.device) -> bool:

@@ -16,7 +16,9 @@ from shared.compute.modes import applied, placed
 from shared.diffusion.conditioning import Conditioning
 from shared.diffusion.guidance import guided_by
 from shared.diffusion.sampling import SampleState, sample
+from shared.diffusion.schedulers import named_scheduler
 from shared.errors import InputError
+from shared.images.edit import Canvas, canvas_of
 from shared.images.recipe import ImageRecipe
 from shared.latents.decoding import decode
 from shared.latents.sizes import check_size
@@ -72,28 +74,45 @@ def sample_images(
     """`generate_images` up to the latents, which `decode_images` makes pixels of."""
     if len(prompts) != len(seeds):
         raise InputError("seeds", expected=f"one for each of {len(prompts)} prompts", got=len(seeds))
-    width, height = picture_size(model, recipe.width, recipe.height)
+    canvas = canvas_for(model, recipe)
+    width, height = canvas.size if canvas else picture_size(model, recipe.width, recipe.height)
     factor = model.codec.factor
     device = execution_device(model.unet) if device is None else device
     text = model.text.text_encoder
+    begin = None
+    if canvas is not None:
+        with placed(recipe.memory, device, [model.codec.vae]) as place:
+            begin = canvas.picture(model.codec, len(prompts), recipe.share_of_steps, place).to(device)
     with applied(recipe.memory, device, model.denoiser, before=[text]) as denoiser:
         yield from sample(
             guided_by(recipe, denoiser, Conditioning(model.text.encode([recipe.negative] * len(prompts)))),
-            model.make_scheduler(),
+            named_scheduler(recipe.scheduler, model.make_scheduler()),
             shape=(model.codec.latent_channels, height // factor, width // factor),
             seeds=seeds,
             conditioning=Conditioning(model.text.encode(prompts)),
             steps=recipe.steps,
+            picture=begin,
         )
 
 
 def decode_images(
     model: ImageModel, latents: Float[Tensor, "b c h w"], recipe: ImageRecipe, device: str | torch.device | None = None
 ) -> Float[Tensor, "b 3 height width"]:
-    """The pixels of latents, in [-1, 1]. Raises KinoformError when memory does not suffice even for small tiles."""
+    """The pixels of latents, in [-1, 1]; what the recipe does not change is as it was.
+
+    Raises KinoformError when memory does not suffice even for small tiles.
+    """
     vae = model.codec.vae
     with placed(recipe.memory, execution_device(vae) if device is None else device, [vae]) as place:
-        return decode(model.codec, latents.to(place), recipe.memory)
+        pixels = decode(model.codec, latents.to(place), recipe.memory)
+    canvas = canvas_for(model, recipe)
+    return pixels if canvas is None else canvas.kept(pixels)
+
+
+def canvas_for(model: ImageModel, recipe: ImageRecipe) -> Canvas | None:
+    """What the recipe's picture begins with, in the model's size unless it gives one; None for noise alone."""
+    width, height = picture_size(model, recipe.width, recipe.height)
+    return canvas_of(recipe, width, height, model.codec.factor)
 
 
 def picture_size(model: ImageModel, width: int | None, height: int | None) -> tuple[int, int]:

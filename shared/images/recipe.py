@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from shared.compute.policy import DecodeMemory, NetworkMemory
 from shared.diffusion.guidance_name import GuidanceName, guided_somewhere
+from shared.images.borders import parse_borders
+from shared.recipe import input_file
+
+EDITED, PAINTED = 0.75, 1.0  # strength where none is given: of a whole picture, and of parts of it
 
 
 class ImageRecipe(DecodeMemory, NetworkMemory):
-    """One picture. Sizes are in pixels; a model takes multiples of its codec's factor."""
+    """One picture. Sizes are in pixels; a model takes multiples of its codec's factor.
+
+    With `image` it begins with a picture, whose middle is taken in the size that is asked for, and is another one
+    (`strength`), has something else in it where `mask` is white, or is larger by `extend`.
+    """
 
     prompt: str = Field(min_length=1, max_length=2000, pattern=r"\S", description="what to show")
     negative: str = Field("", max_length=2000, description="what to steer away from")
+    image: str | None = Field(
+        None, min_length=1, description="a picture file to begin with", json_schema_extra=input_file()
+    )
+    strength: float | None = Field(
+        None, gt=0, le=1, description=f"share of the steps that change it (default {EDITED}; of what is painted anew 1)"
+    )
+    mask: str | None = Field(
+        None, min_length=1, description="a picture file, white where `image` is painted anew; as large as that is",
+        json_schema_extra=input_file(),
+    )  # fmt: skip
+    extend: str | None = Field(None, description="pixels to paint around `image`, such as left=64,top=32")
     model: str = Field("world", min_length=1, description="world, a folder, a .safetensors file or a hub id")
     width: int | None = Field(None, ge=8, le=4096, description="pixels; the model's own where not given")
     height: int | None = Field(None, ge=8, le=4096, description="pixels; the model's own where not given")
     steps: int = Field(25, ge=1, le=1000, description="denoising steps")
+    scheduler: str | None = Field(
+        None, min_length=1, description="another sampler than the model's, by diffusers' name: ddim, euler-discrete ..."
+    )
     guidance: GuidanceName = Field("classifier-free", description="how the prompt is made to steer")
     guidance_scale: float = Field(5.0, ge=0, le=100, description="how strongly the prompt steers; 1 is no guidance")
     guidance_rescale: float = Field(0.5, ge=0, le=1, description="pulls guided contrast back (Lin et al. 2023)")
@@ -25,3 +47,24 @@ class ImageRecipe(DecodeMemory, NetworkMemory):
     seed: int = Field(0, ge=0, lt=2**63, description="the same seed gives the same picture")
 
     _guided_somewhere = model_validator(mode="after")(guided_somewhere)
+
+    @property
+    def share_of_steps(self) -> float:
+        """`strength`, or what it is where none is given."""
+        return self.strength or (EDITED if self.mask is None and self.extend is None else PAINTED)
+
+    @field_validator("extend")
+    @classmethod
+    def _borders(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_borders(value)
+        return value
+
+    @model_validator(mode="after")
+    def _with_a_picture(self) -> ImageRecipe:
+        for key in ("strength", "mask", "extend"):
+            if getattr(self, key) is not None and self.image is None:
+                raise ValueError(f"image beside {key}: {key} says what becomes of a picture")
+        if self.mask is not None and self.extend is not None:
+            raise ValueError("mask or extend, not both")
+        return self

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageOps
 from torch import Tensor
 
 from shared.artifacts.media import read_image
-from shared.artifacts.pixels import from_uint8
+from shared.artifacts.pixels import fitted, from_uint8
 from shared.errors import InputError
 from shared.latents.codec import Codec
 from video.frames.known import told
@@ -39,7 +38,7 @@ def known_of(
     for frame in given:
         if not 0 <= frame < frames:
             raise InputError("given frame", expected=f"0 to {frames - 1}", got=frame)
-    pixels = np.stack([_fitted(picture, width, height) for picture in given.values()])
+    pixels = np.stack([fitted(picture, width, height) for picture in given.values()])
     latents = codec.encode(from_uint8(pixels).to(device)).float()
     clip = latents.new_zeros(1, latents.shape[1], frames, *latents.shape[2:])
     clip[0, :, list(given)] = latents.transpose(0, 1)
@@ -52,10 +51,3 @@ def put_back(latents: Float[Tensor, "b c t h w"], known: Float[Tensor, "b t k h 
     """Latents of a clip whose given frames are what was given."""
     frames, mask = known[:, :, :-1].transpose(1, 2), known[:, :, -1:].transpose(1, 2)
     return torch.where(mask > 0, frames.to(latents), latents)
-
-
-def _fitted(picture: UInt8[np.ndarray, "_ _ 3"], width: int, height: int) -> UInt8[np.ndarray, "height width 3"]:
-    if picture.shape[:2] == (height, width):
-        return picture
-    image = Image.fromarray(np.ascontiguousarray(picture))
-    return np.asarray(ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS))
