@@ -19,7 +19,6 @@ from torch.nn import functional
 from dreamfusion.guidance.sds import ScoreDistillation, sample_timesteps, score_distillation
 from dreamfusion.recipe import AssetRecipe
 from dreamfusion.views import Views, view_prompts, without_view_words
-from shared.diffusion.conditioning import Conditioning
 from shared.diffusion.denoiser import Denoiser
 from shared.diffusion.guidance import guided_by
 from shared.diffusion.step_noise import Draw
@@ -47,8 +46,9 @@ class ViewTeacher:
 def score_critic(model: ImageModel, recipe: AssetRecipe, denoiser: Denoiser | None = None) -> Critic:
     """Score distillation from `model`, with view-dependent prompts. denoiser: to use in place of the model's own."""
     prompts = view_prompts(recipe.prompt)
-    conditioning = dict(zip(prompts, model.text.encode(list(prompts.values())), strict=True))
-    negative = Conditioning(model.text.encode([recipe.negative]))
+    number = {word: index for index, word in enumerate(prompts)}
+    conditioning = model.conditions(list(prompts.values()))
+    negative = model.conditions([recipe.negative])
     denoiser = guided_by(recipe, model.denoiser if denoiser is None else denoiser, negative)
 
     def criticise(pixels: Tensor, views: Views, done: float, step: int) -> tuple[Tensor, float]:
@@ -59,7 +59,8 @@ def score_critic(model: ImageModel, recipe: AssetRecipe, denoiser: Denoiser | No
             count, model.schedule.num_timesteps, generator(recipe.seed, 2, step), t_min=recipe.t_min, t_max=t_max
         ).to(latents.device)
         noise = torch.stack([normal(latents.shape[1:], recipe.seed, 3, step, view) for view in range(count)])
-        told = Conditioning(torch.stack([conditioning[word] for word in views.words]))
+        which = [number[word] for word in views.words]
+        told = conditioning.each(lambda part: part[which])
         score = score_distillation(denoiser, latents, t, noise.to(latents), told)
         return mean_loss(score, latents), float(score.gradient.square().mean().sqrt())
 
@@ -69,8 +70,7 @@ def score_critic(model: ImageModel, recipe: AssetRecipe, denoiser: Denoiser | No
 @torch.no_grad()
 def view_critic(model: ImageModel, recipe: AssetRecipe, teacher: ViewTeacher) -> Critic:
     """Score distillation from a teacher of several views, all of a step at one noise level."""
-    text = model.text.encode([without_view_words(recipe.prompt)])
-    empty = model.text.encode([recipe.negative])
+    text, empty = (model.conditions([words]) for words in (without_view_words(recipe.prompt), recipe.negative))
 
     def criticise(pixels: Tensor, views: Views, done: float, step: int) -> tuple[Tensor, float]:
         latents = rearrange(encoded(model, pixels), "t c h w -> 1 c t h w")
@@ -79,7 +79,7 @@ def view_critic(model: ImageModel, recipe: AssetRecipe, teacher: ViewTeacher) ->
         t = sample_timesteps(1, model.schedule.num_timesteps, draw, t_min=recipe.t_min, t_max=t_max).to(latents.device)
         noise = teacher.draw_noise(tuple(latents.shape[1:]), generator(recipe.seed, 3, step))[None].to(latents)
         camera = torch.tensor([list(zip(views.azimuth, views.elevation, strict=True))]).to(latents.device)
-        told, negative = (Conditioning(states, frames={"camera": camera}) for states in (text, empty))
+        told, negative = (each.with_frames(camera=camera) for each in (text, empty))
         denoiser = guided_by(recipe, teacher.denoiser, negative)
         score = score_distillation(denoiser, latents, t, noise, told)
         return mean_loss(score, latents), float(score.gradient.square().mean().sqrt())

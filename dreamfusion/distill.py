@@ -66,7 +66,7 @@ def distill(
     with (
         moved(vae, device),
         checkpointed(vae, recipe.checkpointing),
-        applied(recipe.memory, device, prior, before=[model.text.text_encoder]) as denoiser,
+        applied(recipe.memory, device, prior, before=model.text.encoders) as denoiser,
     ):
         scene = new_scene(recipe, device)
         if teacher is None:

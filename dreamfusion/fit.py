@@ -32,7 +32,6 @@ from dreamfusion.recipe import AssetRecipe
 from dreamfusion.scene import Scene, render_views
 from dreamfusion.views import Views, make_views, without_view_words
 from shared.cameras import ELEVATION, LIGHT_ELEVATION, LIGHT_SPREAD, direction
-from shared.diffusion.conditioning import Conditioning
 from shared.diffusion.guidance import guided_by
 from shared.diffusion.sampling import SampleState, sample
 from shared.models.image_model import ImageModel
@@ -94,8 +93,10 @@ def sample_ring(model: ImageModel, recipe: AssetRecipe, teacher: ViewTeacher) ->
     side = model.default_size // model.codec.factor
     views = ring(recipe.fit_views, model.default_size)
     camera = torch.tensor([list(zip(views.azimuth, views.elevation, strict=True))])
-    text, empty = (model.text.encode([words]) for words in (without_view_words(recipe.prompt), recipe.negative))
-    told, negative = (Conditioning(states, frames={"camera": camera.to(states.device)}) for states in (text, empty))
+    told, negative = (
+        model.conditions([words]).with_frames(camera=camera.to(model.unet.device))
+        for words in (without_view_words(recipe.prompt), recipe.negative)
+    )
     yield from sample(
         guided_by(recipe, teacher.denoiser, negative),
         model.make_scheduler(),

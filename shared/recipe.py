@@ -39,6 +39,8 @@ PLAIN = {
     "invalid_key": "a name as key",
 }
 
+MOST_LISTED = 16  # keys, where the nearest is named
+
 R = TypeVar("R", bound="Recipe")
 SAME_RESULT = "same_result"
 FILE = "file"
@@ -162,7 +164,9 @@ def _as_input_error(model: type[BaseModel], error: ValidationError) -> InputErro
     name = ".".join(str(part) for part in location) or "recipe"
     if kind == "extra_forbidden":
         names = list(_model_at(model, location[:-1]).model_fields)
-        return InputError(f"unknown key {name}", expected=", ".join(names), hint=did_you_mean(str(location[-1]), names))
+        hint = did_you_mean(str(location[-1]), names)
+        expected = "a key of the recipe" if hint and len(names) > MOST_LISTED else ", ".join(names)
+        return InputError(f"unknown key {name}", expected=expected, hint=hint)
     if kind == "missing":
         return InputError(name, expected="a value", got="nothing")
     got = None if not location else "nothing" if first["input"] is None else first["input"]

@@ -3,8 +3,14 @@
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKLTemporalDecoder, AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel
+from diffusers import (
+    AutoencoderKLTemporalDecoder,
+    AutoencoderTiny,
+    DDIMScheduler,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from shared.models.save import save_image_model
 from shared.models.vocabulary import learn_tokenizer
@@ -105,3 +111,22 @@ def build_image_folder(path: str | Path, seed: int = 0) -> Path:
         tokenizer=tokenizer,
         scheduler=tiny_scheduler(),
     )
+
+
+def build_xl_folder(path: str | Path, seed: int = 0) -> Path:
+    """A stock Stable Diffusion XL folder: two text encoders, of which the second has a projection."""
+    tokenizer, first = tiny_text(seed)
+    torch.manual_seed(seed + 1)
+    second = CLIPTextModelWithProjection(CLIPTextConfig.from_dict({**first.config.to_dict(), "num_hidden_layers": 2}))
+    unet = tiny_unet(
+        seed,
+        cross_attention_dim=64,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=6 * 8 + 32,
+    )
+    StableDiffusionXLPipeline(
+        vae=tiny_vae(seed), text_encoder=first, text_encoder_2=second.eval(), tokenizer=tokenizer,
+        tokenizer_2=tokenizer, unet=unet, scheduler=tiny_scheduler(), add_watermarker=False,
+    ).save_pretrained(path)  # fmt: skip
+    return Path(path)

@@ -128,9 +128,9 @@ def sample_latents(
         with placed(first.memory, place, [image.codec.vae]) as there:
             size = {"frames": first.frames, "height": height, "width": width}
             known = known_of(image.codec, pictures, **size, device=there).to(place)
-    with applied(first.memory, place, model.denoiser, before=[image.text.text_encoder]) as denoiser:
+    with applied(first.memory, place, model.denoiser, before=image.text.encoders) as denoiser:
         conditioning, negative = (
-            Conditioning(image.text.encode(texts))
+            image.conditions(texts, (width, height))
             for texts in ([recipe.prompt for recipe in recipes], [recipe.negative for recipe in recipes])
         )
         if known is not None:

@@ -13,7 +13,6 @@ from torch import Tensor
 from shared.artifacts.pixels import to_uint8
 from shared.compute.execution import execution_device
 from shared.compute.modes import applied, placed
-from shared.diffusion.conditioning import Conditioning
 from shared.diffusion.guidance import guided_by
 from shared.diffusion.sampling import SampleState, sample
 from shared.diffusion.schedulers import named_scheduler
@@ -78,18 +77,17 @@ def sample_images(
     width, height = canvas.size if canvas else picture_size(model, recipe.width, recipe.height)
     factor = model.codec.factor
     device = execution_device(model.unet) if device is None else device
-    text = model.text.text_encoder
     begin = None
     if canvas is not None:
         with placed(recipe.memory, device, [model.codec.vae]) as place:
             begin = canvas.picture(model.codec, len(prompts), recipe.share_of_steps, place).to(device)
-    with applied(recipe.memory, device, model.denoiser, before=[text]) as denoiser:
+    with applied(recipe.memory, device, model.denoiser, before=model.text.encoders) as denoiser:
         yield from sample(
-            guided_by(recipe, denoiser, Conditioning(model.text.encode([recipe.negative] * len(prompts)))),
+            guided_by(recipe, denoiser, model.conditions([recipe.negative] * len(prompts), (width, height))),
             named_scheduler(recipe.scheduler, model.make_scheduler()),
             shape=(model.codec.latent_channels, height // factor, width // factor),
             seeds=seeds,
-            conditioning=Conditioning(model.text.encode(prompts)),
+            conditioning=model.conditions(prompts, (width, height)),
             steps=recipe.steps,
             picture=begin,
         )

@@ -20,13 +20,15 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from shared.attention import install_attention
+from shared.diffusion.conditioning import Conditioning
 from shared.diffusion.denoiser import Denoiser
 from shared.diffusion.schedule import NoiseSchedule, prediction_type_of
 from shared.errors import ModelError
 from shared.latents.codec import Autoencoder, Codec
+from shared.models.paired_text import PairedText
 from shared.models.source import read_index, resolve_model
 from shared.models.text import TextConditioner
 from shared.models.weight_files import read_header, read_json, weight_files, weight_hashes
@@ -35,6 +37,7 @@ from shared.models.weights import check_finite, load_network
 UNETS = {"UNet2DConditionModel": UNet2DConditionModel}
 VAES = {vae.__name__: vae for vae in (AutoencoderKL, AutoencoderTiny, AutoencoderKLTemporalDecoder)}
 TEXT_ENCODERS = {"CLIPTextModel": CLIPTextModel}
+SECOND_ENCODERS = {"CLIPTextModelWithProjection": CLIPTextModelWithProjection}
 TOKENIZERS = {"CLIPTokenizer": CLIPTokenizer, "CLIPTokenizerFast": CLIPTokenizer}
 
 
@@ -74,6 +77,10 @@ class ImageModel:
     def default_size(self) -> int:
         """Side in pixels of the squares that the model was trained on; the shorter where they are none."""
         return min(self.own_size)
+
+    def conditions(self, prompts: list[str], size: tuple[int, int] | None = None) -> Conditioning:
+        """What the UNet is told of prompts, for pictures of `size` (width, height) in pixels; its own unless given."""
+        return self.text.conditions(prompts, self.own_size if size is None else size)
 
     def make_scheduler(self) -> SchedulerMixin:
         """A fresh scheduler of the model's own kind."""
@@ -119,13 +126,29 @@ def load_text(
 ) -> TextConditioner:
     """The tokenizer and text encoder of a model folder, frozen. Raises ModelError as `load_image_model` does."""
     index = read_index(folder)
-    encoder = _load(folder, index, "text_encoder", TEXT_ENCODERS, device, dtype)
+    first = _load_text(folder, index, "", TEXT_ENCODERS, device, dtype)
+    if _named(index, "text_encoder_2") is None:
+        return first
+    second = _load_text(folder, index, "_2", SECOND_ENCODERS, device, dtype)
+    return PairedText(first, second, zeros=index.get("force_zeros_for_empty_prompt", True))
+
+
+def _load_text(
+    folder: Path,
+    index: dict[str, Any],
+    which: str,
+    supported: Mapping[str, type],
+    device: str | torch.device,
+    dtype: torch.dtype,
+) -> TextConditioner:
+    """which: what the names of its components end with."""
+    encoder = _load(folder, index, f"text_encoder{which}", supported, device, dtype)
     install_attention(encoder)
-    tokenizer_class = _class_of(index, "tokenizer", TOKENIZERS, folder)
+    tokenizer_class = _class_of(index, f"tokenizer{which}", TOKENIZERS, folder)
     try:
-        tokenizer = tokenizer_class.from_pretrained(folder / "tokenizer", local_files_only=True)
+        tokenizer = tokenizer_class.from_pretrained(folder / f"tokenizer{which}", local_files_only=True)
     except Exception as error:  # the libraries below raise whatever a broken file makes them stumble over
-        raise ModelError(f"tokenizer in {folder}", expected="a CLIP tokenizer", got=str(error)) from error
+        raise ModelError(f"tokenizer{which} in {folder}", expected="a CLIP tokenizer", got=str(error)) from error
     return TextConditioner(tokenizer, encoder)
 
 
@@ -145,8 +168,8 @@ def _load(
         config.pop("block_out_channels", None)  # it writes this key, and warns about it when it reads
 
     def build() -> nn.Module:
-        if network_class is CLIPTextModel:
-            return CLIPTextModel(CLIPTextConfig.from_dict(config))
+        if network_class in (CLIPTextModel, CLIPTextModelWithProjection):
+            return network_class(CLIPTextConfig.from_dict(config))
         return network_class.from_config(config)
 
     try:
@@ -161,16 +184,20 @@ def _load(
 
 
 def _class_of(index: dict[str, Any], component: str, supported: Mapping[str, type], path: Path) -> Any:
-    entry = index.get(component)
-    name = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
+    name = _named(index, component)
     if not isinstance(name, str) or name not in supported:
         raise ModelError(f"{component} of model {path}", expected=" or ".join(supported), got=name or "none")
     return supported[name]
 
 
+def _named(index: dict[str, Any], component: str) -> Any:
+    """The class that the index names for a component, if any."""
+    entry = index.get(component)
+    return entry[1] if isinstance(entry, list) and len(entry) == 2 else None
+
+
 def _scheduler_class(index: dict[str, Any], path: Path) -> type[SchedulerMixin]:
-    entry = index.get("scheduler")
-    name = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
+    name = _named(index, "scheduler")
     found = getattr(diffusers, name, None) if isinstance(name, str) and name.endswith("Scheduler") else None
     if not (isinstance(found, type) and issubclass(found, SchedulerMixin)):
         raise ModelError(f"scheduler of model {path}", expected="a diffusers scheduler", got=name or "none")
@@ -190,7 +217,7 @@ def _assemble(
         scheduler = scheduler_class.from_config(scheduler_config)
     except (TypeError, ValueError, NotImplementedError) as error:
         raise ModelError(f"scheduler of model {name}", expected="a valid configuration", got=str(error)) from error
-    _check_fit(name, unet, vae, text.text_encoder, text.tokenizer)
+    _check_fit(name, unet, vae, text)
     for network in (unet, vae):
         install_attention(network)
     model = ImageModel(
@@ -211,21 +238,29 @@ def _check_fit(
     name: str,
     unet: UNet2DConditionModel,
     vae: Autoencoder,
-    text_encoder: CLIPTextModel,
-    tokenizer: CLIPTokenizer,
+    text: TextConditioner,
 ) -> None:
     """Components that load one by one may still belong to different models."""
     latent_channels = vae.config["latent_channels"]
     for what, wanted, got in (
         ("latent channels of the unet", latent_channels, unet.config["in_channels"]),
         ("output channels of the unet", latent_channels, unet.config["out_channels"]),
-        ("text width of the unet", text_encoder.config.hidden_size, unet.config["cross_attention_dim"]),
+        (
+            "text width of the unet",
+            sum(e.config.hidden_size for e in text.encoders),
+            unet.config["cross_attention_dim"],
+        ),
+        (
+            "text encoders of the unet",
+            2 if unet.config["addition_embed_type"] == "text_time" else 1,
+            len(text.encoders),
+        ),
     ):
         if wanted != got:
             raise ModelError(f"model {name}: {what}", expected=wanted, got=got)
-    if len(tokenizer) > text_encoder.config.vocab_size:
+    if len(text.tokenizer) > text.text_encoder.config.vocab_size:
         raise ModelError(
-            f"model {name}: tokens", expected=f"at most {text_encoder.config.vocab_size}", got=len(tokenizer)
+            f"model {name}: tokens", expected=f"at most {text.text_encoder.config.vocab_size}", got=len(text.tokenizer)
         )
 
 

@@ -6,21 +6,26 @@ on (`shared.models.vocabulary`); other words are dropped before encoding and can
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from shared.compute.execution import execution_device
+from shared.diffusion.conditioning import Conditioning
 from shared.models.vocabulary import is_word, known_words, pieces
 from shared.models.words import fold
+
+TextEncoder: TypeAlias = CLIPTextModel | CLIPTextModelWithProjection
 
 
 class TextConditioner:
     """A CLIP tokenizer and text encoder, used as in stock Stable Diffusion: last hidden state, padded to the limit."""
 
-    def __init__(self, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel) -> None:
+    def __init__(self, tokenizer: CLIPTokenizer, text_encoder: TextEncoder) -> None:
         self.tokenizer = tokenizer
         self.text_encoder = text_encoder
         words = known_words(tokenizer)
@@ -30,6 +35,15 @@ class TextConditioner:
     def max_length(self) -> int:
         """Tokens of a prompt, the start and the end token included."""
         return min(self.tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings)
+
+    @property
+    def encoders(self) -> list[TextEncoder]:
+        """The networks that read a prompt."""
+        return [self.text_encoder]
+
+    def conditions(self, prompts: list[str], size: tuple[int, int]) -> Conditioning:
+        """What a UNet is told of prompts. size: width and height in pixels, of which it hears nothing here."""
+        return Conditioning(self.encode(prompts))
 
     def encode(self, prompts: list[str]) -> Float[Tensor, "b n d"]:
         """One conditioning a prompt, in float32, where the text encoder computes; n is `max_length`. The empty prompt

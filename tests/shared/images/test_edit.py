@@ -6,6 +6,7 @@ from PIL import Image
 
 from shared.artifacts.media import write_image
 from shared.artifacts.pixels import from_uint8, to_uint8
+from shared.diffusion.schedulers import named_scheduler
 from shared.errors import InputError
 from shared.images.edit import canvas_of
 from shared.images.generate import generate_image
@@ -56,8 +57,6 @@ def stock(pipeline_class, folder, scheduler, recipe, latents, **more):
 
 
 def scheduler_of(model, name):
-    from shared.diffusion.schedulers import named_scheduler
-
     return named_scheduler(name, model.make_scheduler())
 
 
@@ -68,7 +67,7 @@ def test_another_picture_like_it_is_the_one_that_diffusers_makes(folder, files, 
     recipe = recipe_of(image=files["picture"], strength=strength, scheduler=scheduler)
     latents = model.codec.encode(from_uint8(np.asarray(Image.open(files["picture"])))[None])
     expected = stock(StableDiffusionImg2ImgPipeline, folder, scheduler_of(model, scheduler), recipe, latents)
-    torch.testing.assert_close(last(generate_image(model, recipe)).latents, expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(last(generate_image(model, recipe)).latents, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
@@ -82,7 +81,7 @@ def test_what_is_painted_in_a_part_is_what_diffusers_paints(folder, files, sched
         StableDiffusionInpaintPipeline, folder, scheduler_of(model, scheduler), recipe, latents,
         mask_image=torch.from_numpy(mask[None, None, ..., 0] / 255).float(), masked_image_latents=latents,
     )  # fmt: skip
-    torch.testing.assert_close(last(generate_image(model, recipe)).latents, expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(last(generate_image(model, recipe)).latents, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_what_is_not_painted_stays_to_the_last_bit(folder, files):
