@@ -12,7 +12,7 @@ from torch import Tensor
 
 from shared.compute.execution import execution_device
 from shared.diffusion.conditioning import Conditioning
-from shared.models.text import TextConditioner, TextEncoder
+from shared.models.text import TextConditioner, TextEncoder, weighted
 
 UNCUT = (0, 0)  # top and left of where a picture was cut from
 
@@ -49,7 +49,7 @@ class PairedText(TextConditioner):
         for part, encoder in ((self, self.text_encoder), (self.second, self.second.text_encoder)):
             ids = part.token_ids(prompts).to(execution_device(encoder))
             read = encoder(ids, output_hidden_states=True)
-            states.append(read.hidden_states[-2].float())
+            states.append(weighted(read.hidden_states[-2].float(), part.token_weights(prompts)))
             pooled = read[0].float()  # the second's: its projection
         text = torch.cat(states, dim=-1)
         if self.zeros:

@@ -2,6 +2,7 @@
 
 A full CLIP vocabulary spells any word. A small one, such as the embedded model's, knows the words that it was trained
 on (`shared.models.vocabulary`); other words are dropped before encoding and can be asked for with `unknown_words`.
+Parts of a prompt may count more or less than others (`shared.models.prompt_weights`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from shared.compute.execution import execution_device
 from shared.diffusion.conditioning import Conditioning
+from shared.models.prompt_weights import parts_of, without_weights
 from shared.models.vocabulary import is_word, known_words, pieces
 from shared.models.words import fold
 
@@ -49,7 +51,8 @@ class TextConditioner:
         """One conditioning a prompt, in float32, where the text encoder computes; n is `max_length`. The empty prompt
         is the unconditional one."""
         ids = self.token_ids(prompts)
-        return self.text_encoder(ids.to(execution_device(self.text_encoder))).last_hidden_state.float()
+        states = self.text_encoder(ids.to(execution_device(self.text_encoder))).last_hidden_state.float()
+        return weighted(states, self.token_weights(prompts))
 
     @torch.no_grad()
     def features(self, prompts: list[str]) -> Float[Tensor, "b d"]:
@@ -65,16 +68,19 @@ class TextConditioner:
         """Words of `prompt` of which a small vocabulary has no form, in order, each once; [] for a full vocabulary."""
         if self._words is None:
             return []
-        words = filter(is_word, pieces(prompt))
+        words = filter(is_word, pieces(without_weights(prompt)))
         return [word for word in dict.fromkeys(words) if self._known(word) is None]
 
     def known_part(self, prompt: str) -> str:
-        """What is encoded: `prompt`, without the words and marks outside a small vocabulary; of a word that it has in
-        another form ("cubes"), that form.
+        """What is encoded: `prompt`, without weights and without the words and marks outside a small vocabulary; of a
+        word that it has in another form ("cubes"), that form.
         """
+        return self._known_text(without_weights(prompt))
+
+    def _known_text(self, text: str) -> str:
         if self._words is None:
-            return prompt
-        return " ".join(filter(None, map(self._known, pieces(prompt))))
+            return text
+        return " ".join(filter(None, map(self._known, pieces(text))))
 
     def _known(self, piece: str) -> str | None:
         words = self._words or {}
@@ -90,3 +96,26 @@ class TextConditioner:
         return self.tokenizer(
             known, padding="max_length", max_length=self.max_length, truncation=True, return_tensors="pt"
         )["input_ids"].to(torch.long)
+
+    def token_weights(self, prompts: list[str]) -> Float[Tensor, "b n"] | None:
+        """How much each of `token_ids` counts; None where all count alike, which is 1."""
+        parts = [parts_of(prompt) for prompt in prompts]
+        if all(part.weight == 1 for parts_of_one in parts for part in parts_of_one):
+            return None
+        weights = torch.ones(len(prompts), self.max_length)
+        for row, parts_of_one in zip(weights, parts, strict=True):
+            at = 1  # after the start token
+            for part in parts_of_one:
+                count = len(self.tokenizer(self._known_text(part.text), add_special_tokens=False)["input_ids"])
+                row[at : min(at + count, self.max_length - 1)] = part.weight
+                at += count
+        return weights
+
+
+def weighted(states: Float[Tensor, "b n d"], weights: Float[Tensor, "b n"] | None) -> Float[Tensor, "b n d"]:
+    """States of tokens times their weights; the mean of a prompt's numbers stays what it was, as in AUTOMATIC1111's
+    web interface, whose prompts are written so."""
+    if weights is None:
+        return states
+    scaled = states * weights.to(states)[..., None]
+    return scaled * (states.mean(dim=(1, 2), keepdim=True) / scaled.mean(dim=(1, 2), keepdim=True))
