@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from shared.artifacts.json_text import read_json_file
 from shared.errors import one_line
-from shared.models.words import nearest
+from shared.models.words import fold, nearest
 from shared.view_words import VIEW_WORDS
 from world.prompt import COLOUR_NAMES, MOTIONS, OBJECT_NAMES, RELATIONS, SYNONYMS
 
@@ -37,6 +38,25 @@ def unknown_words(text: Text, *prompts: str) -> tuple[list[str], list[str]]:
     more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
     out = "leaves it out" if len(unknown) == 1 else "leaves them out"
     return unknown, [f"this model does not know {', '.join(shown)}{more} and {out}; see: kinoform words"]
+
+
+def with_nearest(prompt: str, words: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """A prompt in which each word that is not among `words`, nor another form of one, gives way to the nearest of them,
+    where one is near; and what was replaced by what. A full vocabulary ([]) knows every word.
+    """
+    replaced: dict[str, str] = {}
+
+    def known(match: re.Match[str]) -> str:
+        word = match[0].lower()
+        if word in words or fold(word, words) is not None:
+            return match[0]
+        other = nearest(word, words)
+        if other is None:
+            return match[0]
+        replaced[word] = other
+        return other
+
+    return (re.sub(r"[^\W\d_]+", known, prompt) if words else prompt), replaced
 
 
 def stored_words(folder: Path) -> list[str]:

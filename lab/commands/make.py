@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +20,10 @@ from lab.kinds import Kind, Output, kinds
 from lab.outputs import whole_number
 from lab.show.console import Console
 from lab.show.sheet import SHEET_ROWS, Sheet
+from lab.vocabulary import stored_words, with_nearest
 from shared.artifacts.files import check_writable
-from shared.errors import InputError, KinoformError
+from shared.errors import InputError, KinoformError, one_line
+from shared.models.source import find_model
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,6 +65,8 @@ def add_parser(commands: Any, kind: Kind) -> None:
     group = parser.add_argument_group("many prompts")
     group.add_argument("--prompts", metavar="FILE", dest="prompts_file",
                        help="prompts from a file, one a line: prompt | negative | seed")  # fmt: skip
+    group.add_argument("--nearest", action="store_true", default=False,
+                       help="known words for those that the model does not know: crimson becomes red")  # fmt: skip
     group.add_argument("--overwrite", action="store_true", default=False, help="replace files that are there already")
     group.add_argument("--batch", metavar="N", help="how many are sampled at once (default: what is fastest)")
     group = parser.add_argument_group("output")
@@ -80,7 +84,10 @@ def commands() -> tuple[MakeCommand, ...]:
 def make(kind: Kind, args: argparse.Namespace) -> None:
     base = given_values(kind.recipe, vars(args), kind=kind.name)
     count = whole_number("--count", args.count, 1, MOST) if hasattr(args, "count") else 1
+    console = Console(as_json=args.json)
     wanted = _asked(kind, args)
+    if args.nearest:
+        wanted = _nearest(wanted, str(base.get("model", kind.recipe.model_fields["model"].default)), console)
     if len(wanted) * count > MOST:
         raise InputError("results", expected=f"at most {MOST}", got=len(wanted) * count)
     recipes = [kind.recipe.parse({**base, **values}) for asked in wanted for values in _values(asked, base, count)]
@@ -98,7 +105,6 @@ def make(kind: Kind, args: argparse.Namespace) -> None:
     jobs = [Job(recipe, _output(args, path, several)) for recipe, path in zip(recipes, paths, strict=True)]
     batch = whole_number("--batch", args.batch, 1, 4096) if hasattr(args, "batch") else None
     context = Context(device.check(args.device), batch)
-    console = Console(as_json=args.json)
     check(jobs, context)
     sheet = Sheet(folder_of(output) / SHEET, jobs) if several else None
     if sheet is not None:
@@ -127,6 +133,20 @@ def _asked(kind: Kind, args: argparse.Namespace) -> list[Asked]:
             kind.name, expected="PROMPT, or --prompts FILE", got="nothing", hint=f"See: kinoform {kind.name} --help"
         )
     return asked
+
+
+def _nearest(wanted: Sequence[Asked], model: str, console: Console) -> list[Asked]:
+    """What is asked for in words that the model knows, where near ones are; says what became of which."""
+    folder = find_model(model)
+    words = stored_words(folder) if folder is not None and (folder / "tokenizer").is_dir() else []
+    changed, replaced = [], {}
+    for asked in wanted:
+        prompt, new = with_nearest(asked.prompt, words)
+        changed.append(replace(asked, prompt=prompt))
+        replaced.update(new)
+    for word, other in replaced.items():
+        console.say(f'"{one_line(word)}" becomes "{other}"')
+    return changed
 
 
 def _values(asked: Asked, base: dict[str, Any], count: int) -> list[dict[str, Any]]:

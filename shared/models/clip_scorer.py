@@ -1,4 +1,7 @@
-"""How well frames fit a prompt: mean cosine similarity of CLIP features (CLIPSIM, Wu et al. 2021, section 4.2)."""
+"""How well frames fit a prompt: mean cosine similarity of CLIP features (CLIPSIM, Wu et al. 2021, section 4.2).
+
+The encoders are those of one of our model folders, or a CLIP of transformers.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import init_empty_weights
 from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessorPil,
+    CLIPModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+)
 
 from shared.attention import install_attention
 from shared.compute.execution import execution_device
@@ -38,11 +50,14 @@ class ClipScorer:
 
     @classmethod
     def from_folder(cls, folder: str | Path, *, device: str | torch.device = "cpu") -> ClipScorer:
-        """From the components `tokenizer`, `text_encoder` and `image_encoder` of a model folder.
+        """From the components `tokenizer`, `text_encoder` and `image_encoder` of a model folder, or from a folder of
+        transformers' CLIPModel.
 
         Raises ModelError for one that is missing, or when the two encoders' features differ in width.
         """
         folder = Path(folder)
+        if (folder / "config.json").is_file():
+            return cls._of_transformers(folder, device)
         for name in ("tokenizer", "text_encoder", "image_encoder"):
             if not (folder / name).is_dir():
                 raise ModelError("score", expected=f"{name} in {folder}", got="none")
@@ -54,11 +69,29 @@ class ClipScorer:
         width, projected = text.text_encoder.config.hidden_size, image.config.projection_dim
         if width != projected:
             raise ModelError("score", expected=f"an image encoder of {width} features, as the text's", got=projected)
+        return cls(text, image, _processor(place))
+
+    @classmethod
+    def _of_transformers(cls, folder: Path, device: str | torch.device) -> ClipScorer:
+        config = read_json(folder / "config.json")
+        if config.get("model_type") != "clip":
+            raise ModelError(f"model {folder}", expected="a CLIP of transformers", got=config.get("model_type", "none"))
+        whole = load_network(
+            partial(CLIPModel, CLIPConfig.from_dict(config)), folder, device=device, dtype=torch.float32
+        )
+        # Its two halves, under the names that they have alone.
+        with init_empty_weights():
+            text = CLIPTextModelWithProjection(whole.config.text_config)
+            image = CLIPVisionModelWithProjection(whole.config.vision_config)
+        text.text_model, text.text_projection = whole.text_model, whole.text_projection
+        image.vision_model, image.visual_projection = whole.vision_model, whole.visual_projection
+        for half in (text, image):
+            install_attention(half.eval())
         try:
-            processor = CLIPImageProcessorPil.from_pretrained(place, local_files_only=True)
-        except (OSError, ValueError, TypeError) as error:
-            raise ModelError(f"preprocessing in {place}", expected="that of CLIP", got=str(error)) from error
-        return cls(text, image, processor)
+            tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        except Exception as error:  # the libraries below raise whatever a broken file makes them stumble over
+            raise ModelError(f"tokenizer in {folder}", expected="a CLIP tokenizer", got=str(error)) from error
+        return cls(TextConditioner(tokenizer, text), image, _processor(folder))
 
     @torch.no_grad()
     def image_features(self, frames: UInt8[np.ndarray, "t h w 3"]) -> Float[Tensor, "t d"]:
@@ -75,4 +108,15 @@ class ClipScorer:
 
     def score(self, frames: UInt8[np.ndarray, "t h w 3"], prompt: str) -> float:
         """Mean cosine similarity of the frames with the prompt, in [-1, 1]."""
-        return float((self.image_features(frames) @ self.conditioner.features([prompt])[0].cpu()).mean())
+        return float(self.scores(frames, [prompt])[0])
+
+    def scores(self, frames: UInt8[np.ndarray, "t h w 3"], prompts: list[str]) -> Float[Tensor, " n"]:
+        """That of each prompt."""
+        return (self.image_features(frames) @ self.conditioner.features(prompts).cpu().T).mean(dim=0)
+
+
+def _processor(folder: Path) -> CLIPImageProcessorPil:
+    try:
+        return CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"preprocessing in {folder}", expected="that of CLIP", got=str(error)) from error

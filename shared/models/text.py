@@ -56,9 +56,11 @@ class TextConditioner:
 
     @torch.no_grad()
     def features(self, prompts: list[str]) -> Float[Tensor, "b d"]:
-        """CLIP's features of prompts: the encoder's state at the end token, unit length."""
-        ids = self.token_ids(prompts)
-        return normalize(self.text_encoder(ids.to(execution_device(self.text_encoder))).pooler_output.float(), dim=-1)
+        """CLIP's features of prompts: the encoder's state at the end token, projected where it has a projection; unit
+        length."""
+        read = self.text_encoder(self.token_ids(prompts).to(execution_device(self.text_encoder)))
+        vector = read.text_embeds if isinstance(self.text_encoder, CLIPTextModelWithProjection) else read.pooler_output
+        return normalize(vector.float(), dim=-1)
 
     def vocabulary(self) -> list[str]:
         """The words of a small vocabulary, the most frequent in training first; [] for a full one."""

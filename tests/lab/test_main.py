@@ -83,7 +83,7 @@ WRONG = {
     ),
     "rerun nothing": (["rerun", "no.mp4"], ("file", "a file that exists", "got no.mp4")),
     "score nothing": (["score", "no.mp4", "--prompt", "a cube"], ("file", "a file that exists", "got no.mp4")),
-    "score without prompt": (["score", "file"], ("score", "--prompt")),
+    "score what says nothing": (["score", "file"], ("file",)),
     "score an empty prompt": (["score", "file", "--prompt", " "], ("--prompt", "some words")),
     "score text": (["score", "file", "--prompt", "a cube"], ("file", ".mp4", "got file")),
     "unknown stage": (["train", "vdeo", "--data", "full", "--out", "o"], ("STAGE", "Did you mean video?")),

@@ -3,7 +3,7 @@
 import json
 
 from lab.main import main
-from lab.vocabulary import grouped, unknown_words
+from lab.vocabulary import grouped, unknown_words, with_nearest
 from shared.models.text import TextConditioner
 from tests.tiny import tiny_text
 from world.prompt import COLOUR_NAMES, OBJECT_NAMES, vocabulary
@@ -15,6 +15,14 @@ def test_unknown_words_are_one_short_line_with_the_nearest_known():
     assert lines == [
         'this model does not know "crimson" (nearest: red), "dragon", "blurry" and leaves them out; see: kinoform words'
     ]
+
+
+def test_near_words_take_the_place_of_unknown_ones():
+    known = ["a", "red", "cube", "sphere", "bouncing"]
+    prompt, replaced = with_nearest("a Crimson sphear and (cubes:1.5) bounces, KITTEN", known)
+    assert prompt == "a red sphere and (cubes:1.5) bounces, KITTEN"
+    assert replaced == {"crimson": "red", "sphear": "sphere"}
+    assert with_nearest("a crimson kitten", []) == ("a crimson kitten", {})
 
 
 def test_other_forms_of_known_words_are_understood():
