@@ -14,6 +14,9 @@ class ImageRecipe(DecodeMemory, NetworkMemory):
     prompt: str = Field(min_length=1, max_length=2000, pattern=r"\S", description="what to show")
     negative: str = Field("", max_length=2000, description="what to steer away from")
     model: str = Field("world", min_length=1, description="world, a folder, a .safetensors file or a hub id")
+    pipeline_class: str | None = Field(
+        None, min_length=1, description="a class of the installed diffusers to run the model with, in place of its own"
+    )
     width: int | None = Field(None, ge=8, le=4096, description="pixels; the model's own where not given")
     height: int | None = Field(None, ge=8, le=4096, description="pixels; the model's own where not given")
     steps: int = Field(25, ge=1, le=1000, description="denoising steps")
