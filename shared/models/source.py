@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import ModelError, one_line
-from shared.models.pipelines.classes import check_components, pipeline_of
+from shared.models.pipelines.classes import check_components, not_core, pipeline_of
 from shared.models.weight_files import PICKLES, read_header, read_json, weight_files
 
 WORLD = Path(__file__).resolve().parents[1] / "weights" / "world"
@@ -50,10 +50,7 @@ def check_model(
     runner = pipeline_of(index, pipeline_class)
     if runner is not None:
         if not pipelines:
-            raise ModelError(
-                f"model {path}", expected="one that Kinoform's own core runs", got=f"a {runner}",
-                hint="A pipeline of diffusers makes pictures or clips; what is inside it cannot be reached",
-            )  # fmt: skip
+            raise not_core(path, runner)
         check_components(path, index)
         return
     for name in COMPONENTS:

@@ -44,6 +44,14 @@ def pipeline_of(index: Mapping[str, Any], asked: str | None = None) -> str | Non
     return named if isinstance(named, str) and named not in CORE and "temporal" not in index else None
 
 
+def not_core(path: Path, class_name: str) -> ModelError:
+    """What to say where a model is wanted whose gradient, latents or networks are used."""
+    return ModelError(
+        f"model {path}", expected="one that Kinoform's own core runs", got=f"a {class_name}",
+        hint="It makes pictures or clips by its own pipeline, whose gradient cannot be reached",
+    )  # fmt: skip
+
+
 def components(index: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """(name, library, class) of each part that a model_index.json names and has."""
     for name, entry in index.items():

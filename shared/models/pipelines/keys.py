@@ -37,7 +37,7 @@ TOLD = ("steps", "guidance_scale", "guidance_rescale")  # values of ours that st
 
 def names_of(takes: Takes) -> dict[str, str]:
     """The class's names for the recipe keys that it takes."""
-    found = {key: name for key, names in NAMES.items() if (name := next(filter(takes.__contains__, names), ""))}
+    found = {key: name for key, names in NAMES.items() if (name := next((n for n in names if n in takes), ""))}
     if "true_cfg_scale" in takes and "guidance_scale" in takes:
         if takes["guidance_scale"].default is None:  # the other is for distilled models alone
             found["guidance_scale"] = "true_cfg_scale"
@@ -55,11 +55,11 @@ def check_keys(class_name: str, takes: Takes, recipe: Recipe) -> None:
             raise InputError(
                 f"{key.replace('_', '-')} with a {class_name}", expected=f"one of {taken}", got=getattr(recipe, key)
             )
-    for name, parameter in takes.items():
+    for needed, parameter in takes.items():
         if parameter.default is Parameter.empty and parameter.kind is Parameter.POSITIONAL_OR_KEYWORD:
-            key = next((key for key, known in names.items() if known == name), None)
-            if key is None or getattr(recipe, key, None) is None:
-                what = f"--{key}" if key in type(recipe).model_fields else f"its {name}, which no key of ours gives"
+            key = next((key for key, name in names.items() if name == needed), "")
+            if getattr(recipe, key, None) is None:
+                what = f"--{key}" if key in type(recipe).model_fields else f"its {needed}, which no key of ours gives"
                 raise InputError(f"a {class_name}", expected=what, got="nothing")
 
 
