@@ -15,9 +15,15 @@ from transformers import (
     CLIPTokenizer,
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
+    Gemma2Config,
+    Gemma2Model,
+    LlamaConfig,
+    LlamaModel,
     PreTrainedTokenizerFast,
     T5Config,
     T5EncoderModel,
+    UMT5Config,
+    UMT5EncoderModel,
 )
 
 from shared.models.vocabulary import learn_tokenizer
@@ -76,6 +82,33 @@ def t5_text(width: int = WIDTH) -> dict[str, Any]:
         relative_attention_num_buckets=8,
     )  # fmt: skip
     return {"tokenizer": tokenizer, "text_encoder": seeded(T5EncoderModel, config)}
+
+
+def umt5_text(width: int = WIDTH) -> dict[str, Any]:
+    tokenizer = word_tokenizer()
+    config = UMT5Config(
+        vocab_size=len(tokenizer), d_model=width, d_ff=width, d_kv=8, num_layers=1, num_heads=4,
+        relative_attention_num_buckets=8,
+    )  # fmt: skip
+    return {"tokenizer": tokenizer, "text_encoder": seeded(UMT5EncoderModel, config)}
+
+
+def gemma_text(width: int = WIDTH) -> dict[str, Any]:
+    tokenizer = word_tokenizer()
+    config = Gemma2Config(
+        vocab_size=len(tokenizer), hidden_size=width, intermediate_size=width, head_dim=8, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, sliding_window=2, pad_token_id=0, eos_token_id=1, bos_token_id=3,
+    )  # fmt: skip
+    return {"tokenizer": tokenizer, "text_encoder": seeded(Gemma2Model, config)}
+
+
+def llama_text(width: int = WIDTH) -> dict[str, Any]:
+    tokenizer = word_tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=width, intermediate_size=width, num_hidden_layers=3,
+        num_attention_heads=4, pad_token_id=0, eos_token_id=1, bos_token_id=3,
+    )  # fmt: skip
+    return {"tokenizer": tokenizer, "text_encoder": seeded(LlamaModel, config)}
 
 
 def second(parts: dict[str, Any], number: int = 2) -> dict[str, Any]:
