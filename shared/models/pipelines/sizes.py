@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from diffusers.utils import logging
 from PIL import Image
 
 from shared.errors import InputError
@@ -21,8 +22,9 @@ from shared.models.pipelines.load import PipelineModel
 SPATIAL = ("vae_scale_factor_spatial", "vae_spatial_compression_ratio", "vae_spatial_scale_factor", "vae_scale_factor")
 TEMPORAL = ("vae_scale_factor_temporal", "vae_temporal_compression_ratio", "vae_temporal_scale_factor")
 PROBED, MULTIPLES = 2048, (1, 2, 4, 8, 16, 32, 64, 128)
-# Networks whose lowest level must come out even: they do not round when they go up again.
+# Networks, and blocks of them, that go up by twice the size alone: every level must come out even on the way down.
 STRICT_UNETS = ("UNetSpatioTemporalConditionModel", "Kandinsky3UNet")
+STRICT_BLOCKS = ("ResnetUpsample", "SimpleCrossAttn")
 
 
 def check_sizes(model: PipelineModel, recipe: Any) -> None:
@@ -103,8 +105,10 @@ def _movq_factor(pipeline: Any) -> int:
 
 def _patch(pipeline: Any) -> int:
     """Latents along a side of what the network sees as one."""
-    if type(getattr(pipeline, "unet", None)).__name__ in STRICT_UNETS:
-        return 2 ** (len(_config(pipeline, "unet")["block_out_channels"]) - 1)
+    unet = _config(pipeline, "unet")
+    strict = any(block.startswith(STRICT_BLOCKS) for block in unet.get("up_block_types") or ())
+    if strict or type(getattr(pipeline, "unet", None)).__name__ in STRICT_UNETS:
+        return 2 ** (len(unet["block_out_channels"]) - 1)
     pack = getattr(pipeline, "_pack_latents", None)
     if pack is not None and "patch_size" not in inspect.signature(pack).parameters:
         return 2
@@ -118,7 +122,12 @@ def _probed(model: PipelineModel) -> int:
     check = getattr(model.pipeline, "check_inputs", None)
     if check is None or "height" not in inspect.signature(check).parameters:
         return 1
-    return next((side for side in MULTIPLES if _accepts(model, check, PROBED + side)), 1)
+    said = logging.get_verbosity()
+    logging.set_verbosity_error()  # some only warn, and round
+    try:
+        return next((side for side in MULTIPLES if _accepts(model, check, PROBED + side)), 1)
+    finally:
+        logging.set_verbosity(said)
 
 
 def _accepts(model: PipelineModel, check: Any, side: int) -> bool:

@@ -7,6 +7,7 @@ from diffusers import (
     AllegroPipeline,
     AllegroTransformer3DModel,
     AnimateDiffPipeline,
+    AnimateDiffSDXLPipeline,
     AutoencoderKLAllegro,
     AutoencoderKLCogVideoX,
     AutoencoderKLHunyuanVideo,
@@ -14,6 +15,7 @@ from diffusers import (
     AutoencoderKLMochi,
     AutoencoderKLTemporalDecoder,
     AutoencoderKLWan,
+    CogVideoXImageToVideoPipeline,
     CogVideoXPipeline,
     CogVideoXTransformer3DModel,
     DDIMScheduler,
@@ -23,6 +25,7 @@ from diffusers import (
     HunyuanVideoTransformer3DModel,
     LattePipeline,
     LatteTransformer3DModel,
+    LTXImageToVideoPipeline,
     LTXPipeline,
     LTXVideoTransformer3DModel,
     MochiPipeline,
@@ -45,9 +48,11 @@ from tests.shared.models.pipelines.tiny.parts import (
     image_processor,
     kl,
     llama_text,
+    projected_text,
     second,
     seeded,
     t5_text,
+    umt5_text,
 )
 
 FOUR = 4  # levels of an autoencoder of 8 pixels a latent
@@ -64,6 +69,24 @@ def animate_diff():
         vae=kl(),
         scheduler=DDIMScheduler(beta_schedule="linear", beta_start=0.00085, beta_end=0.012, clip_sample=False),
         **clip_text(),
+    )  # fmt: skip
+
+
+def animate_diff_xl():
+    torch.manual_seed(0)
+    return AnimateDiffSDXLPipeline(
+        unet=unet(
+            addition_embed_type="text_time", addition_time_embed_dim=8, cross_attention_dim=2 * WIDTH,
+            projection_class_embeddings_input_dim=6 * 8 + WIDTH,
+        ),
+        motion_adapter=seeded(
+            MotionAdapter, block_out_channels=(8, 16), motion_layers_per_block=1, motion_norm_num_groups=4,
+            motion_num_attention_heads=2, use_motion_mid_block=False,
+        ),
+        vae=kl(),
+        scheduler=DDIMScheduler(beta_schedule="linear", beta_start=0.00085, beta_end=0.012, clip_sample=False),
+        **clip_text(),
+        **second(projected_text()),
     )  # fmt: skip
 
 
@@ -99,13 +122,8 @@ def wan_parts(**transformer):
         ),
         "vae": seeded(AutoencoderKLWan, base_dim=3, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1),
         "scheduler": FlowMatchEulerDiscreteScheduler(shift=7.0),
-        **umt5(),
+        **umt5_text(),
     }  # fmt: skip
-
-
-def umt5():
-    """The class wants a UMT5, and takes any encoder of its kind."""
-    return t5_text()
 
 
 def wan():
@@ -118,39 +136,56 @@ def wan_image():
     )
 
 
-def ltx():
+def ltx_parts():
     scaling = (True, True, True, False)
-    return LTXPipeline(
-        transformer=seeded(
+    return {
+        "transformer": seeded(
             LTXVideoTransformer3DModel, in_channels=8, out_channels=8, patch_size=1, patch_size_t=1,
             num_attention_heads=4, attention_head_dim=8, cross_attention_dim=32, num_layers=1, caption_channels=WIDTH,
         ),
-        vae=seeded(
+        "vae": seeded(
             AutoencoderKLLTXVideo, latent_channels=8, block_out_channels=(8,) * 4,
             decoder_block_out_channels=(8,) * 4, layers_per_block=(1,) * 5, decoder_layers_per_block=(1,) * 5,
             spatio_temporal_scaling=scaling, decoder_spatio_temporal_scaling=scaling,
             decoder_inject_noise=(False,) * 5, upsample_residual=(False,) * 4, upsample_factor=(1,) * 4,
         ),
-        scheduler=FlowMatchEulerDiscreteScheduler(),
+        "scheduler": FlowMatchEulerDiscreteScheduler(),
         **t5_text(),
-    )  # fmt: skip
+    }  # fmt: skip
 
 
-def cogvideox():
-    return CogVideoXPipeline(
-        transformer=seeded(
-            CogVideoXTransformer3DModel, num_attention_heads=4, attention_head_dim=8, in_channels=4, out_channels=4,
+def ltx():
+    return LTXPipeline(**ltx_parts())
+
+
+def ltx_image():
+    return LTXImageToVideoPipeline(**ltx_parts())
+
+
+def cogvideox_parts(**transformer):
+    return {
+        "transformer": seeded(
+            CogVideoXTransformer3DModel, num_attention_heads=2, attention_head_dim=16, out_channels=4,
+            **{"in_channels": 4, **transformer},
             time_embed_dim=2, text_embed_dim=WIDTH, num_layers=1, sample_width=2, sample_height=2, sample_frames=9,
-            patch_size=2, temporal_compression_ratio=4, max_text_seq_length=16,
+            patch_size=2, temporal_compression_ratio=4, max_text_seq_length=226,
         ),
-        vae=seeded(
+        "vae": seeded(
             AutoencoderKLCogVideoX, down_block_types=("CogVideoXDownBlock3D",) * FOUR,
             up_block_types=("CogVideoXUpBlock3D",) * FOUR, block_out_channels=(8,) * FOUR, latent_channels=4,
             layers_per_block=1, norm_num_groups=2, temporal_compression_ratio=4,
         ),
-        scheduler=DDIMScheduler(),
+        "scheduler": DDIMScheduler(),
         **t5_text(),
-    )  # fmt: skip
+    }  # fmt: skip
+
+
+def cogvideox():
+    return CogVideoXPipeline(**cogvideox_parts())
+
+
+def cogvideox_image():
+    return CogVideoXImageToVideoPipeline(**cogvideox_parts(in_channels=8))
 
 
 def hunyuan_video():
@@ -167,7 +202,7 @@ def hunyuan_video():
         ),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
         **llama_text(),
-        **second(clip_text()),
+        **second(clip_text(tokens=77)),
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from diffusers import (
     AuraFlowPipeline,
     AuraFlowTransformer2DModel,
     AutoencoderDC,
+    AutoencoderKLQwenImage,
     ChromaPipeline,
     ChromaTransformer2DModel,
     DDIMScheduler,
@@ -20,6 +21,8 @@ from diffusers import (
     PixArtAlphaPipeline,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
+    QwenImagePipeline,
+    QwenImageTransformer2DModel,
     SanaPipeline,
     SanaTransformer2DModel,
     SD3Transformer2DModel,
@@ -34,6 +37,7 @@ from tests.shared.models.pipelines.tiny.parts import (
     gemma_text,
     kl,
     projected_text,
+    qwen_text,
     second,
     seeded,
     t5_text,
@@ -163,7 +167,7 @@ def lumina_2():
             Lumina2Transformer2DModel, sample_size=16, patch_size=2, in_channels=4, hidden_size=8, num_layers=1,
             num_attention_heads=1, num_kv_heads=1, multiple_of=16, axes_dim_rope=[4, 2, 2], cap_feat_dim=WIDTH,
         ),
-        vae=kl(**SHIFTED),
+        vae=kl(4, **SHIFTED),
         scheduler=FlowMatchEulerDiscreteScheduler(),
         **gemma_text(),
     )  # fmt: skip
@@ -179,6 +183,21 @@ def aura_flow():
         vae=kl(),
         scheduler=FlowMatchEulerDiscreteScheduler(),
         **umt5_text(),
+    )  # fmt: skip
+
+
+def qwen_image():
+    return QwenImagePipeline(
+        transformer=seeded(
+            QwenImageTransformer2DModel, patch_size=2, in_channels=64, out_channels=16, num_layers=1,
+            attention_head_dim=16, num_attention_heads=2, joint_attention_dim=WIDTH, axes_dims_rope=(8, 4, 4),
+        ),
+        vae=seeded(
+            AutoencoderKLQwenImage, base_dim=3, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1,
+            temperal_downsample=[False, True, True],
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+        **qwen_text(),
     )  # fmt: skip
 
 

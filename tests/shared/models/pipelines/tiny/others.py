@@ -85,17 +85,19 @@ def unclip():
         text_proj=seeded(UnCLIPTextProjModel, clip_embeddings_dim=WIDTH, time_embed_dim=128, cross_attention_dim=WIDTH),
         super_res_first=super_resolution(),
         super_res_last=super_resolution(),
-        prior_scheduler=UnCLIPScheduler(variance_type="fixed_small_log", prediction_type="sample", clip_sample_range=5.0),
+        prior_scheduler=UnCLIPScheduler(
+            variance_type="fixed_small_log", prediction_type="sample", clip_sample_range=5.0
+        ),
         decoder_scheduler=UnCLIPScheduler(variance_type="learned_range"),
         super_res_scheduler=UnCLIPScheduler(variance_type="fixed_small_log"),
         **projected_text(),
     )
 
 
-def movq():
+def movq(levels=2):
     return seeded(
-        VQModel, block_out_channels=(8, 8), latent_channels=4, layers_per_block=1, norm_num_groups=4,
-        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, norm_type="spatial",
+        VQModel, block_out_channels=(32,) * levels, latent_channels=4, layers_per_block=1, norm_num_groups=8,
+        down_block_types=("DownEncoderBlock2D",) * levels, up_block_types=("UpDecoderBlock2D",) * levels, norm_type="spatial",
         num_vq_embeddings=12, vq_embed_dim=4,
     )  # fmt: skip
 
@@ -124,10 +126,10 @@ def kandinsky_2_2():
 def kandinsky_3():
     return Kandinsky3Pipeline(
         unet=seeded(
-            Kandinsky3UNet, in_channels=4, time_embedding_dim=4, groups=2, attention_head_dim=4, layers_per_block=1,
+            Kandinsky3UNet, in_channels=4, time_embedding_dim=4, groups=2, attention_head_dim=4, layers_per_block=3,
             block_out_channels=(32, 64), cross_attention_dim=4, encoder_hid_dim=WIDTH,
         ),
-        movq=movq(),
+        movq=movq(4),
         scheduler=DDPMScheduler(beta_schedule="squaredcos_cap_v2", clip_sample=True),
         **t5_text(),
     )  # fmt: skip

@@ -20,6 +20,8 @@ from transformers import (
     LlamaConfig,
     LlamaModel,
     PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
     T5Config,
     T5EncoderModel,
     UMT5Config,
@@ -39,8 +41,8 @@ def seeded(build: Any, *args: Any, **config: Any) -> Any:
     return build(*args, **config).eval()
 
 
-def clip_tokenizer() -> CLIPTokenizer:
-    return learn_tokenizer([" ".join(WORDS)], max_length=TOKENS)
+def clip_tokenizer(tokens: int) -> CLIPTokenizer:
+    return learn_tokenizer([" ".join(WORDS)], max_length=tokens)
 
 
 def word_tokenizer() -> PreTrainedTokenizerFast:
@@ -59,19 +61,19 @@ def word_tokenizer() -> PreTrainedTokenizerFast:
 def clip_config(tokenizer: CLIPTokenizer, width: int = WIDTH) -> CLIPTextConfig:
     return CLIPTextConfig(
         vocab_size=len(tokenizer), hidden_size=width, intermediate_size=width, projection_dim=width,
-        num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=TOKENS,
+        num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=tokenizer.model_max_length,
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
 
 
-def clip_text(width: int = WIDTH) -> dict[str, Any]:
-    tokenizer = clip_tokenizer()
+def clip_text(width: int = WIDTH, tokens: int = TOKENS) -> dict[str, Any]:
+    tokenizer = clip_tokenizer(tokens)
     return {"tokenizer": tokenizer, "text_encoder": seeded(CLIPTextModel, clip_config(tokenizer, width))}
 
 
 def projected_text(width: int = WIDTH) -> dict[str, Any]:
     """A CLIP with its projection."""
-    tokenizer = clip_tokenizer()
+    tokenizer = clip_tokenizer(TOKENS)
     return {"tokenizer": tokenizer, "text_encoder": seeded(CLIPTextModelWithProjection, clip_config(tokenizer, width))}
 
 
@@ -111,20 +113,34 @@ def llama_text(width: int = WIDTH) -> dict[str, Any]:
     return {"tokenizer": tokenizer, "text_encoder": seeded(LlamaModel, config)}
 
 
+def qwen_text() -> dict[str, Any]:
+    tokenizer = word_tokenizer()
+    config = Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": len(tokenizer), "hidden_size": WIDTH, "intermediate_size": WIDTH, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "rope_theta": 1000000.0,
+            "rope_scaling": {"mrope_section": [1, 1, 2], "rope_type": "default", "type": "default"},
+        },
+        vision_config={"depth": 1, "hidden_size": WIDTH, "intermediate_size": WIDTH, "num_heads": 2,
+                       "out_hidden_size": WIDTH},
+    )  # fmt: skip
+    return {"tokenizer": tokenizer, "text_encoder": seeded(Qwen2_5_VLForConditionalGeneration, config)}
+
+
 def second(parts: dict[str, Any], number: int = 2) -> dict[str, Any]:
     """The same parts as a pipeline's second or third text encoder."""
     return {f"{name}_{number}": part for name, part in parts.items()}
 
 
-def image_encoder(width: int = WIDTH, side: int = 32) -> dict[str, Any]:
+def image_encoder(width: int = WIDTH, side: int = 224) -> dict[str, Any]:
     config = CLIPVisionConfig(
         hidden_size=width, projection_dim=width, num_hidden_layers=2, num_attention_heads=4, image_size=side,
-        intermediate_size=width, patch_size=8,
+        intermediate_size=width, patch_size=56,
     )  # fmt: skip
     return {"image_encoder": seeded(CLIPVisionModelWithProjection, config)}
 
 
-def image_processor(side: int = 32) -> CLIPImageProcessor:
+def image_processor(side: int = 224) -> CLIPImageProcessor:
     return CLIPImageProcessor(crop_size={"height": side, "width": side}, size={"shortest_edge": side})
 
 

@@ -20,7 +20,8 @@ GUIDED = {"guidance_scale": 3.0}
 class Tiny:
     """kind: "image" or "clip". recipe: keys for a short run. own: what the class itself is called with for the same,
     prompt, seed and picture aside; written by hand, so that the two say each other whether they are right.
-    wrong: keys of values that it cannot make, with the nearest that it can. picture: whether it wants one.
+    wrong: keys of values that it cannot make, with the nearest that it can. picture, prompt: whether it wants one.
+    libraries: of parts, where published folders name others than this diffusers does.
     """
 
     build: Callable[[], DiffusionPipeline]
@@ -29,6 +30,8 @@ class Tiny:
     own: Mapping[str, Any]
     wrong: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     picture: bool = False
+    prompt: bool = True
+    libraries: Mapping[str, str] = field(default_factory=dict)
 
 
 def _image(build: Any, side: int, nearest: int, **changes: Any) -> Tiny:
@@ -42,7 +45,9 @@ def _image(build: Any, side: int, nearest: int, **changes: Any) -> Tiny:
     return Tiny(build, "image", **{**made, **changes})
 
 
-def _clip(build: Any, side: int, frames: int, wrong_frames: tuple[int, int] | None, nearest: int, **changes: Any) -> Tiny:
+def _clip(
+    build: Any, side: int, frames: int, wrong_frames: tuple[int, int] | None, nearest: int, **changes: Any
+) -> Tiny:
     size = {"width": side, "height": side}
     wrong = {"width": (side + 1, nearest)} | ({"frames": wrong_frames} if wrong_frames else {})
     made = {
@@ -64,25 +69,32 @@ TINY: dict[str, Tiny] = {
     "SanaPipeline": _image(images.sana, 512, 512),
     "Lumina2Pipeline": _image(images.lumina_2, 32, 32),
     "AuraFlowPipeline": _image(images.aura_flow, 32, 32),
+    "QwenImagePipeline": _image(images.qwen_image, 32, 32, own={"guidance_scale": None, "true_cfg_scale": 3.0}),
     "LatentConsistencyModelPipeline": _image(images.latent_consistency, 32, 32),
     "IFPipeline": _image(others.deep_floyd, 32, 32),
     "UnCLIPPipeline": Tiny(
-        others.unclip, "image", {**STEPS, **GUIDED}, {"decoder_num_inference_steps": 3, "decoder_guidance_scale": 3.0}
+        others.unclip, "image", {**STEPS, **GUIDED}, {"decoder_num_inference_steps": 3, "decoder_guidance_scale": 3.0},
+        libraries={"text_proj": "unclip"},
     ),
     "KandinskyV22CombinedPipeline": _image(others.kandinsky_2_2, 32, 32),
     "Kandinsky3Pipeline": _image(others.kandinsky_3, 64, 64),
     "AnimateDiffPipeline": _clip(clips.animate_diff, 32, 3, (33, 32), 32),
+    "AnimateDiffSDXLPipeline": _clip(clips.animate_diff_xl, 32, 3, (33, 32), 32, own=RESCALED),
     "StableVideoDiffusionPipeline": _clip(
-        clips.stable_video_diffusion, 32, 3, None, 32, picture=True,
+        clips.stable_video_diffusion, 32, 3, None, 32, picture=True, prompt=False,
         own={"max_guidance_scale": 3.0, "guidance_scale": None, "fps": 8},
     ),
     "WanPipeline": _clip(clips.wan, 32, 5, (6, 5), 32),
     "WanImageToVideoPipeline": _clip(clips.wan_image, 32, 5, (6, 5), 32, picture=True),
     "LTXPipeline": _clip(clips.ltx, 32, 9, (10, 9), 32, own={**RESCALED, "frame_rate": 8}),
+    "LTXImageToVideoPipeline": _clip(
+        clips.ltx_image, 32, 9, (10, 9), 32, own={**RESCALED, "frame_rate": 8}, picture=True
+    ),
+    "CogVideoXImageToVideoPipeline": _clip(clips.cogvideox_image, 16, 9, (10, 9), 16, picture=True),
     "CogVideoXPipeline": _clip(clips.cogvideox, 16, 9, (10, 9), 16),
     "HunyuanVideoPipeline": _clip(clips.hunyuan_video, 16, 9, (10, 9), 16),
     "MochiPipeline": _clip(clips.mochi, 16, 7, (8, 7), 16),
     "LattePipeline": _clip(clips.latte, 16, 4, (5, 4), 16, own={"num_frames": None, "video_length": 4}),
-    "AllegroPipeline": _clip(clips.allegro, 16, 8, (9, 8), 16),
+    "AllegroPipeline": _clip(clips.allegro, 16, 8, (9, 8), 16, recipe={"decode": "tiled"}),
     "TextToVideoSDPipeline": _clip(clips.text_to_video, 32, 3, None, 32),
 }  # fmt: skip
