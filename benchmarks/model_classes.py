@@ -66,7 +66,7 @@ class Row:
 
 
 def look(name: str, tiny: Tiny, folder: Path) -> Row:
-    """Try everything with one class. folder: an empty one. Raises AssertionError, naming the class, for what is wrong."""
+    """Try everything with one class, in an empty folder. Raises AssertionError, naming the class, for what is wrong."""
     with _quiet():
         save(tiny, folder / "model")
         picture = folder / "given.png"
@@ -120,9 +120,9 @@ def _refused(model: PipelineModel, recipe: Any, key: str, wrong: int, nearest: i
     try:
         next(run_pipeline(model, recipe.model_copy(update={key: wrong})))
     except InputError as error:
-        assert error.what == key, error
-        assert str(nearest) in str(error.expected), error
-        return nearest
+        if error.what == key and str(nearest) in str(error.expected):
+            return nearest
+        raise
     raise AssertionError(f"{model.class_name} takes {key} {wrong}")
 
 

@@ -23,7 +23,7 @@ CORE = frozenset(
         "VideoLDMPipeline",
     }
 )
-CLASS = "_class_name"
+CLASS, TEMPORAL = "_class_name", "temporal"
 
 
 def pipeline_of(index: Mapping[str, Any], asked: str | None = None) -> str | None:
@@ -41,7 +41,7 @@ def pipeline_of(index: Mapping[str, Any], asked: str | None = None) -> str | Non
         )
     if asked is not None:
         return asked
-    return named if isinstance(named, str) and named not in CORE and "temporal" not in index else None
+    return named if isinstance(named, str) and named not in CORE and TEMPORAL not in index else None
 
 
 def not_core(path: Path, class_name: str) -> ModelError:
@@ -53,9 +53,14 @@ def not_core(path: Path, class_name: str) -> ModelError:
 
 
 def components(index: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """(name, library, class) of each part that a model_index.json names and has."""
+    """(name, library, class) of each part that a model_index.json names and has, temporal layers of ours aside."""
     for name, entry in index.items():
-        if isinstance(entry, list) and len(entry) == 2 and all(isinstance(part, str) for part in entry):
+        if (
+            name != TEMPORAL
+            and isinstance(entry, list)
+            and len(entry) == 2
+            and all(isinstance(part, str) for part in entry)
+        ):
             yield name, *entry
 
 

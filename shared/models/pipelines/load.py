@@ -105,17 +105,17 @@ def load_pipeline(
     name = pipeline_of(index, pipeline_class)
     found = _pipeline_class(name, path)
     check_components(path, index)
+    wanted = inspect.signature(found.__init__).parameters
     with _quiet():
         parts = {
-            part: _network(path / part, library, class_name, device, dtype)
-            for part, library, class_name in components(index)
-            if has_weights(path / part, class_name)
+            part: _part(path / part, library, part_class, device, dtype)
+            for part, library, part_class in components(index)
+            if part in wanted
         }
-        try:
-            pipeline = found.from_pretrained(
-                path, **parts, **{DTYPE: dtype}, use_safetensors=True, local_files_only=True, trust_remote_code=False
-            )
-        except Exception as error:  # missing parts, tokenizers and packages all fail in their own ways
+        settings = {key: None if isinstance(value, list) else value for key, value in index.items() if key in wanted}
+        try:  # what `from_pretrained` comes to, with no way to code
+            pipeline = found(**settings | parts)
+        except Exception as error:  # a part that is missing, or of another kind than the class wants
             raise ModelError(f"model {path}", expected=f"the parts of a {name}", got=_first_line(error)) from error
     pipeline.set_progress_bar_config(disable=True)
     return PipelineModel(str(source), path, pipeline)
@@ -136,22 +136,35 @@ def _pipeline_class(name: str | None, path: Path) -> type[DiffusionPipeline]:
     return found
 
 
-def _network(folder: Path, library: str, class_name: str, device: str | torch.device, dtype: torch.dtype) -> nn.Module:
-    """One part with its weights, every tensor of the file in its place and every place filled."""
-    found = getattr(_module(library), class_name, None)
+def _part(folder: Path, library: str, class_name: str, device: str | torch.device, dtype: torch.dtype) -> Any:
+    """A part of a pipeline: a network in its place and precision, or a tokenizer, processor or scheduler."""
+    module = _module(library)
+    renamed = class_name.replace("FeatureExtractor", "ImageProcessor")  # as transformers calls them since 5
+    found = getattr(module, class_name, None) or getattr(module, renamed, None)
     if not (inspect.isclass(found) and hasattr(found, "from_pretrained")):
         raise ModelError(f"{folder.name} of model {folder.parent}", expected=f"a class of {library}", got=class_name)
+    if has_weights(folder, class_name):
+        return _network(folder, found, device, dtype)
+    try:
+        return found.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the libraries below raise whatever a broken file makes them stumble over
+        raise ModelError(f"{folder}", expected=f"that of a {class_name}", got=_first_line(error)) from error
+
+
+def _network(folder: Path, found: Any, device: str | torch.device, dtype: torch.dtype) -> nn.Module:
+    """A part with its weights, every tensor of the file in its place and every place filled."""
+    what, fitting = f"weights in {folder}", f"those of a {found.__name__}"
     precision = {"dtype" if issubclass(found, transformers.PreTrainedModel) else DTYPE: dtype}
     try:
         network, report = found.from_pretrained(
             folder, **precision, use_safetensors=True, local_files_only=True, output_loading_info=True
         )
-    except Exception as error:  # the libraries below raise whatever a broken file makes them stumble over
-        raise ModelError(f"weights in {folder}", expected=f"those of a {class_name}", got=_first_line(error)) from error
-    for what in REPORTS:
-        if names := sorted(map(str, report.get(what) or ())):
-            count = f"{len(names)} {what.replace('_', ' ')}, first {names[0]}"
-            raise ModelError(f"weights in {folder}", expected=f"those of a {class_name}", got=count)
+    except Exception as error:
+        raise ModelError(what, expected=fitting, got=_first_line(error)) from error
+    for fault in REPORTS:
+        if names := sorted(map(str, report.get(fault) or ())):
+            count = f"{len(names)} {fault.replace('_', ' ')}, first {names[0]}"
+            raise ModelError(what, expected=fitting, got=count)
     check_finite(dict(network.named_parameters()), folder)
     return network.to(device).requires_grad_(False).eval()
 

@@ -24,6 +24,7 @@ from shared.models.pipelines.stepping import Tell, stepped
 from shared.rng import generator
 
 CALLBACKS = ("callback_on_step_end", "prior_callback_on_step_end")
+PACKAGES = "It may want a package that is not there; those of many classes: pip install 'kinoform[pipelines]'"
 OUTPUTS = ("frames", "images", "videos")
 
 
@@ -83,6 +84,10 @@ def run_pipeline(
             except GeneratorExit:
                 steps.close()
                 raise
+    if any(getattr(output, "nsfw_content_detected", None) or ()):
+        raise KinoformError(
+            f"what the {model.class_name} made", expected="what its safety checker passes", got="another"
+        )
     made = frames_of(output, clip=model.makes == "clip")
     _check_made(model, recipe, made)
     yield PipelineState(total, total, made)
@@ -233,5 +238,7 @@ def _explained(model: PipelineModel, error: Exception) -> KinoformError:
     """An error of the libraries below in one line: what they refuse, and where they fail."""
     text = str(error).strip()
     line = f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
-    kind = InputError if isinstance(error, ValueError) else KinoformError
-    return kind(f"{model.class_name} refuses" if kind is InputError else f"{model.class_name} failed", got=line)
+    if isinstance(error, ValueError):
+        return InputError(f"{model.class_name} refuses", got=line)
+    missing = isinstance(error, (ImportError, NameError))
+    return KinoformError(f"{model.class_name} failed", got=line, hint=PACKAGES if missing else "")

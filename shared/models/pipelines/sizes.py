@@ -68,18 +68,8 @@ def frame_steps(model: PipelineModel) -> tuple[int, int]:
     """
     pipeline = model.pipeline
     step = next((getattr(pipeline, name) for name in TEMPORAL if isinstance(getattr(pipeline, name, None), int)), 1)
-    own = own_frames(model)
-    first = 0 if step > 1 and own is not None and own % step == 0 else 1
-    return step, first
-
-
-def own_frames(model: PipelineModel) -> int | None:
-    """Frames that it makes where none are asked for; None where its signature and its parts do not say."""
-    default = model.takes[names_of(model.takes)["frames"]].default
-    if isinstance(default, int):
-        return default
-    frames: int | None = _config(model.pipeline, "unet").get("num_frames")
-    return frames
+    own = model.takes[names_of(model.takes)["frames"]].default or _config(pipeline, "transformer").get("sample_frames")
+    return step, 0 if isinstance(own, int) and step > 1 and own % step != 1 else 1
 
 
 def own_size(model: PipelineModel) -> tuple[int, int] | None:

@@ -238,14 +238,14 @@ def allegro():
     return AllegroPipeline(
         transformer=seeded(
             AllegroTransformer3DModel, num_attention_heads=2, attention_head_dim=12, in_channels=4, out_channels=4,
-            num_layers=1, cross_attention_dim=24, sample_width=8, sample_height=8, sample_frames=2,
+            num_layers=1, cross_attention_dim=24, sample_width=16, sample_height=16, sample_frames=6,
             caption_channels=WIDTH,
         ),
         vae=seeded(
             AutoencoderKLAllegro, down_block_types=("AllegroDownBlock3D",) * FOUR,
             up_block_types=("AllegroUpBlock3D",) * FOUR, block_out_channels=(8,) * FOUR, latent_channels=4,
-            layers_per_block=1, norm_num_groups=2, temporal_compression_ratio=4,
-        ),
+            layers_per_block=1, norm_num_groups=2, temporal_compression_ratio=4, sample_size=128,
+        ),  # the class decodes by tiles of these alone
         scheduler=DDIMScheduler(),
         **t5_text(),
     )  # fmt: skip

@@ -97,8 +97,8 @@ def unclip():
 def movq(levels=2):
     return seeded(
         VQModel, block_out_channels=(32,) * levels, latent_channels=4, layers_per_block=1, norm_num_groups=8,
-        down_block_types=("DownEncoderBlock2D",) * levels, up_block_types=("UpDecoderBlock2D",) * levels, norm_type="spatial",
-        num_vq_embeddings=12, vq_embed_dim=4,
+        down_block_types=("DownEncoderBlock2D",) * levels, up_block_types=("UpDecoderBlock2D",) * levels,
+        norm_type="spatial", num_vq_embeddings=12, vq_embed_dim=4,
     )  # fmt: skip
 
 

@@ -95,6 +95,6 @@ TINY: dict[str, Tiny] = {
     "HunyuanVideoPipeline": _clip(clips.hunyuan_video, 16, 9, (10, 9), 16),
     "MochiPipeline": _clip(clips.mochi, 16, 7, (8, 7), 16),
     "LattePipeline": _clip(clips.latte, 16, 4, (5, 4), 16, own={"num_frames": None, "video_length": 4}),
-    "AllegroPipeline": _clip(clips.allegro, 16, 8, (9, 8), 16, recipe={"decode": "tiled"}),
+    "AllegroPipeline": _clip(clips.allegro, 128, 24, (25, 24), 128, recipe={"decode": "tiled"}),
     "TextToVideoSDPipeline": _clip(clips.text_to_video, 32, 3, None, 32),
 }  # fmt: skip
