@@ -107,12 +107,10 @@ def load_pipeline(
     check_components(path, index)
     wanted = inspect.signature(found.__init__).parameters
     with _quiet():
-        parts = {
-            part: _part(path / part, library, part_class, device, dtype)
-            for part, library, part_class in components(index)
-            if part in wanted
-        }
-        settings = {key: None if isinstance(value, list) else value for key, value in index.items() if key in wanted}
+        named = {part: entry for part, *entry in components(index) if part in wanted}
+        parts = {part: _part(path / part, *entry, device, dtype) for part, entry in named.items()}
+        settings = {key: None if value == [None, None] else value for key, value in index.items() if key in wanted}
+        settings = {key: value for key, value in settings.items() if key not in named}
         try:  # what `from_pretrained` comes to, with no way to code
             pipeline = found(**settings | parts)
         except Exception as error:  # a part that is missing, or of another kind than the class wants
