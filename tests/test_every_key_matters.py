@@ -155,13 +155,23 @@ MADE = {
             "strength": (1.0, ON_PICTURE),
             "mask": ("picture", ON_PICTURE),
             "extend": ("left=8", ON_PICTURE),
+            "pipeline_class": "StableDiffusionPipeline",
         },
         made_image,
     ),
     "clip": Made(
         ClipRecipe,
         {"prompt": "a red cube", "steps": 2, "frames": 4, "negative": "a ball", "guidance_rescale": 0.5},
-        {**SAMPLED, "model": "other", "frames": 5, "window": 2, "fps": 9, "image": "picture", "last": "picture"},
+        {
+            **SAMPLED,
+            "model": "other",
+            "pipeline_class": ("TextToVideoZeroPipeline", {"steps": 50}),  # it counts on as many
+            "frames": 5,
+            "window": 2,
+            "fps": 9,
+            "image": "picture",
+            "last": "picture",
+        },
         made_clip,
     ),
     "asset": Made(

@@ -122,11 +122,11 @@ def sample_latents(
     place = execution_device(model.network) if device is None else device
     height = image.own_size[1] if first.height is None else first.height
     width = image.own_size[0] if first.width is None else first.width
-    latent_shape(image.codec, first.frames, height, width)  # a wrong size is told before any work
+    latent_shape(image.codec, first.frame_count, height, width)  # a wrong size is told before any work
     known = None
     if pictures := given_by(first) if given is None else given:
         with placed(first.memory, place, [image.codec.vae]) as there:
-            size = {"frames": first.frames, "height": height, "width": width}
+            size = {"frames": first.frame_count, "height": height, "width": width}
             known = known_of(image.codec, pictures, **size, device=there).to(place)
     with applied(first.memory, place, model.denoiser, before=image.text.encoders) as denoiser:
         conditioning, negative = (
@@ -143,7 +143,7 @@ def sample_latents(
             named_scheduler(first.scheduler, image.make_scheduler()),
             conditioning=conditioning,
             seeds=[recipe.seed for recipe in recipes],
-            frames=first.frames,
+            frames=first.frame_count,
             height=height,
             width=width,
             steps=first.steps,

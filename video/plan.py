@@ -46,17 +46,17 @@ def plan_clip(recipe: ClipRecipe, device: str = "cpu") -> Estimate:
 def clip_savings(recipe: ClipRecipe) -> Iterator[dict[str, Any]]:
     """Changes of a recipe that make it smaller, those that cost least first."""
     for frames in (8, 4, 1):
-        if frames < recipe.frames:
+        if frames < recipe.frame_count:
             yield {"decode": "sliced", "decode_frames": frames}
     for window in (TRAINED_FRAMES, TRAINED_FRAMES // 2):
-        if window < recipe.frames:
+        if window < recipe.frame_count:
             yield {"window": window}
     yield {"decode": "tiled", "decode_frames": 1}
     for side in (512, 384, 256, 128, 64):
         if side < max(recipe.width or 0, recipe.height or 0):
             yield {"width": min(recipe.width or side, side), "height": min(recipe.height or side, side)}
     for frames in (TRAINED_FRAMES, TRAINED_FRAMES // 2):
-        if frames < recipe.frames:
+        if frames < recipe.frame_count:
             yield {"frames": frames}
 
 

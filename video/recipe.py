@@ -33,7 +33,10 @@ class ClipRecipe(DecodeMemory, NetworkMemory):
         None, min_length=1, description="a picture file that the clip ends with", json_schema_extra=input_file()
     )
     model: str = Field("world", min_length=1, description="world, a video model's folder, or a hub id")
-    frames: int = Field(TRAINED_FRAMES, ge=1, le=64, description="number of frames")
+    pipeline_class: str | None = Field(
+        None, min_length=1, description="a class of the installed diffusers to run the model with, in place of its own"
+    )
+    frames: int | None = Field(None, ge=1, le=1024, description="number of frames; the model's own where not given")
     window: int | None = Field(None, ge=2, le=64, description="frames the network sees at a time; all where not given")
     fps: int = Field(8, ge=1, le=60, description="frames a second of the file")
     width: int | None = Field(None, ge=8, le=2048, description="pixels; the model's own where not given")
@@ -50,6 +53,11 @@ class ClipRecipe(DecodeMemory, NetworkMemory):
     seed: int = Field(0, ge=0, lt=2**63, description="the same seed gives the same clip")
 
     _guided_somewhere = model_validator(mode="after")(guided_somewhere)
+
+    @property
+    def frame_count(self) -> int:
+        """Frames of a clip by temporal layers: those that they are trained on, where none are given."""
+        return TRAINED_FRAMES if self.frames is None else self.frames
 
 
 class VideoTrainRecipe(StageRecipe):

@@ -23,4 +23,4 @@ def interpolate(
     model: VideoModel, recipe: ClipRecipe, first: UInt8[np.ndarray, "_ _ 3"], last: UInt8[np.ndarray, "_ _ 3"]
 ) -> Iterator[ClipState]:
     """A clip from `first` to `last` (section 3.3 there). `recipe.frames`: 2 or more, both ends among them."""
-    return generate_clips(model, [recipe], given={0: first, recipe.frames - 1: last})
+    return generate_clips(model, [recipe], given={0: first, recipe.frame_count - 1: last})

@@ -79,7 +79,7 @@ def _affinity(task: Task) -> str:
 def _weights(step: str, model: str) -> str:
     """One hash for all weights that a kind uses of a model; of one on the hub, its name."""
     path = find_model(model)
-    return model if path is None else _digest(used_hashes(kinds()[step], _hashes(path)))
+    return model if path is None else _digest(used_hashes(kinds()[step], path, _hashes(path)))
 
 
 @cache

@@ -57,15 +57,16 @@ def foresee(tasks: Sequence[Task], where: str) -> Foreseen:
     for task, entry in zip(tasks, found, strict=True):
         if task.step in kinds():
             groups.setdefault(entry.affinity, []).append(task)
-    peak, times, covered = 0, 0.0, 0
+    peak, times, covered, timed = 0, 0.0, 0, known is not None
     for group in sorted(groups.values(), key=len, reverse=True)[:PLANNED]:
         planner, _ = kinds()[group[0].step].planner(where)
         estimate = planner(_recipe(group[0]))
         peak = max(peak, estimate.peak)
         covered += len(group)
         times += 0.0 if known is None else known.seconds(estimate) * len(group)
+        timed = timed and not estimate.weights_alone
     all_of_kinds = sum(map(len, groups.values()))
-    seconds = None if known is None or not covered else times * all_of_kinds / covered
+    seconds = None if not timed or not covered else times * all_of_kinds / covered
     equal = len(found) - len({entry.key for entry in found})
     return Foreseen(dict(Counter(task.step for task in tasks)), equal, seconds, peak, sum(map(disk, tasks)))
 
@@ -85,4 +86,4 @@ def disk(task: Task) -> int:
         return 4096
     if "mesh_faces" in recipe:
         return ASSET_BYTES_A_FACE * (recipe["mesh_faces"] or 100_000)
-    return pixels * max(1, recipe.get("frames", 8) // 8) * recipe.get("scale", 1) ** 2 + 4096
+    return pixels * max(1, (recipe.get("frames") or 16) // 8) * recipe.get("scale", 1) ** 2 + 4096

@@ -71,7 +71,7 @@ def run(kind: str, recipe_class: type[Recipe], stage: str | None, args: argparse
     from shared.plan import calibration
 
     known = calibration.load(calibration.place(where))
-    seconds = None if known is None else known.seconds(estimate)
+    seconds = None if known is None or estimate.weights_alone else known.seconds(estimate)
     console.result(
         report(estimate, budget, seconds),
         outputs=[],
@@ -143,6 +143,9 @@ def _refusal(what: str, peak: int, budget: int, hint: str) -> InputError:
 def report(estimate: Estimate, budget: int | None, seconds: float | None) -> Iterator[str]:
     """The estimate in lines for people."""
     yield f"weights      {as_size(estimate.weights)}"
+    if estimate.weights_alone:
+        yield "more is not known of a diffusers pipeline before it runs: what it computes with, how long it takes"
+        return
     yield f"activations  {as_size(estimate.activations)}, workspace and allocator included"
     parts = ", ".join(f"{kind} {as_size(size)}" for kind, size in sorted(estimate.kinds.items()))
     of = "" if budget is None else f" of {as_size(budget)}"

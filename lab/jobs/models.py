@@ -28,10 +28,12 @@ class Models:
         load = kind.loader()
         where, dtype = network_dtype(recipe, device)
         # compile: a compiled network stays compiled.
-        key = (load, recipe.model, str(where), dtype, recipe.channels_last, recipe.compile, recipe.offload)
+        asked = getattr(recipe, "pipeline_class", None)
+        key = (load, recipe.model, asked, str(where), dtype, recipe.channels_last, recipe.compile, recipe.offload)
         if key != self._key:
             self._key, self._model, self._preview = None, None, None  # the old one goes before the new one comes
-            self._model = load(recipe.model, device=where, dtype=dtype)
+            options = {} if asked is None else {"pipeline_class": asked}
+            self._model = load(recipe.model, device=where, dtype=dtype, **options)
             self._key = key
         return self._model
 

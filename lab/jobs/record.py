@@ -7,26 +7,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab.kinds import Kind
+from lab.kinds.pipelines import runs_by_pipeline
 from shared.errors import InputError
 from shared.recipe import Recipe
 
 if TYPE_CHECKING:
     from shared.artifacts.run_record import RunRecord
     from shared.models.image_model import ImageModel
+    from shared.models.pipelines.load import PipelineModel
 
 
 NO_NAMES: Mapping[str, str] = {}
 
 
-def used_hashes(kind: Kind, hashes: Mapping[str, str]) -> dict[str, str]:
-    """Of a model's files, by their paths in its folder, those that have a part in what a kind makes."""
-    return {file: sha for file, sha in hashes.items() if file.split("/")[0] not in kind.unused}
+def used_hashes(kind: Kind, model: Path | None, hashes: Mapping[str, str]) -> dict[str, str]:
+    """Of a model's files, by their paths in its folder `model`, those that have a part in what a kind makes: of a
+    pipeline of diffusers all.
+    """
+    unused = () if runs_by_pipeline(model) else kind.unused
+    return {file: sha for file, sha in hashes.items() if file.split("/")[0] not in unused}
 
 
 def record_of(
     kind: Kind,
     recipe: Recipe,
-    model: ImageModel,
+    model: ImageModel | PipelineModel,
     earlier: RunRecord | None,
     files: Mapping[str, str],
     names: Mapping[str, str] = NO_NAMES,
@@ -40,9 +45,9 @@ def record_of(
     from shared.artifacts.run_record import RunRecord
 
     values = {**recipe.resolved(), **names}
-    hashes = used_hashes(kind, model.hashes())
+    hashes = used_hashes(kind, model.path, model.hashes())
     inputs = {key: sha256(Path(path)) for key, path in files.items()}
-    record = RunRecord.of_run(kind.name, values, values["seed"], model.name, hashes, inputs)
+    record = RunRecord.of_run(kind.name, values, values["seed"], model.name, hashes, inputs, model.unused(recipe))
     if earlier is None:
         return record
     was, have = earlier.model.hashes, record.model.hashes

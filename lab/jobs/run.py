@@ -21,6 +21,7 @@ from lab.jobs.events import Done, Event, Failed, Stepped, Timed, Warned
 from lab.jobs.models import Models
 from lab.jobs.record import differences, record_of
 from lab.kinds import Kind, Output, kind_of
+from lab.kinds.pipelines import runs_by_pipeline
 from shared.errors import InputError, KinoformError
 from shared.models.made_for import MadeFor, made_for
 from shared.models.source import check_model, find_model
@@ -104,11 +105,14 @@ def check(jobs: Sequence[Job], context: Context) -> list[str]:
         for key, file in job.files.items():
             if not Path(file).is_file():
                 raise InputError(key, expected="a file that exists", got=file)
-        needed = job.recipe.model, job.kind.parts
+        keys = type(job.recipe).model_fields
+        asked = getattr(job.recipe, "pipeline_class", None)
+        needed = job.recipe.model, job.kind.parts, "pipeline_class" in keys, asked
         if needed not in made:
-            check_model(*needed)
-            path = find_model(job.recipe.model)
-            made[needed] = None if path is None else made_for(path)
+            name, parts, pipelines, _ = needed
+            check_model(name, parts, pipelines=pipelines, pipeline_class=asked)
+            path = find_model(name)
+            made[needed] = None if path is None or asked or runs_by_pipeline(path) else made_for(path)
         model = made[needed]
         advice += [] if model is None else job.kind.advice(job.recipe, model)
         if context.device == "cpu":
@@ -134,7 +138,10 @@ def _together(first: Job, job: Job) -> bool:
     return not alone and first.kind.together(first.recipe) == job.kind.together(job.recipe)
 
 
-def _run_group(jobs: Sequence[Job], group: list[int], context: Context, where: str) -> Iterator[Event]:
+Jobs = Sequence[Job] | Mapping[int, Job]
+
+
+def _run_group(jobs: Jobs, group: list[int], context: Context, where: str) -> Iterator[Event]:
     """One batch. Where it fails as a whole, each of its jobs is tried alone."""
     finished: set[int] = set()
     try:
@@ -154,7 +161,7 @@ def _run_group(jobs: Sequence[Job], group: list[int], context: Context, where: s
 class _Batch:
     """The jobs `group`, sampled together on the device `where`."""
 
-    def __init__(self, jobs: Sequence[Job], group: list[int], context: Context, where: str) -> None:
+    def __init__(self, jobs: Jobs, group: list[int], context: Context, where: str) -> None:
         self.jobs = {index: jobs[index] for index in group}
         self.kind = jobs[group[0]].kind
         self.context = context
@@ -167,6 +174,10 @@ class _Batch:
             model = self.context.models.get(self.kind, first.recipe, self.where)
         yield from self._told()
         image = self.kind.image_model(model)
+        if image.one_by_one and len(self.jobs) > 1:
+            for index in self.jobs:
+                yield from _run_group(self.jobs, [index], self.context, self.where)
+            return
         records = {}
         unknown = {}
         for index, job in self.jobs.items():
@@ -191,6 +202,8 @@ class _Batch:
         from lab.vocabulary import unknown_words
 
         recipe = job.recipe
+        if image.text is None:
+            return [], image.advice(recipe)
         unknown, lines = unknown_words(image.text, recipe.prompt, recipe.negative)
         excess = max(image.text.excess_tokens(prompt) for prompt in (*self.kind.prompts(recipe), recipe.negative))
         if excess:
@@ -208,7 +221,8 @@ class _Batch:
         with self._timed(self.kind.looping):
             for last in self.kind.sample(model, [job.recipe for job in jobs], self.where):
                 gradient_rms = getattr(last, "gradient_rms", None)
-                picture = partial(self._picture, self.kind.image_model(model), last)
+                image = self.kind.image_model(model)
+                picture = None if image.codec is None else partial(self._picture, image, last)
                 yield Stepped(self.kind.looping, last.step, last.total, tuple(self.jobs), gradient_rms, picture)
         latents = [self.kind.latents(last, position) for position in range(len(jobs))]
         return [last if found is None else found for found in latents]

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from dreamfusion.mesh.files.formats import ASSET_SUFFIXES
 from dreamfusion.recipe import AssetRecipe
 from lab.kinds.kind import Kind, Loader, Output, Planner, Savings
+from lab.kinds.pipelines import load_pictures
 from lab.outputs import check_clip, check_mesh
+from shared.models.pipelines.classes import not_core
 from shared.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from shared.artifacts.run_record import RunRecord
     from shared.models.image_model import ImageModel
     from shared.models.made_for import MadeFor
+    from shared.models.pipelines.load import PipelineModel
 
 
 class AssetKind:
@@ -52,11 +55,13 @@ class AssetKind:
         return []
 
     def loader(self) -> Loader:
-        from shared.models.image_model import load_image_model
+        return load_pictures
 
-        return load_image_model
+    def image_model(self, model: ImageModel | PipelineModel) -> ImageModel:
+        from shared.models.pipelines.load import PipelineModel
 
-    def image_model(self, model: ImageModel) -> ImageModel:
+        if isinstance(model, PipelineModel):
+            raise not_core(model.path, model.class_name)
         return model
 
     def prompts(self, recipe: AssetRecipe) -> list[str]:

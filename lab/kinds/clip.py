@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab.kinds.kind import Kind, Loader, Output, Planner, Savings
+from lab.kinds.pipelines import load_clips, planned
 from lab.outputs import check_clip
 from shared.models.made_for import frames_advice, size_advice, steps_advice
 from shared.recipe import Recipe
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from shared.diffusion.sampling import SampleState
     from shared.models.image_model import ImageModel
     from shared.models.made_for import MadeFor
+    from shared.models.pipelines.load import PipelineModel
+    from shared.models.pipelines.run import PipelineState
     from video.generate import VideoModel
 
 
@@ -51,17 +54,15 @@ class ClipKind:
     def advice(self, recipe: ClipRecipe, model: MadeFor) -> list[str]:
         lines = (
             size_advice(model, recipe.width, recipe.height),
-            frames_advice(model, recipe.frames, recipe.window),
+            frames_advice(model, recipe.frame_count, recipe.window),
             steps_advice(model, recipe.steps),
         )
         return [line for line in lines if line]
 
     def loader(self) -> Loader:
-        from video.generate import load_video_model
+        return load_clips
 
-        return load_video_model
-
-    def image_model(self, model: VideoModel) -> ImageModel:
+    def image_model(self, model: VideoModel | PipelineModel) -> ImageModel | PipelineModel:
         return model.image
 
     def prompts(self, recipe: ClipRecipe) -> list[str]:
@@ -77,28 +78,37 @@ class ClipKind:
         from video.plan import clip_savings, plan_clip
 
         importlib.import_module("shared.artifacts.media")
-        return partial(plan_clip, device=device), clip_savings
+        return partial(planned, plan_clip, device=device), clip_savings
 
-    def sample(self, model: VideoModel, recipes: Sequence[ClipRecipe], device: str) -> Iterator[SampleState]:
+    def sample(
+        self, model: VideoModel | PipelineModel, recipes: Sequence[ClipRecipe], device: str
+    ) -> Iterator[SampleState | PipelineState]:
+        from shared.models.pipelines.load import PipelineModel
+        from shared.models.pipelines.run import run_pipeline
         from video.generate import sample_latents
 
+        if isinstance(model, PipelineModel):
+            return run_pipeline(model, recipes[0], device)
         return sample_latents(model, recipes, device)
 
-    def latents(self, state: SampleState, index: int) -> Tensor:
-        return state.latents[index : index + 1]
+    def latents(self, state: SampleState | PipelineState, index: int) -> Tensor | None:
+        return None if state.latents is None else state.latents[index : index + 1]
 
     def finish(
         self,
-        model: VideoModel,
+        model: Any,
         recipe: ClipRecipe,
-        last: Tensor,
+        last: Tensor | PipelineState,
         record: RunRecord,
         device: str,
         timed: Callable[[str], Any],
     ) -> Clip:
         from lab.results import Clip
+        from shared.models.pipelines.run import PipelineState
         from video.generate import decode_clips
 
+        if isinstance(last, PipelineState):
+            return Clip(last.made, float(recipe.fps), record)
         with timed("decode"):
             return Clip(decode_clips(model.image, last, recipe.memory, device)[0], float(recipe.fps), record)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab.kinds.kind import Kind, Loader, Output, Planner, Savings
+from lab.kinds.pipelines import load_pictures, planned
 from shared.artifacts.files import check_writable
 from shared.images.recipe import ImageRecipe
 from shared.models.made_for import size_advice, steps_advice
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from shared.diffusion.sampling import SampleState
     from shared.models.image_model import ImageModel
     from shared.models.made_for import MadeFor
+    from shared.models.pipelines.load import PipelineModel
+    from shared.models.pipelines.run import PipelineState
 
 
 class ImageKind:
@@ -54,11 +57,9 @@ class ImageKind:
         return [line for line in lines if line]
 
     def loader(self) -> Loader:
-        from shared.models.image_model import load_image_model
+        return load_pictures
 
-        return load_image_model
-
-    def image_model(self, model: ImageModel) -> ImageModel:
+    def image_model(self, model: ImageModel | PipelineModel) -> ImageModel | PipelineModel:
         return model
 
     def prompts(self, recipe: ImageRecipe) -> list[str]:
@@ -74,22 +75,29 @@ class ImageKind:
         from shared.images.plan import image_savings, plan_image
 
         importlib.import_module("shared.artifacts.media")
-        return partial(plan_image, device=device), image_savings
+        return partial(planned, plan_image, device=device), image_savings
 
-    def sample(self, model: ImageModel, recipes: Sequence[ImageRecipe], device: str) -> Iterator[SampleState]:
+    def sample(
+        self, model: ImageModel | PipelineModel, recipes: Sequence[ImageRecipe], device: str
+    ) -> Iterator[SampleState | PipelineState]:
         from shared.images.generate import sample_images
+        from shared.models.pipelines.load import PipelineModel
+        from shared.models.pipelines.run import run_pipeline
+
+        if isinstance(model, PipelineModel):
+            return run_pipeline(model, recipes[0], device)
 
         prompts, seeds = [recipe.prompt for recipe in recipes], [recipe.seed for recipe in recipes]
         return sample_images(model, prompts, seeds, recipes[0], device)
 
-    def latents(self, state: SampleState, index: int) -> Tensor:
-        return state.latents[index : index + 1]
+    def latents(self, state: SampleState | PipelineState, index: int) -> Tensor | None:
+        return None if state.latents is None else state.latents[index : index + 1]
 
     def finish(
         self,
-        model: ImageModel,
+        model: Any,
         recipe: ImageRecipe,
-        last: Tensor,
+        last: Tensor | PipelineState,
         record: RunRecord,
         device: str,
         timed: Callable[[str], Any],
@@ -97,7 +105,10 @@ class ImageKind:
         from lab.results import Picture
         from shared.artifacts.pixels import to_uint8
         from shared.images.generate import decode_images
+        from shared.models.pipelines.run import PipelineState
 
+        if isinstance(last, PipelineState):
+            return Picture(last.made[0], record)
         with timed("decode"):
             return Picture(to_uint8(decode_images(model, last, recipe, device))[0], record)
 

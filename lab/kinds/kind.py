@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from shared.artifacts.run_record import RunRecord
     from shared.models.image_model import ImageModel
     from shared.models.made_for import MadeFor
+    from shared.models.pipelines.load import PipelineModel
     from shared.plan.estimate import Estimate
 
 
@@ -74,8 +75,8 @@ class Kind(Protocol):
         """The function (source, device=, dtype=) -> model; kinds with the same loader share loaded models."""
         ...
 
-    def image_model(self, model: Any) -> ImageModel:
-        """The image model inside the model."""
+    def image_model(self, model: Any) -> ImageModel | PipelineModel:
+        """The image model inside the model; a pipeline of diffusers answers itself."""
         ...
 
     def prompts(self, recipe: Any) -> list[str]:

@@ -13,7 +13,7 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,8 @@ class ModelRecord(BaseModel):
 
 class RunRecord(BaseModel):
     """What made an artifact. `recipe` is complete: every field, defaults included, as JSON types. `inputs`: the sha256
-    of each file that it names, by the key that names it."""
+    of each file that it names, by the key that names it. `unused`: keys of the recipe that the model does not take: its
+    own ways held in their place."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -56,6 +57,7 @@ class RunRecord(BaseModel):
     versions: dict[str, str]
     platform: str
     inputs: dict[str, str] = Field(default_factory=dict, exclude_if=lambda inputs: not inputs)
+    unused: list[str] = Field(default_factory=list, exclude_if=lambda unused: not unused)
 
     @model_validator(mode="after")
     def _is_of_one_run(self) -> RunRecord:
@@ -75,6 +77,7 @@ class RunRecord(BaseModel):
         model_name: str,
         hashes: Mapping[str, str],
         inputs: Mapping[str, str] | None = None,
+        unused: Sequence[str] = (),
     ) -> RunRecord:
         """The record of a run in this process: its versions and platform are read here."""
         return cls(
@@ -86,6 +89,7 @@ class RunRecord(BaseModel):
             versions=installed_versions(),
             platform=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
             inputs=dict(inputs or {}),
+            unused=list(unused),
         )
 
     def to_json(self) -> str:

@@ -33,6 +33,9 @@ class ImageRecipe(DecodeMemory, NetworkMemory):
     )  # fmt: skip
     extend: str | None = Field(None, description="pixels to paint around `image`, such as left=64,top=32")
     model: str = Field("world", min_length=1, description="world, a folder, a .safetensors file or a hub id")
+    pipeline_class: str | None = Field(
+        None, min_length=1, description="a class of the installed diffusers to run the model with, in place of its own"
+    )
     width: int | None = Field(None, ge=8, le=4096, description="pixels; the model's own where not given")
     height: int | None = Field(None, ge=8, le=4096, description="pixels; the model's own where not given")
     steps: int = Field(25, ge=1, le=1000, description="denoising steps")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import diffusers
 import torch
@@ -33,6 +33,7 @@ from shared.models.source import read_index, resolve_model
 from shared.models.text import TextConditioner
 from shared.models.weight_files import read_header, read_json, weight_files, weight_hashes
 from shared.models.weights import check_finite, load_network
+from shared.recipe import Recipe
 
 UNETS = {"UNet2DConditionModel": UNet2DConditionModel}
 VAES = {vae.__name__: vae for vae in (AutoencoderKL, AutoencoderTiny, AutoencoderKLTemporalDecoder)}
@@ -46,6 +47,7 @@ class ImageModel:
     """A latent diffusion model of images.
 
     name: what it was asked for by. path: where its files are. scheduler_config: of the scheduler it samples with.
+    one_by_one: whether it makes one thing at a time, and no batches.
     """
 
     name: str
@@ -56,6 +58,7 @@ class ImageModel:
     scheduler_class: type[SchedulerMixin]
     scheduler_config: dict[str, Any]
     schedule: NoiseSchedule
+    one_by_one: ClassVar[bool] = False
     _hashes: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
@@ -85,6 +88,10 @@ class ImageModel:
     def make_scheduler(self) -> SchedulerMixin:
         """A fresh scheduler of the model's own kind."""
         return self.scheduler_class.from_config(self.scheduler_config)
+
+    def unused(self, recipe: Recipe) -> list[str]:
+        """Keys of a recipe that have no part in what comes out: none."""
+        return []
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 of every weights file, by its path in the model folder. Computed once."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import ModelError, one_line
+from shared.models.pipelines.classes import check_components, not_core, pipeline_of
 from shared.models.weight_files import PICKLES, read_header, read_json, weight_files
 
 WORLD = Path(__file__).resolve().parents[1] / "weights" / "world"
@@ -17,13 +18,23 @@ KINDS = "world, a diffusers folder, a .safetensors file, or a hub id"
 COMPONENTS, NETWORKS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler"), ("unet", "vae", "text_encoder")
 HINTS = {"temporal": "It makes pictures, not clips. Train it on clips: kinoform train video --data DIR --out DIR"}
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{,95}/[\w.-]{1,96}")  # the hub takes no longer names
-HUB_FILES = (INDEX, "*/*.json", "*/*.txt", "*/diffusion_pytorch_model*.safetensors", "*/model*.safetensors")
+HUB_FILES = (
+    INDEX,
+    "*/*.json",
+    "*/*.txt",
+    "*/diffusion_pytorch_model*.safetensors",
+    "*/model*.safetensors",
+    "*/*.model",
+)
 
 
-def check_model(source: str | Path, also: Sequence[str] = ()) -> None:
+def check_model(
+    source: str | Path, also: Sequence[str] = (), *, pipelines: bool = False, pipeline_class: str | None = None
+) -> None:
     """Refuse what could not be loaded, before torch is imported for it: in some milliseconds, reading no tensor.
 
     also: components that are needed besides those of an image model ("temporal" for clips, "image_encoder" to score).
+    pipelines: whether a diffusers class may run it in place of our core: its own, or `pipeline_class`.
     Raises ModelError as `resolve_model` does, and for a folder in which a component is missing, pickled, cut short or
     damaged, or a single file that is. What the hub has is not asked.
     """
@@ -32,8 +43,16 @@ def check_model(source: str | Path, also: Sequence[str] = ()) -> None:
         return
     if path.is_file():
         read_header(path)
+        if pipeline_class is not None:
+            raise ModelError(f"model {path}", expected="a folder, for a pipeline class", got="a single file")
         return
     index = read_index(path)
+    runner = pipeline_of(index, pipeline_class)
+    if runner is not None:
+        if not pipelines:
+            raise not_core(path, runner)
+        check_components(path, index)
+        return
     for name in COMPONENTS:
         entry = index.get(name)
         if not isinstance(entry, list) or len(entry) != 2 or not all(isinstance(part, str) for part in entry):

@@ -30,6 +30,7 @@ class Estimate:
     """Bytes. weights: of all networks. peak: see above. kinds: what `peak` consists of.
 
     ops: the work of the whole run, as (how often, operations), for `shared.plan.calibration`.
+    weights_alone: what it computes with is not known: the peak is at least this.
     """
 
     device: str
@@ -37,6 +38,7 @@ class Estimate:
     peak: int
     kinds: Mapping[str, int]
     ops: Sequence[tuple[float, Sequence[Op]]] = field(default=(), repr=False)
+    weights_alone: bool = False
 
     @property
     def activations(self) -> int:

@@ -12,7 +12,7 @@ from video.recipe import ClipRecipe, VideoTrainRecipe
 
 def test_a_prompt_is_enough():
     recipe = ClipRecipe.parse({"prompt": "a red ball bouncing"})
-    assert (recipe.model, recipe.frames, recipe.fps, recipe.seed) == ("world", 16, 8, 0)
+    assert (recipe.model, recipe.frame_count, recipe.fps, recipe.seed) == ("world", 16, 8, 0)
     assert recipe.width is None
     assert recipe.height is None
 

@@ -21,8 +21,8 @@ Given = Mapping[int, UInt8[np.ndarray, "_ _ 3"]]
 
 def given_by(recipe: ClipRecipe) -> Given:
     """Pictures by the frames that they are: `image` the first, `last` the last. Raises InputError for no picture."""
-    named = {0: recipe.image, recipe.frames - 1: recipe.last}
-    if recipe.frames == 1 and recipe.last is not None:
+    named = {0: recipe.image, recipe.frame_count - 1: recipe.last}
+    if recipe.frame_count == 1 and recipe.last is not None:
         raise InputError("frames", expected="2 or more, with --last", got=1)
     return {frame: read_image(path) for frame, path in named.items() if path is not None}
 

@@ -1,0 +1,76 @@
+"""Our own core or a pipeline class of diffusers: the choice, where a kind loads its model and where it plans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shared.errors import ModelError
+from shared.models.pipelines.classes import pipeline_of
+from shared.models.source import find_model, read_index, resolve_model
+
+if TYPE_CHECKING:
+    import torch
+
+    from shared.models.image_model import ImageModel
+    from shared.models.pipelines.load import PipelineModel
+    from shared.plan.estimate import Estimate
+    from video.generate import VideoModel
+
+COMMANDS = {"image": "pictures", "clip": "clips"}
+
+
+def load_pictures(
+    source: str, *, device: str | torch.device, dtype: torch.dtype, pipeline_class: str | None = None
+) -> ImageModel | PipelineModel:
+    """A model that makes pictures. Raises ModelError for one that makes clips, and as the loaders do."""
+    if _by_pipeline(source, pipeline_class):
+        return _load("image", source, device, dtype, pipeline_class)
+    from shared.models.image_model import load_image_model
+
+    return load_image_model(source, device=device, dtype=dtype)
+
+
+def load_clips(
+    source: str, *, device: str | torch.device, dtype: torch.dtype, pipeline_class: str | None = None
+) -> VideoModel | PipelineModel:
+    """A model that makes clips. Raises ModelError for one that makes pictures, and as the loaders do."""
+    if _by_pipeline(source, pipeline_class):
+        return _load("clip", source, device, dtype, pipeline_class)
+    from video.generate import load_video_model
+
+    return load_video_model(source, device=device, dtype=dtype)
+
+
+def planned(plan: Callable[..., Estimate], recipe: Any, device: str) -> Estimate:
+    """The plan of a recipe: `plan(recipe, device=device)` for what the core runs, of a pipeline what can be said."""
+    if not _by_pipeline(recipe.model, recipe.pipeline_class):
+        return plan(recipe, device=device)
+    from shared.plan.pipelines import plan_pipeline
+
+    return plan_pipeline(recipe, device)
+
+
+def runs_by_pipeline(folder: Path | None) -> bool:
+    """Whether a model's own class is one of diffusers', by its index alone."""
+    return folder is not None and folder.is_dir() and pipeline_of(read_index(folder)) is not None
+
+
+def _by_pipeline(source: str, pipeline_class: str | None) -> bool:
+    path = find_model(source) or resolve_model(source)
+    return pipeline_class is not None or runs_by_pipeline(path)
+
+
+def _load(
+    kind: str, source: str, device: str | torch.device, dtype: torch.dtype, pipeline_class: str | None
+) -> PipelineModel:
+    from shared.models.pipelines.load import load_pipeline
+
+    model = load_pipeline(source, device=device, dtype=dtype, pipeline_class=pipeline_class)
+    if model.makes != kind:
+        raise ModelError(
+            f"model {source}", expected=f"one that makes {COMMANDS[kind]}",
+            got=f"a {model.class_name}, which makes {COMMANDS[model.makes]}", hint=f"Try: kinoform {model.makes}",
+        )  # fmt: skip
+    return model

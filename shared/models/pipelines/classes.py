@@ -1,0 +1,103 @@
+"""Who runs a model folder: our own core, or the diffusers pipeline class that its index names. Imports no torch.
+
+A pipeline class is one of the installed diffusers. Code that comes with a model is refused here, before anything is
+imported for it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from shared.errors import ModelError
+from shared.models.weight_files import read_header, read_json, weight_files
+
+# Classes whose parts our own core takes: a UNet2DConditionModel, an autoencoder and one or two CLIP text encoders.
+CORE = frozenset(
+    {
+        "StableDiffusionPipeline",
+        "StableDiffusionImg2ImgPipeline",
+        "StableDiffusionXLPipeline",
+        "VideoLDMPipeline",
+    }
+)
+CLASS, TEMPORAL = "_class_name", "temporal"
+
+
+def pipeline_of(index: Mapping[str, Any], asked: str | None = None) -> str | None:
+    """The diffusers class that runs the model of a model_index.json; None where our own core does.
+
+    asked: a class to run it with in place of the one that it names. Raises ModelError for a class of the model's own.
+    """
+    named = index.get(CLASS)
+    if isinstance(named, list):
+        raise ModelError(
+            f"pipeline class {'.'.join(map(str, named))}",
+            expected="a class of diffusers",
+            got="code that comes with the model, which never runs",
+            hint="Name one of diffusers' that takes its parts: --pipeline-class NAME",
+        )
+    if asked is not None:
+        return asked
+    return named if isinstance(named, str) and named not in CORE and TEMPORAL not in index else None
+
+
+def not_core(path: Path, class_name: str) -> ModelError:
+    """What to say where a model is wanted whose gradient, latents or networks are used."""
+    return ModelError(
+        f"model {path}", expected="one that Kinoform's own core runs", got=f"a {class_name}",
+        hint="It makes pictures or clips by its own pipeline, whose gradient cannot be reached",
+    )  # fmt: skip
+
+
+def components(index: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """(name, library, class) of each part that a model_index.json names and has, temporal layers of ours aside."""
+    for name, entry in index.items():
+        if (
+            name != TEMPORAL
+            and isinstance(entry, list)
+            and len(entry) == 2
+            and all(isinstance(part, str) for part in entry)
+        ):
+            yield name, *entry
+
+
+def check_components(folder: Path, index: Mapping[str, Any]) -> None:
+    """Refuse a folder of a pipeline class that could not be loaded, reading headers alone.
+
+    Raises ModelError for a part whose folder is missing, whose weights are pickled, cut short or damaged, or whose
+    class is neither diffusers' nor transformers'.
+    """
+    for name, library, class_name in components(index):
+        if not is_known(library):
+            raise ModelError(
+                f"{name} of model {folder}",
+                expected="a class of diffusers or transformers",
+                got=f"{library}.{class_name}, code that comes with the model and never runs",
+            )
+        if not (folder / name).is_dir():
+            raise ModelError(f"model {folder}", expected=f"a subfolder {name}", got="none in it")
+        if has_weights(folder / name, class_name):
+            read_json(folder / name / "config.json")
+            for file in weight_files(folder / name):
+                read_header(file)
+
+
+def has_weights(folder: Path, class_name: str) -> bool:
+    """Whether a part is a network: it has a configuration, which tokenizers, processors and schedulers call another."""
+    other = ("Tokenizer", "TokenizerFast", "Processor", "ProcessorFast", "Scheduler", "FeatureExtractor")
+    return not class_name.endswith(other) and (folder / "config.json").is_file()
+
+
+def is_known(library: str) -> bool:
+    """Whether an index's library is diffusers, transformers, or a folder of diffusers' pipelines."""
+    if library in ("diffusers", "transformers"):
+        return True
+    found = importlib.util.find_spec("diffusers")  # finds the package without importing it
+    places = [] if found is None else list(found.submodule_search_locations or ())
+    pipelines = [Path(place) / "pipelines" for place in places]
+    return library.isidentifier() and any(
+        (root / library).is_dir() for root in [*pipelines, *(p / "deprecated" for p in pipelines)]
+    )

@@ -1,0 +1,106 @@
+"""Which keys of a recipe a pipeline takes, read from the signature of its call; and what it is called with.
+
+Recipe keys and the names that pipelines have for them are one table; which of the names a class has, it says itself.
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from inspect import Parameter
+from typing import Any
+
+from shared.errors import InputError
+from shared.recipe import SAME_RESULT, Recipe
+
+Takes = Mapping[str, Parameter]
+
+FRAMES = ("num_frames", "video_length", "frames")
+NAMES: dict[str, tuple[str, ...]] = {
+    "prompt": ("prompt",),
+    "negative": ("negative_prompt",),
+    "image": ("image",),
+    "last": ("last_image",),
+    "mask": ("mask_image",),
+    "strength": ("strength",),
+    "frames": FRAMES,
+    "fps": ("fps", "frame_rate", "target_fps"),
+    "width": ("width",),
+    "height": ("height",),
+    "steps": ("num_inference_steps", "decoder_num_inference_steps"),
+    "guidance_scale": ("guidance_scale", "max_guidance_scale", "decoder_guidance_scale"),
+    "guidance_rescale": ("guidance_rescale",),
+    "decode_frames": ("decode_chunk_size",),
+}
+# Keys that are obeyed without a word to the pipeline, and the prompt, which a model of pictures alone does without.
+OURS = frozenset({"model", "pipeline_class", "seed", "fps", "precision", "offload", "decode", "prompt"})
+TOLD = ("steps", "guidance_scale", "guidance_rescale")  # values of ours that stand in for the class's own
+
+
+def names_of(takes: Takes) -> dict[str, str]:
+    """The class's names for the recipe keys that it takes."""
+    found = {key: name for key, names in NAMES.items() if (name := next((n for n in names if n in takes), ""))}
+    if "true_cfg_scale" in takes and "guidance_scale" in takes:
+        if takes["guidance_scale"].default is None:  # the other is for distilled models alone
+            found["guidance_scale"] = "true_cfg_scale"
+        elif takes["true_cfg_scale"].default <= 1:  # without it a negative prompt is passed over
+            found.pop("negative", None)
+    return found
+
+
+def check_keys(class_name: str, takes: Takes, recipe: Recipe) -> None:
+    """Raises InputError for the first key that is not at its default and that the class does not take."""
+    names = names_of(takes)
+    for key in _unknown(names, recipe):
+        if getattr(recipe, key) != type(recipe).model_fields[key].default:
+            taken = ", ".join(sorted((names.keys() | OURS) & type(recipe).model_fields.keys()))
+            raise InputError(
+                f"{key.replace('_', '-')} with a {class_name}", expected=f"one of {taken}", got=getattr(recipe, key)
+            )
+    for needed, parameter in takes.items():
+        if parameter.default is Parameter.empty and parameter.kind is Parameter.POSITIONAL_OR_KEYWORD:
+            key = next((key for key, name in names.items() if name == needed), "")
+            if getattr(recipe, key, None) is None:
+                what = f"--{key}" if key in type(recipe).model_fields else f"its {needed}, which no key of ours gives"
+                raise InputError(f"a {class_name}", expected=what, got="nothing")
+
+
+def unused_keys(takes: Takes, recipe: Recipe) -> list[str]:
+    """Keys that have no part in what the class makes; the prompt, too, where it takes none."""
+    names = names_of(takes)
+    return [*_unknown(names, recipe), *([] if "prompt" in names else ["prompt"])]
+
+
+def call_values(takes: Takes, recipe: Recipe) -> dict[str, Any]:
+    """What the class is called with of a recipe, by its own names. What is not given is left to its own defaults."""
+    values = {name: getattr(recipe, key, None) for key, name in names_of(takes).items()}
+    return {name: value for name, value in values.items() if value is not None and value != ""}
+
+
+def told_defaults(class_name: str, takes: Takes, recipe: Recipe) -> Iterator[str]:
+    """A line where a recipe's default is not the class's own, and one where the prompt has no part."""
+    names = names_of(takes)
+    if "prompt" not in names:
+        yield f"a {class_name} takes no prompt: it has no part in what comes out"
+    other = {
+        key: takes[names[key]].default
+        for key in TOLD
+        if key in names
+        and getattr(recipe, key) == type(recipe).model_fields[key].default
+        and takes[names[key]].default not in (None, getattr(recipe, key))
+    }
+    if other:
+        ours = ", ".join(f"{key} {getattr(recipe, key)}" for key in other)
+        yield f"{ours}: a {class_name}'s own are " + ", ".join(map(str, other.values()))
+
+
+def _unknown(names: Mapping[str, str], recipe: Recipe) -> list[str]:
+    fields = type(recipe).model_fields
+    return [key for key in fields if key not in names and key not in OURS and not _idle(recipe, key)]
+
+
+def _idle(recipe: Recipe, key: str) -> bool:
+    """Whether a key changes nothing that comes out, and is at its default."""
+    field = type(recipe).model_fields[key]
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and SAME_RESULT in extra and getattr(recipe, key) == field.default
