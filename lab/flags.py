@@ -114,6 +114,9 @@ def add_recipe_flags(
         field = recipe.model_fields[name]
         names = [known for mark in field.metadata if isinstance(mark, OneOf) for known in mark.names()]
         annotation = Literal[tuple(names)] if names else field.annotation
+        if name in recipe.files_keys():
+            _add_files_flag(place, name, field.description or "")
+            return
         metavar = "FILE" if name in recipe.file_keys() else None
         _add_flag(place, name, annotation, field.description or "", defaults[name], metavar)
 
@@ -152,6 +155,19 @@ def _add_flag(group: Any, name: str, annotation: Any, text: str, default: Any, m
     else:
         choices = "{" + ",".join(map(str, options)) + "}" if options else _METAVAR.get(kind, "TEXT")
         group.add_argument(flag, metavar=metavar or choices, help=text.replace("%", "%%"))
+
+
+def _add_files_flag(group: Any, name: str, text: str) -> None:
+    group.add_argument(flag_of(name), dest=name, metavar="FILE", action="append", help=f"{text}; may be repeated")
+
+
+def flag_of(key: str) -> str:
+    """The flag of a recipe's key that names a file or several: of several, one at a time ("embeddings.0", too).
+
+    >>> flag_of("image"), flag_of("embeddings.0")
+    ('--image', '--embedding')
+    """
+    return "--" + key.partition(".")[0].removesuffix("s").replace("_", "-")
 
 
 def _scalar(annotation: Any) -> tuple[type | None, tuple]:

@@ -22,6 +22,7 @@ from lab.jobs.models import Models
 from lab.jobs.record import differences, record_of
 from lab.kinds import Kind, Output, kind_of
 from shared.errors import InputError, KinoformError
+from shared.models.adapters.recipe import check_adapters
 from shared.models.made_for import MadeFor, made_for
 from shared.models.source import check_model, find_model
 
@@ -104,6 +105,8 @@ def check(jobs: Sequence[Job], context: Context) -> list[str]:
         for key, file in job.files.items():
             if not Path(file).is_file():
                 raise InputError(key, expected="a file that exists", got=file)
+        if job.latents is None:
+            check_adapters(job.recipe)
         needed = job.recipe.model, job.kind.parts
         if needed not in made:
             check_model(*needed)
@@ -167,6 +170,7 @@ class _Batch:
             model = self.context.models.get(self.kind, first.recipe, self.where)
         yield from self._told()
         image = self.kind.image_model(model)
+        yield from map(Warned, image.notes)
         records = {}
         unknown = {}
         for index, job in self.jobs.items():

@@ -6,9 +6,10 @@ from pydantic import Field, model_validator
 
 from shared.compute.policy import DecodeMemory, NetworkMemory
 from shared.diffusion.guidance_name import GuidanceName, guided_somewhere
+from shared.models.adapters.recipe import Adapted
 
 
-class ImageRecipe(DecodeMemory, NetworkMemory):
+class ImageRecipe(Adapted, DecodeMemory, NetworkMemory):
     """One picture. Sizes are in pixels; a model takes multiples of its codec's factor."""
 
     prompt: str = Field(min_length=1, max_length=2000, pattern=r"\S", description="what to show")
