@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 
 import shared.training.autoencoder
@@ -25,9 +26,11 @@ from lab.kinds.view_teacher import views_of
 from lab.session import load
 from shared.artifacts.media import read_clip, write_clip, write_image
 from shared.images.recipe import ImageRecipe
+from shared.models.adapters.recipe import adapters_of
 from shared.models.image_model import load_image_model
 from shared.recipe import SAME_RESULT, Recipe
 from shared.training.recipe import AutoencoderTrainRecipe, ImageTrainRecipe, ScorerTrainRecipe
+from tests.shared.models.adapters import files
 from tests.tiny import COLOURS, build_image_folder, tiny_vae
 from tests.video.tiny import build_video_folder
 from video.recipe import ClipRecipe, VideoTrainRecipe
@@ -59,7 +62,7 @@ def made_clip(recipe: ClipRecipe, _folders: Any) -> Outcome:
 
 
 def distilled(recipe: AssetRecipe, _folders: Any) -> Outcome:
-    model = load_image_model(recipe.model)
+    model = load_image_model(recipe.model, **adapters_of(recipe))
     states = list(distill(model, recipe, views=views_of(model)))
     weights = {name: tensor.numpy() for name, tensor in states[-1].scene.field.state_dict().items()}
     return {
@@ -113,6 +116,8 @@ SAMPLED = {
     "height": 32,
     "precision": "bf16",
     "channels_last": True,
+    "lora": ["lora"],
+    "embeddings": (["word"], {"prompt": "a zork"}),
     "decode": "sliced",
     "decode_frames": 1,
 }
@@ -168,6 +173,8 @@ MADE = {
             "guidance": ("middle", {"t_min": 0.9, "t_max_final": 0.98}),
             "guidance_scale": 3.0,
             "cfg_convention": "dreamfusion",
+            "lora": ["lora"],
+            "embeddings": (["word"], {"prompt": "a zork"}),
             "guidance_rescale": 0.5,
             "views": 3,
             "overhead_probability": 1.0,
@@ -303,6 +310,11 @@ class Folders:
         }
         self.data = write_data(root / "data")
         self.picture = self.data / "0.png"
+        layers = files.random_layers(targets=files.ATTENTION)
+        self.adapters = {
+            "lora": [files.kohya(root, *layers)],
+            "embeddings": [files.save(root / "word.safetensors", {"zork": torch.randn(1, 32)})],
+        }
         self.known: dict[str, Outcome] = {}
 
     def new(self) -> Any:
@@ -342,6 +354,7 @@ def run_once(made: Made, values: Mapping[str, Any], folders: Folders) -> Outcome
     if "model" in values:
         values["model"] = str(folders.models[values["model"]])
     values.update({key: str(folders.picture) for key in made.recipe.file_keys() if key in values})
+    values.update({key: folders.adapters[key] for key in made.recipe.files_keys() if key in values})
     recipe = made.recipe.parse(values)
     known = f"{made.recipe.__name__} {recipe.model_dump_json()}"
     if known not in folders.known:

@@ -102,10 +102,12 @@ def _weighted(texts: Sequence[str]) -> list[tuple[str, float]]:
 @cache
 def _defaults(step: str) -> dict[str, Any]:
     found: Step = steps()[step]
-    fields = found.recipe.model_fields
-    return {
-        name: field.get_default(call_default_factory=True) for name, field in fields.items() if not field.is_required()
+    values = {
+        name: field.get_default(call_default_factory=True)
+        for name, field in found.recipe.model_fields.items()
+        if not field.is_required()
     }
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def _digest(values: Any) -> str:
