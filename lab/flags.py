@@ -102,7 +102,8 @@ def add_recipe_flags(
     """
     group = parser.add_argument_group("recipe")
     memory = parser.add_argument_group("memory")  # empty groups are not shown
-    defaults = {name: field.get_default(call_default_factory=True) for name, field in recipe.model_fields.items()}
+    fields = recipe.model_fields.items()
+    defaults = {name: field.get_default(call_default_factory=True) for name, field in fields if not field.is_required()}
     defaults |= load_preset(kind, preset) if preset else {}
 
     def add_preset(place: Any) -> None:
@@ -118,7 +119,7 @@ def add_recipe_flags(
             _add_files_flag(place, name, field.description or "")
             return
         metavar = "FILE" if name in recipe.file_keys() else None
-        _add_flag(place, name, annotation, field.description or "", defaults[name], metavar)
+        _add_flag(place, name, annotation, field.description or "", defaults.get(name), metavar)
 
     for name in first:
         add_preset(parser) if name == "preset" else add(parser, name)
