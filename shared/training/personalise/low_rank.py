@@ -1,6 +1,6 @@
 """Low-rank layers that are trained, put into networks by peft, and the file that they are kept in.
 
-alpha equals the rank, so that every reader, with or without a notion of alpha, adds the same B A to a weight.
+alpha equals the rank, so that every reader, whatever it knows of alphas, adds the same B A to a weight.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ FILE = "pytorch_lora_weights.safetensors"  # the name that diffusers looks for
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
 ALL = [*ATTENTION, "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2", "conv1", "conv2", "conv_shortcut",
        "time_emb_proj", "downsamplers.0.conv", "upsamplers.0.conv"]  # fmt: skip
+KOHYA = {"lora_A": "lora_down", "lora_B": "lora_up"}
+UNET, TEXT = "lora_unet", "lora_te_text_model"  # text encoders had one more level until transformers 5
 OF_TEXT = ["q_proj", "k_proj", "v_proj", "out_proj"]
 
 
@@ -36,21 +38,19 @@ def add_low_rank(network: nn.Module, rank: int, targets: list[str]) -> nn.Parame
 
 
 def save_low_rank(folder: Path, parts: Mapping[str, nn.Module], about: Mapping[str, str]) -> None:
-    """Write `FILE` in diffusers' layout, PEFT's names after that of the part. parts: those that have layers.
+    """Write `FILE`. parts: the networks that have layers, by what the file calls them. about: its metadata.
 
-    about: metadata, such as kohya-ss and the tools that read its files keep.
+    Names are kohya-ss', which diffusers, ComfyUI and the web interfaces all read; only the first reads its own.
     """
-    tensors = {
-        f"{part}.{_with_old_prefix(part, name)}": tensor.detach().float().cpu().contiguous()
-        for part, network in parts.items()
-        for name, tensor in get_peft_model_state_dict(network).items()
-    }
+    tensors: dict[str, Tensor] = {}
+    for part, network in parts.items():
+        for name, tensor in get_peft_model_state_dict(network).items():
+            module, _, which = name.removesuffix(".weight").rpartition(".")
+            place = f"{part}_{module.replace('.', '_')}"
+            tensors[f"{place}.{KOHYA[which]}.weight"] = tensor.detach().float().cpu().contiguous()
+            if which == "lora_A":
+                tensors[f"{place}.alpha"] = torch.tensor(float(len(tensor)))
     write_safetensors(folder / FILE, tensors, {"format": "pt", **about})
-
-
-def _with_old_prefix(part: str, name: str) -> str:
-    """Text encoders had one more level until transformers 5, and everybody's names still have it."""
-    return f"text_model.{name}" if part == "text_encoder" else name
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

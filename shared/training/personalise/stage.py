@@ -56,9 +56,9 @@ class Learner:
 
     def save(self, out: Path, recipe: ConceptRecipe, pictures: int) -> None:
         if isinstance(recipe, LoraTrainRecipe):
-            parts = {"unet": self.model.unet, "text_encoder": self.model.text.text_encoder}
-            if not recipe.text_rank:
-                del parts["text_encoder"]
+            parts: dict[str, nn.Module] = {low_rank.UNET: self.model.unet}
+            if recipe.text_rank:
+                parts[low_rank.TEXT] = self.model.text.text_encoder
             low_rank.save_low_rank(out, parts, about(recipe, pictures))
         if self.word is not None:
             words.save_word(out, *self.word)

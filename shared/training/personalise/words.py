@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from shared.errors import InputError
 from shared.models.adapters.embeddings import with_word
 from shared.models.text import TextConditioner
 from shared.rng import generator
@@ -57,7 +58,8 @@ def first_vectors(
     """What a new word begins as: the vectors of `starts_as`, repeated or cut to `count` tokens.
 
     Without that, those of the word of a small vocabulary that explains the pictures best, by `loss_of`; in a full one,
-    whose words are too many to try, numbers drawn as its embeddings are spread.
+    whose words are too many to try, numbers drawn as its embeddings are spread. Raises InputError for `starts_as` of
+    which the model knows nothing.
     """
     weight = text.text_encoder.get_input_embeddings().weight.detach().float()
     if starts_as is None and not text.vocabulary():
@@ -65,5 +67,7 @@ def first_vectors(
         return middle + spread * torch.randn(count, weight.shape[1], generator=generator(seed, 3))
     words = starts_as or min(text.vocabulary(), key=loss_of)
     ids = text.tokenizer(text.known_part(words), add_special_tokens=False)["input_ids"]
+    if not ids:
+        raise InputError("starts_as", expected="words that the model knows", got=words)
     found = F.embedding(torch.tensor(ids, device=weight.device), weight)
     return found.repeat(-(-count // len(found)), 1)[:count].cpu()
