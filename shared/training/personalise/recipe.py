@@ -25,7 +25,6 @@ class ConceptRecipe(StageRecipe):
     warmup_steps: int = Field(20, ge=1)
     ema_decay: float = Field(0.99, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
-    token_learning_rate: float = Field(1e-2, gt=0, le=1, description="learning rate of a new word's vectors")
     caption_dropout: float = Field(0.1, ge=0, lt=1, description="share of pictures shown without their caption")
     min_snr_gamma: float = Field(5.0, gt=0, description="caps the loss weight of almost clean pictures")
     noise_bias: float = Field(1.0, ge=0.1, le=10, description="1 draws noise levels evenly; more, high ones more often")
@@ -42,6 +41,7 @@ class LoraTrainRecipe(ConceptRecipe):
     text_rank: int = Field(0, ge=0, le=1024, description="of those of the text encoder, which stays as it is at 0")
     layers: Literal["attention", "all"] = Field("attention", description="of the UNet: convolutions, too, with all")
     learning_rate: float = Field(1e-3, gt=0, le=1)
+    token_learning_rate: float = Field(1e-2, gt=0, le=1, description="learning rate of a new word's vectors")
 
 
 class DreamboothTrainRecipe(LoraTrainRecipe):
@@ -68,4 +68,5 @@ class TextualInversionRecipe(ConceptRecipe):
     concept: str = Field(
         min_length=1, max_length=100, pattern=r"\S", description="the word, which the model must not have yet; needed"
     )
+    learning_rate: float = Field(1e-2, gt=0, le=1, description="of the word's vectors")
     vectors: int = Field(1, ge=1, le=64, description="tokens that the word stands for")

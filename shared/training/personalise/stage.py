@@ -143,13 +143,13 @@ def train_concept(
     resume from.
     """
     groups: list[Group] = []
-    decay = recipe.weight_decay
+    usual: Group = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay, "matrices": True}
     if len(learned.layers):
-        weights = list(learned.layers)
-        groups.append({"params": weights, "lr": recipe.learning_rate, "weight_decay": decay, "matrices": True})
+        groups.append({"params": list(learned.layers), **usual})
     if learned.word is not None:
-        rows = [learned.word[1].rows]
-        groups.append({"params": rows, "lr": recipe.token_learning_rate, "weight_decay": 0.0, "matrices": False})
+        if isinstance(recipe, LoraTrainRecipe):
+            usual = {"lr": recipe.token_learning_rate, "weight_decay": 0.0, "matrices": False}
+        groups.append({"params": [learned.word[1].rows], **usual})
     optimizer = build_optimizer(recipe, groups)
     training = Training(recipe, learned.modules, checkpoint, resume=resume, optimizer=optimizer)
     model = learned.model

@@ -24,11 +24,11 @@ from shared.training.personalise.recipe import DreamboothTrainRecipe, LoraTrainR
 from shared.training.personalise.stage import CHECKPOINTS, learner, loss_on, train, train_concept
 
 SMALL = {"concept": "zork", "steps": 5, "batch_size": 2, "precision": "fp32", "checkpoint_minutes": 1e-9,
-         "warmup_steps": 1, "ema_decay": 0.5, "learning_rate": 1e-2, "token_learning_rate": 0.1}  # fmt: skip
+         "warmup_steps": 1, "ema_decay": 0.5, "learning_rate": 1e-2}  # fmt: skip
 RECIPES = {
-    "lora": (LoraTrainRecipe, {"text_rank": 2, "layers": "all"}),
+    "lora": (LoraTrainRecipe, {"text_rank": 2, "layers": "all", "token_learning_rate": 0.1}),
     "dreambooth": (DreamboothTrainRecipe, {"class_prompt": "a cone", "prior_pictures": 3, "prior_steps": 2}),
-    "textual inversion": (TextualInversionRecipe, {"vectors": 2}),
+    "textual inversion": (TextualInversionRecipe, {"vectors": 2, "learning_rate": 0.1}),
 }
 
 
