@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from shared.compute.policy import GradientMemory, NetworkMemory
 from shared.diffusion.guidance_name import GuidanceName
+from shared.models.adapters.recipe import Adapted
 from shared.plugins import OneOf
 
 FieldName = Annotated[str, OneOf(("triplane", "grid"), "fields")]
@@ -17,7 +18,7 @@ MILLIMETRES = {"": 1.0, "mm": 1.0, "cm": 10.0, "m": 1000.0, "in": 25.4}
 LENGTH = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(mm|cm|m|in|)")
 
 
-class AssetRecipe(GradientMemory, NetworkMemory):
+class AssetRecipe(Adapted, GradientMemory, NetworkMemory):
     """One text-to-3D asset: prompt, prior, distillation, mesh and turntable.
 
     Lengths are in world units (objects fill the unit ball), angles in degrees, picture sizes in pixels.

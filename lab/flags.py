@@ -102,7 +102,8 @@ def add_recipe_flags(
     """
     group = parser.add_argument_group("recipe")
     memory = parser.add_argument_group("memory")  # empty groups are not shown
-    defaults = {name: field.get_default(call_default_factory=True) for name, field in recipe.model_fields.items()}
+    fields = recipe.model_fields.items()
+    defaults = {name: field.get_default(call_default_factory=True) for name, field in fields if not field.is_required()}
     defaults |= load_preset(kind, preset) if preset else {}
 
     def add_preset(place: Any) -> None:
@@ -114,8 +115,11 @@ def add_recipe_flags(
         field = recipe.model_fields[name]
         names = [known for mark in field.metadata if isinstance(mark, OneOf) for known in mark.names()]
         annotation = Literal[tuple(names)] if names else field.annotation
+        if name in recipe.files_keys():
+            _add_files_flag(place, name, field.description or "")
+            return
         metavar = "FILE" if name in recipe.file_keys() else None
-        _add_flag(place, name, annotation, field.description or "", defaults[name], metavar)
+        _add_flag(place, name, annotation, field.description or "", defaults.get(name), metavar)
 
     for name in first:
         add_preset(parser) if name == "preset" else add(parser, name)
@@ -152,6 +156,19 @@ def _add_flag(group: Any, name: str, annotation: Any, text: str, default: Any, m
     else:
         choices = "{" + ",".join(map(str, options)) + "}" if options else _METAVAR.get(kind, "TEXT")
         group.add_argument(flag, metavar=metavar or choices, help=text.replace("%", "%%"))
+
+
+def _add_files_flag(group: Any, name: str, text: str) -> None:
+    group.add_argument(flag_of(name), dest=name, metavar="FILE", action="append", help=f"{text}; may be repeated")
+
+
+def flag_of(key: str) -> str:
+    """The flag of a recipe's key that names a file or several: of several, one at a time ("embeddings.0", too).
+
+    >>> flag_of("image"), flag_of("embeddings.0")
+    ('--image', '--embedding')
+    """
+    return "--" + key.partition(".")[0].removesuffix("s").replace("_", "-")
 
 
 def _scalar(annotation: Any) -> tuple[type | None, tuple]:

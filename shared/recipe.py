@@ -44,6 +44,7 @@ MOST_LISTED = 16  # keys, where the nearest is named
 R = TypeVar("R", bound="Recipe")
 SAME_RESULT = "same_result"
 FILE = "file"
+FILES = "files"
 
 
 def same_result(why: str) -> dict[str, Any]:
@@ -57,6 +58,31 @@ def same_result(why: str) -> dict[str, Any]:
 def input_file() -> dict[str, Any]:
     """For a field's `json_schema_extra`: it names a file that is read. A run record keeps its sha256."""
     return {FILE: True}
+
+
+def input_files() -> dict[str, Any]:
+    """For a field's `json_schema_extra`: a tuple of texts, each a file that is read, or FILE:WEIGHT (`weighted_file`).
+    A run record keeps the sha256 of each."""
+    return {FILES: True}
+
+
+def weighted_file(text: str) -> tuple[str, float]:
+    """What `FILE:0.7` names: the file and its weight, which is 1 where none is said.
+
+    >>> weighted_file("a/b.safetensors:0.7"), weighted_file("c.safetensors")
+    (('a/b.safetensors', 0.7), ('c.safetensors', 1.0))
+    """
+    path, colon, weight = text.rpartition(":")
+    try:
+        return (path, float(weight)) if colon and path else (text, 1.0)
+    except ValueError:
+        return text, 1.0
+
+
+def moved_file(text: str, path: str) -> str:
+    """`FILE:0.7` with another path, and the same weight, if it says any."""
+    file, _ = weighted_file(text)
+    return path + text[len(file) :]
 
 
 class Recipe(BaseModel):
@@ -88,12 +114,24 @@ class Recipe(BaseModel):
     @classmethod
     def file_keys(cls) -> list[str]:
         """Keys that name files to be read (`input_file`)."""
+        return cls._marked(FILE)
+
+    @classmethod
+    def files_keys(cls) -> list[str]:
+        """Keys that each name any number of files to be read (`input_files`)."""
+        return cls._marked(FILES)
+
+    @classmethod
+    def _marked(cls, mark: str) -> list[str]:
         extras = {key: field.json_schema_extra for key, field in cls.model_fields.items()}
-        return [key for key, extra in extras.items() if isinstance(extra, dict) and FILE in extra]
+        return [key for key, extra in extras.items() if isinstance(extra, dict) and mark in extra]
 
     def files(self) -> dict[str, str]:
-        """The files that it names, by their keys."""
-        return {key: path for key in self.file_keys() if (path := getattr(self, key)) is not None}
+        """The files that it names, by their keys; of a key that names several, "KEY.0", "KEY.1" and so on."""
+        found = {key: path for key in self.file_keys() if (path := getattr(self, key)) is not None}
+        for key in self.files_keys():
+            found |= {f"{key}.{i}": weighted_file(text)[0] for i, text in enumerate(getattr(self, key))}
+        return found
 
     def resolved(self) -> dict[str, Any]:
         """Every field with its value, as JSON types: what a run record keeps."""

@@ -7,17 +7,20 @@ merely repeats a recipe, such as a network's configuration, is not looked at.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 
 import shared.training.autoencoder
 import shared.training.clip_scorer
 import shared.training.image
+import shared.training.personalise.stage
 import video.training.stage
 from dreamfusion.distill import distill
 from dreamfusion.recipe import AssetRecipe
@@ -25,9 +28,12 @@ from lab.kinds.view_teacher import views_of
 from lab.session import load
 from shared.artifacts.media import read_clip, write_clip, write_image
 from shared.images.recipe import ImageRecipe
+from shared.models.adapters.recipe import adapters_of
 from shared.models.image_model import load_image_model
 from shared.recipe import SAME_RESULT, Recipe
+from shared.training.personalise.recipe import DreamboothTrainRecipe, LoraTrainRecipe, TextualInversionRecipe
 from shared.training.recipe import AutoencoderTrainRecipe, ImageTrainRecipe, ScorerTrainRecipe
+from tests.shared.models.adapters import files
 from tests.tiny import COLOURS, build_image_folder, tiny_vae
 from tests.video.tiny import build_video_folder
 from video.recipe import ClipRecipe, VideoTrainRecipe
@@ -59,7 +65,7 @@ def made_clip(recipe: ClipRecipe, _folders: Any) -> Outcome:
 
 
 def distilled(recipe: AssetRecipe, _folders: Any) -> Outcome:
-    model = load_image_model(recipe.model)
+    model = load_image_model(recipe.model, **adapters_of(recipe))
     states = list(distill(model, recipe, views=views_of(model)))
     weights = {name: tensor.numpy() for name, tensor in states[-1].scene.field.state_dict().items()}
     return {
@@ -82,13 +88,15 @@ def made_asset(recipe: AssetRecipe, folders: Any) -> Outcome:
     }
 
 
-def trained(train: Callable[..., Any], prepare: Callable[[Any], object]) -> Callable[[Any, Any], Outcome]:
+def trained(
+    train: Callable[..., Any], prepare: Callable[[Any], object], data: str = "data"
+) -> Callable[[Any, Any], Outcome]:
     """Losses and all weights of the folder that a stage leaves. prepare: puts there what the stage wants."""
 
     def run(recipe: Any, folders: Any) -> Outcome:
         out = folders.new()
         prepare(out)
-        losses = np.array([state.loss for state in train(recipe, folders.data, out)])
+        losses = np.array([state.loss for state in train(recipe, getattr(folders, data), out)])
         weights = {
             f"{file.relative_to(out)} {name}": tensor.float().numpy()
             for file in sorted(out.rglob("*.safetensors"))
@@ -113,6 +121,8 @@ SAMPLED = {
     "height": 32,
     "precision": "bf16",
     "channels_last": True,
+    "lora": ["lora"],
+    "embeddings": (["word"], {"prompt": "a zork"}),
     "decode": "sliced",
     "decode_frames": 1,
     "scheduler": "euler-ancestral-discrete",
@@ -187,6 +197,8 @@ MADE = {
             "guidance": ("middle", {"t_min": 0.9, "t_max_final": 0.98}),
             "guidance_scale": 3.0,
             "cfg_convention": "dreamfusion",
+            "lora": ["lora"],
+            "embeddings": (["word"], {"prompt": "a zork"}),
             "guidance_rescale": 0.5,
             "views": 3,
             "overhead_probability": 1.0,
@@ -305,6 +317,30 @@ MADE = {
         trained(video.training.stage.train, lambda out: None),
     ),
 }
+ON_CONCEPT = {"steps": 2, "batch_size": 2, "precision": "fp32", "warmup_steps": 1, "learning_rate": 1e-2}
+CONCEPT = {
+    **STAGE,
+    "model": "other",
+    "concept": "blurb",
+    "starts_as": "red",
+    "caption_dropout": 0.99,
+    "min_snr_gamma": 1e-3,
+    "noise_bias": 5.0,
+}
+LOW_RANK = {**CONCEPT, "rank": 4, "text_rank": 2, "layers": "all", "token_learning_rate": 0.3}
+taught = trained(shared.training.personalise.stage.train, lambda out: None, "pictures")
+MADE |= {
+    "lora stage": Made(LoraTrainRecipe, {**ON_CONCEPT, "concept": "zork"}, LOW_RANK, taught),
+    "dreambooth stage": Made(
+        DreamboothTrainRecipe,
+        {**ON_CONCEPT, "concept": "zork", "class_prompt": "a cone", "prior_pictures": 3, "prior_steps": 2},
+        {**LOW_RANK, "class_prompt": "a cube", "prior_pictures": 2, "prior_steps": 3, "prior_weight": 9.0},
+        taught,
+    ),
+    "textual inversion stage": Made(
+        TextualInversionRecipe, {**ON_CONCEPT, "concept": "zork"}, {**CONCEPT, "vectors": 2}, taught
+    ),
+}
 NOT_HERE = {"offload", "compile"}  # a GPU's, and minutes of a compiler; both say that they change nothing
 KEYS = [(name, key) for name, made in MADE.items() for key in made.changes]
 
@@ -322,6 +358,15 @@ class Folders:
         }
         self.data = write_data(root / "data")
         self.picture = self.data / "0.png"
+        self.pictures = root / "pictures"
+        self.pictures.mkdir()
+        for file in self.data.glob("*.png"):
+            shutil.copy(file, self.pictures)
+        layers = files.random_layers(targets=files.ATTENTION)
+        self.adapters = {
+            "lora": [files.kohya(root, *layers)],
+            "embeddings": [files.save(root / "word.safetensors", {"zork": torch.randn(1, 32)})],
+        }
         self.known: dict[str, Outcome] = {}
 
     def new(self) -> Any:
@@ -361,6 +406,7 @@ def run_once(made: Made, values: Mapping[str, Any], folders: Folders) -> Outcome
     if "model" in values:
         values["model"] = str(folders.models[values["model"]])
     values.update({key: str(folders.picture) for key in made.recipe.file_keys() if key in values})
+    values.update({key: folders.adapters[key] for key in made.recipe.files_keys() if key in values})
     recipe = made.recipe.parse(values)
     known = f"{made.recipe.__name__} {recipe.model_dump_json()}"
     if known not in folders.known:

@@ -63,14 +63,19 @@ class ClipState(SampleState):
 
 
 def load_video_model(
-    source: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    source: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    lora: Sequence[str] = (),
+    embeddings: Sequence[str] = (),
 ) -> VideoModel:
-    """The video model in a folder ("world" is the embedded one).
+    """The video model in a folder ("world" is the embedded one). lora, embeddings: adapters of its image model.
 
     Raises ModelError: no such folder, no temporal layers in it, weights that are corrupt or do not fit.
     """
     temporal = load_temporal(resolve_model(source), device=device, dtype=dtype)
-    image = load_image_model(source, device=device, dtype=dtype)
+    image = load_image_model(source, device=device, dtype=dtype, lora=lora, embeddings=embeddings)
     return VideoModel(image, VideoUNet(image.unet, temporal).eval())
 
 

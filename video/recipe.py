@@ -8,13 +8,14 @@ from pydantic import Field, model_validator
 
 from shared.compute.policy import DecodeMemory, NetworkMemory
 from shared.diffusion.guidance_name import GuidanceName, guided_somewhere
+from shared.models.adapters.recipe import Adapted
 from shared.recipe import input_file
 from shared.training.recipe import StageRecipe
 
 TRAINED_FRAMES = 16
 
 
-class ClipRecipe(DecodeMemory, NetworkMemory):
+class ClipRecipe(Adapted, DecodeMemory, NetworkMemory):
     """One clip from one prompt.
 
     Temporal layers are trained on 16 frames. Other numbers show the same motion in coarser or finer steps, from its

@@ -42,15 +42,16 @@ class _Layer:
 
 
 @torch.no_grad()
-def render(frames: Sequence[Frame], size: int = 64) -> Picture:
-    """Pictures of `frames`, each `size` pixels square."""
+def render(frames: Sequence[Frame], size: int = 64, *, more: Sequence[WorldObject] = ()) -> Picture:
+    """Pictures of `frames`, each `size` pixels square. more: objects that the frames name and the world has not."""
+    known = {**objects_by_name(), **{obj.name: obj for obj in more}}
     n, pixels = len(frames), size * size
     background = torch.tensor([f.background for f in frames])
     colour = background[:, None, None].expand(n, pixels, 3).clone()
     mask = torch.zeros(n, pixels, dtype=torch.bool)
     layers: dict[int, list[tuple[Tensor, _Layer]]] = defaultdict(list)
     for name, places in _by_object(frames).items():
-        for index, rays, layer in _trace_object(objects_by_name()[name], places, frames, size):
+        for index, rays, layer in _trace_object(known[name], places, frames, size):
             layers[index].append((rays, layer))
     for index, found in layers.items():
         # Far to near, each over what lies behind it.

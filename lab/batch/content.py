@@ -22,6 +22,7 @@ from lab.kinds import kinds
 from shared.artifacts.files import sha256
 from shared.models.source import find_model
 from shared.models.weight_files import weight_hashes
+from shared.recipe import weighted_file
 from shared.version import VERSION
 
 COMPANIED = (".obj", ".stl")  # such a file names others beside it: a copy under another name is not the same
@@ -59,11 +60,12 @@ def _entry(task: Task, key: str) -> Entry:
 def _key(task: Task, inputs: Mapping[str, str]) -> str:
     step = steps()[task.step]
     files = {name: _file_sha256(task.recipe[name]) for name in step.recipe.file_keys() if task.recipe.get(name)}
-    recipe = {name: value for name, value in task.recipe.items() if name not in {*files, *inputs}}
+    lists = {name: _weighted(task.recipe[name]) for name in step.recipe.files_keys() if task.recipe.get(name)}
+    recipe = {name: value for name, value in task.recipe.items() if name not in {*files, *lists, *inputs}}
     hashes = _weights(task.step, task.recipe["model"]) if "model" in task.recipe else ""
     ending = Path(task.output).suffix.lower()
     own = task.output if ending in COMPANIED else ""
-    return _digest([task.step, ending, own, recipe, hashes, files, inputs, VERSION])
+    return _digest([task.step, ending, own, recipe, hashes, {**files, **lists}, inputs, VERSION])
 
 
 def _affinity(task: Task) -> str:
@@ -92,13 +94,20 @@ def _file_sha256(file: str) -> str:
     return sha256(Path(file))
 
 
+def _weighted(texts: Sequence[str]) -> list[tuple[str, float]]:
+    """What is in each of several files, and its weight."""
+    return [(_file_sha256(path), weight) for path, weight in map(weighted_file, texts)]
+
+
 @cache
 def _defaults(step: str) -> dict[str, Any]:
     found: Step = steps()[step]
-    fields = found.recipe.model_fields
-    return {
-        name: field.get_default(call_default_factory=True) for name, field in fields.items() if not field.is_required()
+    values = {
+        name: field.get_default(call_default_factory=True)
+        for name, field in found.recipe.model_fields.items()
+        if not field.is_required()
     }
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def _digest(values: Any) -> str:

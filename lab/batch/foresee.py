@@ -74,7 +74,8 @@ def foresee(tasks: Sequence[Task], where: str) -> Foreseen:
 def _recipe(task: Task) -> Any:
     """The recipe, without files: none is made yet, and they weigh little."""
     cls = steps()[task.step].recipe
-    return cls.parse({key: value for key, value in task.recipe.items() if key not in cls.file_keys()})
+    given = {*cls.file_keys(), *cls.files_keys()}
+    return cls.parse({key: value for key, value in task.recipe.items() if key not in given})
 
 
 def disk(task: Task) -> int:

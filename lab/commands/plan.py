@@ -20,6 +20,7 @@ from lab.outputs import existing_folder
 from lab.show.console import Console
 from shared.errors import InputError
 from shared.recipe import Recipe
+from shared.training.personalise.recipe import ConceptRecipe
 
 if TYPE_CHECKING:
     from shared.plan.estimate import Estimate
@@ -42,6 +43,8 @@ def add_parser(commands: Any) -> None:
     train = planned.add_parser("train", help="What `kinoform train` will take.")
     stages = train.add_subparsers(title="stages", metavar="STAGE", dest="stage", required=True)
     for stage, (stage_recipe, _) in STAGES.items():
+        if issubclass(stage_recipe, ConceptRecipe):
+            continue  # it takes little more than the model does
         parser = add_command(stages, stage, partial(run, "train", stage_recipe, stage), f"Plan to train {stage}.")
         parser.add_argument("--data", metavar="DIR", default=None, help="what to train on; it takes memory, too")
         add_recipe_flags(parser, stage_recipe, kind="train", preset=stage)

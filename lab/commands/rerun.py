@@ -10,11 +10,13 @@ from lab import device
 from lab.batch.step import Work
 from lab.batch.tools import TOOLS, Tool, again, tool_of
 from lab.commands.make import show_run
-from lab.flags import add_command, add_device_flag, add_memory_flags
+from lab.flags import add_command, add_device_flag, add_memory_flags, flag_of
 from lab.jobs.events import Failed
 from lab.jobs.run import Context, Job, check
 from lab.kinds import kind_of_record, kinds
 from lab.show.console import Console
+from shared.errors import InputError
+from shared.recipe import moved_file
 
 if TYPE_CHECKING:
     from shared.artifacts.run_record import RunRecord
@@ -29,7 +31,12 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", help="where to write (default FILE's name with -rerun)")
     parser.add_argument("--model", metavar="TEXT", help="where the model is now, if it has moved")
     for key in moving():
-        parser.add_argument(f"--{key}", metavar="FILE", help=f"where the file of --{key} is now, if it has moved")
+        parser.add_argument(
+            flag_of(key), metavar="FILE", help=f"where the file of {flag_of(key)} is now, if it has moved"
+        )
+    for key in moving_lists():
+        text = f"where the files of {flag_of(key)} are now, in their order; their weights stay"
+        parser.add_argument(flag_of(key), dest=key, metavar="FILE", action="append", help=text)
     add_memory_flags(parser, ("offload",))
     add_device_flag(parser)
 
@@ -38,6 +45,11 @@ def moving() -> list[str]:
     """Keys of recipes of any kind or tool that name files."""
     recipes = [*(kind.recipe for kind in kinds().values()), *(tool.recipe for tool in TOOLS)]
     return sorted({key for recipe in recipes for key in recipe.file_keys()})
+
+
+def moving_lists() -> list[str]:
+    """Keys of recipes of any kind that name several files."""
+    return sorted({key for kind in kinds().values() for key in kind.recipe.files_keys()})
 
 
 def run(args: argparse.Namespace) -> None:
@@ -49,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
     output = getattr(args, "output", str(file.with_name(f"{file.stem}-rerun{file.suffix}")))
     # Where model and files lie and what idle weights take may differ on another machine; what is computed may not.
     free = [name for name in ("model", "offload", *record.inputs) if hasattr(args, name)]
-    moved = {**_beside(file, record), **{name: getattr(args, name) for name in free}}
+    moved = {**_beside(file, record), **{name: getattr(args, name) for name in free}, **_lists(args, record)}
     context = Context(device.check(args.device))
     console = Console(as_json=args.json)
     tool = tool_of(record)
@@ -64,8 +76,19 @@ def run(args: argparse.Namespace) -> None:
 
 def _beside(file: Path, record: RunRecord) -> dict[str, str]:
     """Files that a record names by where they lie from `file`, as those of batches do."""
-    found = {key: file.parent / str(record.recipe[key]) for key in record.inputs}
+    found = {key: file.parent / str(record.recipe[key]) for key in record.inputs if key in record.recipe}
     return {key: str(path) for key, path in found.items() if not Path(record.recipe[key]).exists() and path.is_file()}
+
+
+def _lists(args: argparse.Namespace, record: RunRecord) -> dict[str, list[str]]:
+    """The lists of files that have moved, with the weights that the record has."""
+    found = {}
+    for key in (key for key in moving_lists() if hasattr(args, key)):
+        was, now = record.recipe.get(key, []), getattr(args, key)
+        if len(was) != len(now):
+            raise InputError(flag_of(key), expected=f"{len(was)} files, as the record has", got=len(now))
+        found[key] = [moved_file(text, path) for text, path in zip(was, now, strict=True)]
+    return found
 
 
 def _run_tool(tool: Tool, work: Work, console: Console) -> None:

@@ -1,4 +1,4 @@
-"""`kinoform train autoencoder | image | scorer | video | all`: a training stage over a data folder, or all."""
+"""`kinoform train STAGE | all`: a training stage over a data folder, or all that make a model."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ from lab.flags import Parser, add_command, add_device_flag, add_recipe_flags, pa
 from lab.outputs import check_folder, existing_folder, whole_number
 from lab.show.console import Console
 from lab.training.data_look import captions_of, look, warn_of_length, warn_of_words
+from shared.training.personalise.recipe import (
+    ConceptRecipe,
+    DreamboothTrainRecipe,
+    LoraTrainRecipe,
+    TextualInversionRecipe,
+)
 from shared.training.recipe import AutoencoderTrainRecipe, ImageTrainRecipe, ScorerTrainRecipe, StageRecipe
 from video.recipe import VideoTrainRecipe
 
@@ -26,6 +32,8 @@ NAME = "train"
 HELP = "Train one stage of a model on a folder of pictures or clips with captions.jsonl."
 
 LINE_SECONDS = 10.0
+OF_DATA = "folder with captions.jsonl, or folders of such"
+OF_PICTURES = "folder of pictures; those without a caption show the concept"
 RESUME = "the same command with --resume goes on from the last checkpoint"
 
 # What a stage needs to be told, and what it leaves where.
@@ -34,6 +42,9 @@ STAGES: dict[str, tuple[type[StageRecipe], str]] = {
     "image": (ImageTrainRecipe, "the image model and its text encoder, on the latents of OUT/vae"),
     "scorer": (ScorerTrainRecipe, "an image encoder that agrees with the text encoder of OUT"),
     "video": (VideoTrainRecipe, "temporal layers on the image model of OUT"),
+    "lora": (LoraTrainRecipe, "a LoRA on a few pictures of something, into a file in OUT"),
+    "textual-inversion": (TextualInversionRecipe, "a word for what a few pictures show, into a file in OUT"),
+    "dreambooth": (DreamboothTrainRecipe, "a LoRA on a few pictures of one of a class, which the model keeps"),
 }
 
 
@@ -43,9 +54,9 @@ def add_parser(commands: Any) -> None:
     for stage, (recipe, text) in STAGES.items():
         parser: Parser = add_command(stages, stage, partial(run, stage), f"Train {text}.")
         parser.add_argument(
-            "--data", metavar="DIR", required=True, help="folder with captions.jsonl, or folders of such"
+            "--data", metavar="DIR", required=True, help=OF_PICTURES if issubclass(recipe, ConceptRecipe) else OF_DATA
         )
-        parser.add_argument("--out", metavar="DIR", required=True, help="the model folder to train into")
+        parser.add_argument("--out", metavar="DIR", required=True, help="the folder to train into")
         parser.add_argument(
             "--resume", action="store_true", default=False, help="go on from the last checkpoint in OUT"
         )
@@ -109,11 +120,14 @@ def _with_notes(
     from shared.models.vocabulary import LONGEST
 
     first = next(states)
-    captions = captions_of(look(console, data))
+    captions = captions_of(look(console, data, recipe.caption))
     if isinstance(recipe, ImageTrainRecipe):
         warn_of_length(console, captions, recipe.text_tokens or LONGEST)
     elif isinstance(recipe, (ScorerTrainRecipe, VideoTrainRecipe)):  # by now there is a model in `out`
         warn_of_words(console, captions, load_text(resolve_model(out)))
+    elif isinstance(recipe, ConceptRecipe) and first.model is not None:
+        model: Any = first.model()
+        warn_of_words(console, captions, model.text)
     yield first
     yield from states
 
@@ -132,6 +146,10 @@ def _loop(stage: str) -> Callable[..., Iterator[TrainState]]:
         from shared.training import clip_scorer
 
         return clip_scorer.train
-    from video.training import stage as video
+    if stage == "video":
+        from video.training import stage as video
 
-    return video.train
+        return video.train
+    from shared.training.personalise import stage as personalise
+
+    return personalise.train

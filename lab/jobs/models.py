@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab.kinds import Kind
 from lab.kinds.kind import network_dtype
+from shared.artifacts.files import sha256
+from shared.models.adapters.recipe import adapters_of
+from shared.recipe import weighted_file
 
 if TYPE_CHECKING:
     from shared.latents.codec import Codec
@@ -28,12 +32,23 @@ class Models:
         load = kind.loader()
         where, dtype = network_dtype(recipe, device)
         # compile: a compiled network stays compiled.
-        asked = getattr(recipe, "pipeline_class", None)
-        key = (load, recipe.model, asked, str(where), dtype, recipe.channels_last, recipe.compile, recipe.offload)
+        key: tuple[Any, ...] = (
+            load,
+            recipe.model,
+            getattr(recipe, "pipeline_class", None),
+            str(where),
+            dtype,
+            recipe.channels_last,
+            recipe.compile,
+            recipe.offload,
+        )
+        adapters = adapters_of(recipe)
+        key += tuple((name, *((text, _content(text)) for text in texts)) for name, texts in adapters.items())
         if key != self._key:
             self._key, self._model, self._preview = None, None, None  # the old one goes before the new one comes
+            asked = getattr(recipe, "pipeline_class", None)
             options = {} if asked is None else {"pipeline_class": asked}
-            self._model = load(recipe.model, device=where, dtype=dtype, **options)
+            self._model = load(recipe.model, device=where, dtype=dtype, **options, **adapters)
             self._key = key
         return self._model
 
@@ -44,3 +59,9 @@ class Models:
         if self._preview is None or self._preview.codec is not codec:
             self._preview = LatentPreview(codec)
         return self._preview
+
+
+def _content(text: str) -> str:
+    """What an adapter's file holds now: the same path may be written again between two jobs."""
+    path = Path(weighted_file(text)[0])
+    return sha256(path) if path.is_file() else ""  # loading says what is wrong

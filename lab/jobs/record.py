@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lab.flags import flag_of
 from lab.kinds import Kind
 from lab.kinds.pipelines import runs_by_pipeline
 from shared.errors import InputError
@@ -65,10 +66,10 @@ def record_of(
                 f"{key} {files[key]}",
                 expected=f"the file it was made with ({was_sha[:12]})",
                 got=inputs[key][:12],
-                hint=f"Say where that is: --{key} FILE",
+                hint=f"Say where that is: {flag_of(key)} FILE",
             )
     # The weights and files are the same wherever they lie: under the earlier names the bytes are, too.
-    names = {key: earlier.recipe[key] for key in ("model", *earlier.inputs)}
+    names = {key: earlier.recipe[key] for key in ("model", *(key.partition(".")[0] for key in earlier.inputs))}
     named = {"model": earlier.model, "recipe": {**record.recipe, **names}, "inputs": earlier.inputs}
     return record.model_copy(update=named)
 

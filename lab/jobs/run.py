@@ -23,6 +23,7 @@ from lab.jobs.record import differences, record_of
 from lab.kinds import Kind, Output, kind_of
 from lab.kinds.pipelines import runs_by_pipeline
 from shared.errors import InputError, KinoformError
+from shared.models.adapters.recipe import check_adapters
 from shared.models.made_for import MadeFor, made_for
 from shared.models.source import check_model, find_model
 
@@ -107,6 +108,8 @@ def check(jobs: Sequence[Job], context: Context) -> list[str]:
                 raise InputError(key, expected="a file that exists", got=file)
         keys = type(job.recipe).model_fields
         asked = getattr(job.recipe, "pipeline_class", None)
+        if job.latents is None:
+            check_adapters(job.recipe)
         needed = job.recipe.model, job.kind.parts, "pipeline_class" in keys, asked
         if needed not in made:
             name, parts, pipelines, _ = needed
@@ -174,6 +177,7 @@ class _Batch:
             model = self.context.models.get(self.kind, first.recipe, self.where)
         yield from self._told()
         image = self.kind.image_model(model)
+        yield from map(Warned, image.notes)
         if image.one_by_one and len(self.jobs) > 1:
             for index in self.jobs:
                 yield from _run_group(self.jobs, [index], self.context, self.where)

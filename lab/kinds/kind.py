@@ -72,7 +72,8 @@ class Kind(Protocol):
         ...
 
     def loader(self) -> Loader:
-        """The function (source, device=, dtype=) -> model; kinds with the same loader share loaded models."""
+        """The function (source, device=, dtype=) -> model; kinds with the same loader share loaded models. Where the
+        recipe is `Adapted`, it is called with lora= and embeddings= as well, if there are any."""
         ...
 
     def image_model(self, model: Any) -> ImageModel | PipelineModel:

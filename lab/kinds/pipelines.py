@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,25 +22,35 @@ COMMANDS = {"image": "pictures", "clip": "clips"}
 
 
 def load_pictures(
-    source: str, *, device: str | torch.device, dtype: torch.dtype, pipeline_class: str | None = None
+    source: str,
+    *,
+    device: str | torch.device,
+    dtype: torch.dtype,
+    pipeline_class: str | None = None,
+    **adapters: Sequence[str],
 ) -> ImageModel | PipelineModel:
     """A model that makes pictures. Raises ModelError for one that makes clips, and as the loaders do."""
     if _by_pipeline(source, pipeline_class):
-        return _load("image", source, device, dtype, pipeline_class)
+        return _load("image", source, device, dtype, pipeline_class, adapters)
     from shared.models.image_model import load_image_model
 
-    return load_image_model(source, device=device, dtype=dtype)
+    return load_image_model(source, device=device, dtype=dtype, **adapters)
 
 
 def load_clips(
-    source: str, *, device: str | torch.device, dtype: torch.dtype, pipeline_class: str | None = None
+    source: str,
+    *,
+    device: str | torch.device,
+    dtype: torch.dtype,
+    pipeline_class: str | None = None,
+    **adapters: Sequence[str],
 ) -> VideoModel | PipelineModel:
     """A model that makes clips. Raises ModelError for one that makes pictures, and as the loaders do."""
     if _by_pipeline(source, pipeline_class):
-        return _load("clip", source, device, dtype, pipeline_class)
+        return _load("clip", source, device, dtype, pipeline_class, adapters)
     from video.generate import load_video_model
 
-    return load_video_model(source, device=device, dtype=dtype)
+    return load_video_model(source, device=device, dtype=dtype, **adapters)
 
 
 def planned(plan: Callable[..., Estimate], recipe: Any, device: str) -> Estimate:
@@ -63,8 +73,14 @@ def _by_pipeline(source: str, pipeline_class: str | None) -> bool:
 
 
 def _load(
-    kind: str, source: str, device: str | torch.device, dtype: torch.dtype, pipeline_class: str | None
+    kind: str,
+    source: str,
+    device: str | torch.device,
+    dtype: torch.dtype,
+    pipeline_class: str | None,
+    adapters: Mapping[str, Sequence[str]],
 ) -> PipelineModel:
+    from shared.models.pipelines.adapters import with_adapters
     from shared.models.pipelines.load import load_pipeline
 
     model = load_pipeline(source, device=device, dtype=dtype, pipeline_class=pipeline_class)
@@ -73,4 +89,4 @@ def _load(
             f"model {source}", expected=f"one that makes {COMMANDS[kind]}",
             got=f"a {model.class_name}, which makes {COMMANDS[model.makes]}", hint=f"Try: kinoform {model.makes}",
         )  # fmt: skip
-    return model
+    return with_adapters(model, **adapters)

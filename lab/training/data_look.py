@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 NAMED = 8  # words that a warning names
 
 
-def look(console: Console, data: Path) -> DataFolder:
-    """Says in a line what is below `data`. Raises InputError where nothing should be trained on it."""
+def look(console: Console, data: Path, caption: str | None = None) -> DataFolder:
+    """Says in a line what is below `data`. caption: of files that have none.
+
+    Raises InputError where nothing should be trained on it.
+    """
     from shared.training.data.groups import read_data
     from shared.training.data.survey import survey_line, survey_of
 
-    found = read_data(data)
+    found = read_data(data, caption=caption)
     console.say(f"{data}: {survey_line(survey_of(found))}")
     refusal = found.refusal()
     if refusal is not None:

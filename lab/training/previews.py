@@ -114,7 +114,7 @@ def write(stage: str, model: Any, folders: Sequence[MediaFolder], seed: int, pla
         return
     if stage == "autoencoder":
         sheet = reconstructions(model, folders)
-    elif stage == "image":
+    elif isinstance(model, ImageModel):
         sheet = pictures(model, folders, seed)
     else:
         sheet = found_captions(model, folders)

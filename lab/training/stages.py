@@ -197,8 +197,10 @@ def looked_at(
         look = state.model if every and (state.step % every == 0 or last) else None
         if look is not None:
             model: Any = look()
-            size = getattr(recipe, "size", None) or model.image.default_size
-            folders = folders or [load_media(folder, size=size) for folder in find_folders(data)]
+            size = getattr(recipe, "size", None) or getattr(model, "image", model).default_size
+            folders = folders or [
+                load_media(folder, size=size) for folder in find_folders(data, caption=recipe.caption)
+            ]
             if not ranks.rank():
                 previews.write(stage, model, folders, recipe.seed, out / PREVIEWS / f"{stage}-{state.step:06d}")
         if (look or last) and not ranks.rank():

@@ -7,12 +7,13 @@ from pydantic import Field, field_validator, model_validator
 from shared.compute.policy import DecodeMemory, NetworkMemory
 from shared.diffusion.guidance_name import GuidanceName, guided_somewhere
 from shared.images.borders import parse_borders
+from shared.models.adapters.recipe import Adapted
 from shared.recipe import input_file
 
 EDITED, PAINTED = 0.75, 1.0  # strength where none is given: of a whole picture, and of parts of it
 
 
-class ImageRecipe(DecodeMemory, NetworkMemory):
+class ImageRecipe(Adapted, DecodeMemory, NetworkMemory):
     """One picture. Sizes are in pixels; a model takes multiples of its codec's factor.
 
     With `image` it begins with a picture, whose middle is taken in the size that is asked for, and is another one

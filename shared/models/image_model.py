@@ -5,8 +5,8 @@ Loading is strict (`shared.models.weights`) and runs no code that comes with a m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,6 +28,8 @@ from shared.diffusion.denoiser import Denoiser
 from shared.diffusion.schedule import NoiseSchedule, prediction_type_of
 from shared.errors import ModelError
 from shared.latents.codec import Autoencoder, Codec
+from shared.models.adapters.embeddings import with_embeddings
+from shared.models.adapters.lora import fuse_loras
 from shared.models.paired_text import PairedText
 from shared.models.source import read_index, resolve_model
 from shared.models.text import TextConditioner
@@ -48,6 +50,7 @@ class ImageModel:
 
     name: what it was asked for by. path: where its files are. scheduler_config: of the scheduler it samples with.
     one_by_one: whether it makes one thing at a time, and no batches.
+    notes: what a user should hear of the adapters in it.
     """
 
     name: str
@@ -59,6 +62,7 @@ class ImageModel:
     scheduler_config: dict[str, Any]
     schedule: NoiseSchedule
     one_by_one: ClassVar[bool] = False
+    notes: tuple[str, ...] = ()
     _hashes: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
@@ -108,16 +112,26 @@ def own_size(unet: UNet2DConditionModel, codec: Codec) -> tuple[int, int]:
 
 
 def load_image_model(
-    source: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    source: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    lora: Sequence[str] = (),
+    embeddings: Sequence[str] = (),
 ) -> ImageModel:
     """The image model at `source` (see `resolve_model`), in `dtype` on `device`, its weights frozen.
 
+    lora, embeddings: files of adapters (`shared.models.adapters`), which become part of its weights and words.
     Raises ModelError: nothing there; not a diffusers folder; a component of a kind that is not supported; weights that
     are pickled, cut short, missing, misshapen or not finite.
     """
     path = resolve_model(source)
-    if path.is_file():
-        return _load_single_file(path, str(source), device, dtype)
+    model = (_load_single_file if path.is_file() else _load_folder)(path, str(source), device, dtype)
+    notes = fuse_loras(model.name, model.unet, model.text.encoders, lora)
+    return replace(model, text=with_embeddings(model.name, model.text, embeddings), notes=tuple(notes))
+
+
+def _load_folder(path: Path, name: str, device: str | torch.device, dtype: torch.dtype) -> ImageModel:
     index = read_index(path)
     unet = _load(path, index, "unet", UNETS, device, dtype)
     # float16 overflows some autoencoders, and the gradients that distillation sends through them underflow in it
@@ -125,7 +139,7 @@ def load_image_model(
     text = load_text(path, device=device, dtype=dtype)
     scheduler_class = _scheduler_class(index, path)
     config = read_json(path / "scheduler" / "scheduler_config.json")
-    return _assemble(str(source), path, unet, vae, text, scheduler_class, config)
+    return _assemble(name, path, unet, vae, text, scheduler_class, config)
 
 
 def load_text(

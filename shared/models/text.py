@@ -2,11 +2,15 @@
 
 A full CLIP vocabulary spells any word. A small one, such as the embedded model's, knows the words that it was trained
 on (`shared.models.vocabulary`); other words are dropped before encoding and can be asked for with `unknown_words`.
-Parts of a prompt may count more or less than others (`shared.models.prompt_weights`).
+Parts of a prompt may count more or less than others (`shared.models.prompt_weights`). A placeholder is a word that
+stands for tokens which were added to either (`shared.models.adapters.embeddings`).
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import TypeAlias
 
 import torch
@@ -27,9 +31,17 @@ TextEncoder: TypeAlias = CLIPTextModel | CLIPTextModelWithProjection
 class TextConditioner:
     """A CLIP tokenizer and text encoder, used as in stock Stable Diffusion: last hidden state, padded to the limit."""
 
-    def __init__(self, tokenizer: CLIPTokenizer, text_encoder: TextEncoder) -> None:
+    def __init__(
+        self,
+        tokenizer: CLIPTokenizer,
+        text_encoder: TextEncoder,
+        placeholders: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        """placeholders: words, each with the tokens that it stands for, which the tokenizer has."""
         self.tokenizer = tokenizer
         self.text_encoder = text_encoder
+        self.placeholders = dict(placeholders or {})
+        self._placeholder = _pattern(self.placeholders)
         words = known_words(tokenizer)
         self._words = None if words is None else dict.fromkeys(words)
 
@@ -64,25 +76,37 @@ class TextConditioner:
 
     def vocabulary(self) -> list[str]:
         """The words of a small vocabulary, the most frequent in training first; [] for a full one."""
-        return list(self._words or [])
+        return [*self.placeholders, *self._words] if self._words else []
 
     def unknown_words(self, prompt: str) -> list[str]:
         """Words of `prompt` of which a small vocabulary has no form, in order, each once; [] for a full vocabulary."""
         if self._words is None:
             return []
-        words = filter(is_word, pieces(without_weights(prompt)))
+        text = without_weights(prompt)
+        words = filter(is_word, chain.from_iterable(pieces(part) for part in self._parts(text)[::2]))
         return [word for word in dict.fromkeys(words) if self._known(word) is None]
 
     def known_part(self, prompt: str) -> str:
         """What is encoded: `prompt`, without weights and without the words and marks outside a small vocabulary; of a
-        word that it has in another form ("cubes"), that form.
+        word that it has in another form ("cubes"), that form. A placeholder becomes its tokens.
         """
         return self._known_text(without_weights(prompt))
 
     def _known_text(self, text: str) -> str:
-        if self._words is None:
-            return text
-        return " ".join(filter(None, map(self._known, pieces(text))))
+        parts = self._parts(text)
+        if self._words is not None:
+            parts[::2] = [" ".join(filter(None, map(self._known, pieces(part)))) for part in parts[::2]]
+        parts[1::2] = [" ".join(self.placeholders[word]) for word in parts[1::2]]
+        return " ".join(filter(None, parts))
+
+    def _parts(self, prompt: str) -> list[str]:
+        """What lies before, between and after placeholders, which have the odd places, as they were added."""
+        if self._placeholder is None:
+            return [prompt]
+        as_added = {word.lower(): word for word in self.placeholders}
+        parts = self._placeholder.split(prompt)
+        parts[1::2] = [as_added[word.lower()] for word in parts[1::2]]
+        return parts
 
     def _known(self, piece: str) -> str | None:
         words = self._words or {}
@@ -121,3 +145,12 @@ def weighted(states: Float[Tensor, "b n d"], weights: Float[Tensor, "b n"] | Non
         return states
     scaled = states * weights.to(states)[..., None]
     return scaled * (states.mean(dim=(1, 2), keepdim=True) / scaled.mean(dim=(1, 2), keepdim=True))
+
+
+def _pattern(words: Iterable[str]) -> re.Pattern[str] | None:
+    """Finds whole words, in capitals too, the longest first; None for no words."""
+    longest = sorted(words, key=len, reverse=True)
+    if not longest:
+        return None
+    ends = [("(?<!\\w)" * w[0].isalnum(), re.escape(w), "(?!\\w)" * w[-1].isalnum()) for w in longest]
+    return re.compile(f"({'|'.join(map(''.join, ends))})", re.IGNORECASE)

@@ -27,6 +27,11 @@ class StageRecipe(GradientMemory):
     )
     checkpoint_minutes: float = Field(3.0, gt=0, json_schema_extra=same_result("how often it is saved"))
 
+    @property
+    def caption(self) -> str | None:
+        """That of pictures which have none; None where there must be one."""
+        return None
+
 
 class PictureStageRecipe(StageRecipe):
     """A stage that sees pictures one by one: stills, and single frames of clips."""

@@ -47,6 +47,14 @@ def test_every_scalar_field_is_a_flag_and_nothing_else_is():
     }  # fmt: skip
 
 
+def test_a_flag_of_several_files_is_repeated_and_keeps_their_order():
+    recipe = parse("a cube", "--lora", "b.safetensors:0.5", "--lora", "a.safetensors", "--embedding", "x.safetensors",
+                   recipe=ClipRecipe)  # fmt: skip
+    assert recipe.lora == ("b.safetensors:0.5", "a.safetensors")
+    assert recipe.embeddings == ("x.safetensors",)
+    assert parse("a cube", recipe=ClipRecipe).lora == ()
+
+
 def test_values_reach_the_recipe_in_its_own_types():
     recipe = parse("a cube", "--size", "64x32", "--guidance-scale", "2", "--loop", "--way", "down")
     assert recipe == Toy(prompt="a cube", width=64, height=32, guidance_scale=2.0, loop=True, way="down")

@@ -16,6 +16,7 @@ from lab.batch.manifest.yaml_file import with_line
 from lab.batch.steps import steps
 from lab.batch.task import Task
 from shared.errors import InputError
+from shared.recipe import moved_file, weighted_file
 
 
 def read_manifest(path: str | os.PathLike[str], *, defaults: Mapping[str, Any] | None = None) -> list[Task]:
@@ -56,5 +57,13 @@ def _tasks(source: Source) -> list[Task]:
 def _from_here(defaults: Mapping[str, Any]) -> dict[str, Any]:
     """Defaults with files by absolute paths."""
     files = {key for step in steps().values() for key in step.recipe.file_keys()}
-    return {key: os.path.abspath(value) if key in files and isinstance(value, str) and value else value
-            for key, value in defaults.items()}  # fmt: skip
+    lists = {key for step in steps().values() for key in step.recipe.files_keys()}
+
+    def from_here(key: str, value: Any) -> Any:
+        if key in files and isinstance(value, str) and value:
+            return os.path.abspath(value)
+        if key in lists and isinstance(value, list):
+            return [moved_file(text, os.path.abspath(weighted_file(text)[0])) for text in map(str, value)]
+        return value
+
+    return {key: from_here(key, value) for key, value in defaults.items()}

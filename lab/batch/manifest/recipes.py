@@ -13,7 +13,7 @@ from lab.batch.manifest.keys import JOB_KEYS, SIZE, at, moved, recipe_keys
 from lab.batch.step import Step
 from lab.flags import given_values
 from shared.errors import InputError
-from shared.recipe import Recipe, load_preset, preset_names
+from shared.recipe import Recipe, load_preset, moved_file, preset_names, weighted_file
 
 GIVEN_LATER = "what another task makes"  # for a file's name while the rest is validated
 EMBEDDED = "world"  # a model's name that no folder of the name hides, as `shared.models.source` has it
@@ -156,6 +156,17 @@ def recipe_of(draft: Draft, files: Files) -> dict[str, Any]:
                 raise InputError(draft.place_of(key), expected="a file that is there", got=values[key],
                                  hint=f"Paths start in {files.folder}")  # fmt: skip
             values[key] = path
+    for key in recipe.files_keys():
+        values[key] = [_found(text, draft.place_of(key), files) for text in values[key]]
     if isinstance(values.get("model"), str):
         values["model"] = files.model(values["model"])
     return values
+
+
+def _found(text: str, place: str, files: Files) -> str:
+    """One of several files, FILE or FILE:WEIGHT, by its absolute path."""
+    name, _ = weighted_file(text)
+    path = files.file(name)
+    if path is None or os.path.isdir(path):
+        raise InputError(place, expected="a file that is there", got=name, hint=f"Paths start in {files.folder}")
+    return moved_file(text, path)

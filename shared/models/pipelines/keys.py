@@ -33,7 +33,9 @@ NAMES: dict[str, tuple[str, ...]] = {
     "decode_frames": ("decode_chunk_size",),
 }
 # Keys that are obeyed without a word to the pipeline, and the prompt, which a model of pictures alone does without.
-OURS = frozenset({"model", "pipeline_class", "seed", "fps", "precision", "offload", "decode", "prompt"})
+OURS = frozenset(
+    {"model", "pipeline_class", "lora", "embeddings", "seed", "fps", "precision", "offload", "decode", "prompt"}
+)
 TOLD = ("steps", "guidance_scale", "guidance_rescale")  # values of ours that stand in for the class's own
 
 

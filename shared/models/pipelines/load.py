@@ -46,6 +46,7 @@ class PipelineModel:
     codec: ClassVar[None] = None
     text: ClassVar[None] = None
     one_by_one: ClassVar[bool] = True
+    notes: ClassVar[tuple[str, ...]] = ()
     _hashes: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
@@ -114,7 +115,7 @@ def load_pipeline(
         try:  # what `from_pretrained` comes to, with no way to code
             pipeline = found(**settings | parts)
         except Exception as error:  # a part that is missing, or of another kind than the class wants
-            raise ModelError(f"model {path}", expected=f"the parts of a {name}", got=_first_line(error)) from error
+            raise ModelError(f"model {path}", expected=f"the parts of a {name}", got=first_line(error)) from error
     pipeline.set_progress_bar_config(disable=True)
     return PipelineModel(str(source), path, pipeline)
 
@@ -123,7 +124,7 @@ def _pipeline_class(name: str | None, path: Path) -> type[DiffusionPipeline]:
     try:
         found = getattr(diffusers, name, None) if name else None
     except (ImportError, RuntimeError) as error:
-        raise ModelError(f"pipeline class {name}", expected="its packages", got=_first_line(error)) from error
+        raise ModelError(f"pipeline class {name}", expected="its packages", got=first_line(error)) from error
     if not (inspect.isclass(found) and issubclass(found, DiffusionPipeline)) or found is DiffusionPipeline:
         raise ModelError(
             f"model {path}",
@@ -146,7 +147,7 @@ def _part(folder: Path, library: str, class_name: str, device: str | torch.devic
     try:
         return found.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the libraries below raise whatever a broken file makes them stumble over
-        raise ModelError(f"{folder}", expected=f"that of a {class_name}", got=_first_line(error)) from error
+        raise ModelError(f"{folder}", expected=f"that of a {class_name}", got=first_line(error)) from error
 
 
 def _network(folder: Path, found: Any, device: str | torch.device, dtype: torch.dtype) -> nn.Module:
@@ -158,7 +159,7 @@ def _network(folder: Path, found: Any, device: str | torch.device, dtype: torch.
             folder, **precision, use_safetensors=True, local_files_only=True, output_loading_info=True
         )
     except Exception as error:
-        raise ModelError(what, expected=fitting, got=_first_line(error)) from error
+        raise ModelError(what, expected=fitting, got=first_line(error)) from error
     for fault in REPORTS:
         if names := sorted(map(str, report.get(fault) or ())):
             count = f"{len(names)} {fault.replace('_', ' ')}, first {names[0]}"
@@ -178,7 +179,8 @@ def _module(library: str) -> Any:
     raise ModelError(f"library {library}", expected="one of diffusers' pipelines", got="none of that name")
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says first, or else its kind."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
 

@@ -47,10 +47,11 @@ class Source:
     uncaptioned: list[str] = field(default_factory=list)
 
 
-def find_sources(data: Path) -> list[Source]:
+def find_sources(data: Path, caption: str | None = None) -> list[Source]:
     """Every folder with captions, `data` itself or below, in order; hidden ones are passed over.
 
-    An index counts for its folder and all below that have none of their own. Raises InputError for an index that cannot
+    An index counts for its folder and all below that have none of their own. caption: of files that have none; they are
+    `uncaptioned` where it is None. Raises InputError for an index that cannot
     be read, and where there is no caption at all.
     """
     owners: dict[Path, Path | None] = {}
@@ -64,9 +65,13 @@ def find_sources(data: Path) -> list[Source]:
         files[owners[folder]] += [folder / name for name in names if is_media(folder / name)]
     sources = [_indexed(folder, below) for folder, below in files.items() if folder is not None]
     beside = _beside(data, files[None])
-    if beside.entries or (beside.uncaptioned and sources):
+    if beside.entries or (beside.uncaptioned and (sources or caption is not None)):
         sources.insert(0, beside)
     sources = sorted(sources, key=lambda source: source.folder)
+    if caption is not None:
+        for source in sources:
+            source.entries += [Entry(file=file, caption=caption) for file in source.uncaptioned]
+            source.uncaptioned = []
     if not any(source.entries for source in sources):
         raise _no_captions(data, len(beside.uncaptioned))
     return sources

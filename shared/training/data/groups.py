@@ -96,9 +96,9 @@ def some(left_out: Sequence[LeftOut]) -> str:
     return ", ".join(map(str, left_out[:NAMED])) + (f" and {more} more" if more > 0 else "")
 
 
-def reading(data: Path, cache_dir: Path | None = None) -> Iterator[ReadState]:
+def reading(data: Path, cache_dir: Path | None = None, caption: str | None = None) -> Iterator[ReadState]:
     """Looks at every file of a data folder, one yield a file. See `read_data`."""
-    sources = find_sources(data)
+    sources = find_sources(data, caption)
     files = [list(dict.fromkeys(entry["file"] for entry in source.entries)) for source in sources]
     total, step = sum(map(len, files)), 0
     groups: list[Group] = []
@@ -125,20 +125,21 @@ def reading(data: Path, cache_dir: Path | None = None) -> Iterator[ReadState]:
     yield ReadState(step, total, DataFolder(data, layouts, tuple(groups), tuple(left_out), uncaptioned))
 
 
-def read_data(data: Path, cache_dir: Path | None = None) -> DataFolder:
+def read_data(data: Path, cache_dir: Path | None = None, caption: str | None = None) -> DataFolder:
     """What is in a data folder and the folders below it; files that cannot be used are in `left_out`.
 
     Every file is read to its end, once: `cache_dir` (a hidden folder beside the captions where None) keeps what was
-    seen. Raises InputError for captions that cannot be read, or none; `DataFolder.refusal` says whether to train.
+    seen. caption: of files that have none. Raises InputError for captions that cannot be read, or none;
+    `DataFolder.refusal` says whether to train.
     """
-    *_, last = reading(data, cache_dir)
+    *_, last = reading(data, cache_dir, caption)
     assert last.data is not None
     return last.data
 
 
-def find_folders(data: Path, cache_dir: Path | None = None) -> list[Group]:
+def find_folders(data: Path, cache_dir: Path | None = None, caption: str | None = None) -> list[Group]:
     """The groups to train on, for `load_media`. Raises InputError as `read_data` does, and where too much is bad."""
-    found = read_data(data, cache_dir)
+    found = read_data(data, cache_dir, caption)
     refusal = found.refusal()
     if refusal is not None:
         raise refusal

@@ -82,3 +82,15 @@ def test_recipes_that_differ_in_prompt_and_seed_alone_may_be_sampled_together():
     found = entries([image(), image("b", "b.png", seed=3), image("c", "c.png", steps=7)])
     assert found[0].affinity == found[1].affinity != found[2].affinity
     assert {entry.affinity.split("|")[0] for entry in found} == {"world"}
+
+
+def test_adapters_do_by_what_they_hold_and_by_their_weight(tmp_path):
+    for name, text in (("a", b"one"), ("b", b"one"), ("c", b"two")):
+        (tmp_path / name).write_bytes(text)
+
+    def with_lora(*texts):
+        return key(image(lora=tuple(str(tmp_path / text) for text in texts)))
+
+    assert with_lora("a") == with_lora("b") == with_lora("b:1")
+    assert len({*key(image()), *with_lora("a"), *with_lora("c"), *with_lora("a:0.5"), *with_lora("a", "c")}) == 5
+    assert with_lora("a", "c") != with_lora("c", "a")

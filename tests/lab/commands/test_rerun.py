@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from lab.main import main
 from shared.artifacts.media import TAG, read_image, write_image
@@ -12,6 +13,7 @@ from shared.artifacts.run_record import RunRecord, read_record
 from tests.lab.command import is_refusal, kinoform
 from tests.lab.kinds.test_asset import SHORT as SHORT_ASSET
 from tests.lab.kinds.test_clip import SHORT as SHORT_CLIP
+from tests.shared.models.adapters import files
 from tests.video.tiny import build_video_folder
 
 RUNS = {
@@ -214,3 +216,34 @@ def test_nan_in_a_record_is_refused_by_describe(model, tmp_path, capsys):
     capsys.readouterr()
     for arguments in (["describe"], ["describe", "--json"], ["rerun"]):
         assert is_refusal(main([*arguments, str(tmp_path / "a.json")]), capsys.readouterr().err, "NaN")
+
+
+def test_adapters_are_read_again_and_may_have_moved(model, tmp_path, capsys):
+    lora = files.kohya(tmp_path, *files.random_layers(targets=files.ATTENTION))
+    word = files.save(tmp_path / "word.safetensors", {"zork": torch.randn(1, 32)})
+    made, plain = tmp_path / "image.png", tmp_path / "plain.png"
+    arguments = ["image", "a red zork", "--model", str(model), "--steps", "2"]
+    assert main([*arguments, "--lora", f"{lora}:0.5", "--embedding", word, "-o", str(made)]) == 0
+    assert "does not know" not in capsys.readouterr().err
+    assert main([*arguments, "-o", str(plain)]) == 0
+    assert "does not know" in capsys.readouterr().err
+    assert (read_image(made) != read_image(plain)).any()
+    assert set(read_record(made).inputs) == {"lora.0", "embeddings.0"}
+    assert main(["rerun", str(made)]) == 0
+    again = tmp_path / "image-rerun.png"
+    assert again.read_bytes() == made.read_bytes()
+
+    shutil.move(lora, tmp_path / "moved.safetensors")
+    capsys.readouterr()
+    assert is_refusal(main(["rerun", str(made)]), capsys.readouterr().err, "lora.0", "a file that exists")
+    assert main(["rerun", str(made), "--lora", str(tmp_path / "moved.safetensors")]) == 0
+    assert again.read_bytes() == made.read_bytes()
+    two = ["--lora", word, "--lora", word]
+    capsys.readouterr()
+    assert is_refusal(main(["rerun", str(made), *two]), capsys.readouterr().err, "--lora", "1 files", "got 2")
+    files.kohya(tmp_path, *files.random_layers(5, files.ATTENTION))
+    capsys.readouterr()
+    assert main(["rerun", str(made)]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "expected the file it was made with" in last
+    assert last.endswith("Say where that is: --lora FILE")

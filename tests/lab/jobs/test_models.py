@@ -12,6 +12,7 @@ from lab.kinds import ASSET, CLIP, IMAGE
 from lab.kinds.image import ImageKind
 from shared.errors import ModelError
 from shared.images.recipe import ImageRecipe
+from tests.shared.models.adapters import files
 from video.recipe import ClipRecipe
 
 
@@ -87,3 +88,16 @@ def test_previews_are_made_ready_once_for_each_model(model):
     assert models.latent_preview(other).codec is other
     models.get(IMAGE, recipe(model, precision="bf16"), "cpu")
     assert models._preview is None  # with the model goes what was made ready of it
+
+
+def test_adapters_are_part_of_what_is_loaded(model, tmp_path):
+    one, two = (files.kohya(tmp_path, *files.random_layers(seed, files.ATTENTION), f"{seed}") for seed in (0, 2))
+    models = Models()
+    plain = models.get(IMAGE, recipe(model), "cpu")
+    first = models.get(IMAGE, recipe(model, lora=[one]), "cpu")
+    assert models.get(IMAGE, recipe(model, lora=[one], steps=3), "cpu") is first is not plain
+    half = models.get(IMAGE, recipe(model, lora=[f"{one}:0.5"]), "cpu")
+    assert half is not first
+    assert models.get(IMAGE, recipe(model, lora=[f"{one}:0.5"]), "cpu") is half
+    shutil.copy(two, one)  # the same name, and something else
+    assert models.get(IMAGE, recipe(model, lora=[f"{one}:0.5"]), "cpu") is not half

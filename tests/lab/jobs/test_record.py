@@ -125,3 +125,22 @@ def test_of_a_version_that_was_not_recorded_nothing_is_said(model):
     now = picture_of(model)
     versions = {name: version for name, version in now.versions.items() if name != "pillow"}
     assert differences(now.model_copy(update={"versions": versions}), now) == []
+
+
+def test_of_several_files_each_is_kept_by_what_it_holds(model, tmp_path):
+    for name, text in (("a", b"one"), ("b", b"two"), ("c", b"one")):
+        (tmp_path / f"{name}.safetensors").write_bytes(text)
+    image = load_image_model(model)
+
+    def made(names, earlier=None):
+        recipe = ImageRecipe(
+            prompt="a cube", model=str(model), lora=tuple(f"{tmp_path / name}.safetensors:0.5" for name in names)
+        )
+        return record_of(IMAGE, recipe, image, earlier, recipe.files())
+
+    first = made("ab")
+    assert first.inputs == {f"lora.{i}": sha256(tmp_path / f"{name}.safetensors") for i, name in enumerate("ab")}
+    assert RunRecord.from_json(first.to_json()) == first
+    assert made("cb", first) == first
+    with pytest.raises(InputError, match=r"lora\.1 .*a\.safetensors: expected the file .*Say where that is: --lora"):
+        made("ca", first)

@@ -1,0 +1,72 @@
+"""The keys with which a recipe adds small files to its model, and what is checked of these at once. No torch here."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
+
+from shared.errors import ModelError
+from shared.models.weight_files import PICKLES, read_header
+from shared.recipe import Recipe, input_files, weighted_file
+
+KEYS = ("lora", "embeddings")
+
+
+class Adapted(Recipe):
+    """For everything that runs an image model, alone or in a larger one."""
+
+    lora: tuple[str, ...] = Field(
+        (), description="a LoRA, FILE or FILE:0.7 for less of it", json_schema_extra=input_files()
+    )
+    embeddings: tuple[str, ...] = Field(
+        (), description="a file of words learned by textual inversion", json_schema_extra=input_files()
+    )
+
+    @field_validator(*KEYS, mode="before")
+    @classmethod
+    def _one_is_a_list_of_one(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("lora")
+    @classmethod
+    def _have_weights(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            file, weight = weighted_file(text)
+            if not file.strip() or not math.isfinite(weight):
+                raise PydanticCustomError("weighted_file", "FILE, or FILE:WEIGHT such as style.safetensors:0.7")
+        return value
+
+    @field_validator("embeddings")
+    @classmethod
+    def _have_no_weights(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(text.strip() and weighted_file(text)[0] == text for text in value):
+            raise PydanticCustomError("plain_file", "FILE, without a weight")
+        return value
+
+
+def adapters_of(recipe: Any) -> dict[str, tuple[str, ...]]:
+    """The adapters that a recipe of any kind names, by its keys; none of a recipe that is not `Adapted`."""
+    return {key: value for key in KEYS if (value := getattr(recipe, key, ()))} if isinstance(recipe, Adapted) else {}
+
+
+def check_adapters(recipe: Any) -> None:
+    """Raises ModelError for an adapter's file that is a pickle, cut short, or no safetensors file."""
+    for texts in adapters_of(recipe).values():
+        for text in texts:
+            checked_header(Path(weighted_file(text)[0]))
+
+
+def checked_header(file: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of an adapter's tensors. Raises ModelError as `check_adapters` does."""
+    if file.suffix in PICKLES:
+        raise ModelError(
+            f"adapter {file}",
+            expected="a .safetensors file",
+            got="a pickle, which can run code when it is opened",
+            hint="Fetch it as safetensors: most are published as such",
+        )
+    return read_header(file)

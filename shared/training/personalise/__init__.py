@@ -1,0 +1,1 @@
+"""Something new for an image model from a few pictures: LoRA, textual inversion, DreamBooth."""
