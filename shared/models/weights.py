@@ -7,25 +7,55 @@ Pickled weights can run code when opened; they are never opened here.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import BinaryIO, TypeVar
 
 import torch
 from accelerate import init_empty_weights
-from safetensors import safe_open
 from torch import Tensor, nn
 
-from shared.compute.torch_internals import detect_fake_mode, without_modes
+from shared.compute.torch_internals import detect_fake_mode
 from shared.errors import ModelError
-from shared.models.weight_files import read_header, weight_files
+from shared.models.weight_files import Entry, read_entries, weight_files
 
 # Names that older releases of diffusers wrote in the attention of autoencoders.
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 # Buffers that older releases of transformers wrote beside the weights.
 NO_WEIGHT = re.compile(r"(^|\.)position_ids$")
 
+# By the names of the safetensors format.
+DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "BOOL": torch.bool}
+DTYPES |= {"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8}
+DTYPES |= {"F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2}
+
 N = TypeVar("N", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where a tensor lies: a file, its entry there, and the shape in which it is wanted where that is another one."""
+
+    file: Path
+    entry: Entry
+    shape: tuple[int, ...]
+
+    def read(self, opened: BinaryIO) -> Tensor:
+        """The tensor, in memory of its own. opened: its file. Raises ModelError for a dtype that torch does not have.
+
+        In a program that runs without values (`shared.plan.hollow`) it has none.
+        """
+        dtype = DTYPES.get(self.entry.dtype)
+        if dtype is None:
+            raise ModelError(f"weights in {self.file}", expected=f"one of {', '.join(DTYPES)}", got=self.entry.dtype)
+        if detect_fake_mode() is not None:
+            return torch.empty(self.shape, dtype=dtype)
+        data = torch.empty(self.entry.stop - self.entry.start, dtype=torch.uint8)
+        opened.seek(self.entry.start)
+        if opened.readinto(data.numpy()) != data.numel():
+            raise ModelError(f"weights in {self.file}", expected="a whole safetensors file", got="one cut short")
+        return data.view(dtype).reshape(self.shape)
 
 
 def load_network(build: Callable[[], N], folder: Path, *, device: str | torch.device, dtype: torch.dtype) -> N:
@@ -34,26 +64,40 @@ def load_network(build: Callable[[], N], folder: Path, *, device: str | torch.de
     Raises ModelError, naming the folder: no or pickled weights, a file that is cut short, tensors that are missing,
     left over, of another shape, or not finite.
     """
+    found = {
+        name: Stored(file, entry, entry.shape)
+        for file in weight_files(folder)
+        for name, entry in read_entries(file)[0].items()
+    }
+    return fill(build, found, folder, device=device, dtype=dtype)
+
+
+def fill(
+    build: Callable[[], N],
+    found: Mapping[str, Stored],
+    where: Path,
+    *,
+    device: str | torch.device,
+    dtype: torch.dtype,
+) -> N:
+    """The network that `build` makes, with the tensors `found`, by their names in it; one is read at a time, so that
+    loading takes no more memory than the network and its largest tensor. Raises ModelError as `load_network` does.
+    """
     with init_empty_weights(include_buffers=False):
         network = build()
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    places: dict[str, tuple[Path, str]] = {}
-    shapes: dict[str, tuple[int, ...]] = {}
-    for file in weight_files(folder):
-        for stored, shape in read_header(file).items():
-            name = _name_in(stored, wanted)
-            if not NO_WEIGHT.search(name):
-                places[name], shapes[name] = (file, stored), shape
-    compare(wanted, shapes, folder)
-    tensors = {}
-    for file in sorted({file for file, _ in places.values()}):
-        with safe_open(file, framework="pt") as opened:
-            for name, (place, stored) in places.items():
-                if place == file:
-                    tensors[name] = _stored(opened, stored, wanted[name])
-    if detect_fake_mode() is None:  # else there are no numbers
-        check_finite(tensors, folder)
-    kept = {name: tensor.to(device=device, dtype=_kept_dtype(tensor, dtype)) for name, tensor in tensors.items()}
+    named = {_name_in(stored, wanted): place for stored, place in found.items()}
+    named = {name: place for name, place in named.items() if not NO_WEIGHT.search(name)}
+    compare(wanted, {name: place.shape for name, place in named.items()}, where)
+    kept = {}
+    for file in sorted({place.file for place in named.values()}):
+        with file.open("rb") as opened:
+            for name, place in named.items():
+                if place.file == file:
+                    tensor = replace(place, shape=wanted[name]).read(opened)
+                    if detect_fake_mode() is None:  # else there are no numbers
+                        check_finite({name: tensor}, where)
+                    kept[name] = tensor.to(device=device, dtype=_kept_dtype(tensor, dtype))
     network.load_state_dict(kept, strict=True, assign=True)
     return network.to(device).requires_grad_(False).eval()
 
@@ -88,15 +132,6 @@ def _name_in(stored: str, wanted: Iterable[str]) -> str:
     if last in OLD_ATTENTION:
         candidates.append(f"{parent}.{OLD_ATTENTION[last]}.{rest}")
     return next((name for name in candidates if name in wanted), stored)
-
-
-def _stored(opened: Any, name: str, shape: tuple[int, ...]) -> Tensor:
-    """A tensor of an open file; in a program that runs without values (`shared.plan.hollow`) one that has none."""
-    if detect_fake_mode() is None:
-        return opened.get_tensor(name).reshape(shape)
-    with without_modes():
-        dtype = opened.get_tensor(name).dtype
-    return torch.empty(shape, dtype=dtype)
 
 
 def _kept_dtype(tensor: Tensor, dtype: torch.dtype) -> torch.dtype:
