@@ -27,15 +27,16 @@ from shared.diffusion.denoiser import Denoiser
 from shared.diffusion.schedule import NoiseSchedule, prediction_type_of
 from shared.errors import ModelError
 from shared.latents.codec import Autoencoder, Codec
+from shared.models.layouts.single_file import load_parts
 from shared.models.source import read_index, resolve_model
-from shared.models.text import TextConditioner
-from shared.models.weight_files import read_header, read_json, weight_files, weight_hashes
-from shared.models.weights import check_finite, load_network
+from shared.models.text import TextConditioner, read_tokenizer
+from shared.models.weight_files import read_json, weight_files, weight_hashes
+from shared.models.weights import load_network
 
 UNETS = {"UNet2DConditionModel": UNet2DConditionModel}
 VAES = {vae.__name__: vae for vae in (AutoencoderKL, AutoencoderTiny, AutoencoderKLTemporalDecoder)}
 TEXT_ENCODERS = {"CLIPTextModel": CLIPTextModel}
-TOKENIZERS = {"CLIPTokenizer": CLIPTokenizer, "CLIPTokenizerFast": CLIPTokenizer}
+TOKENIZERS = {"CLIPTokenizer": CLIPTokenizer, "CLIPTokenizerFast": CLIPTokenizer}  # one and the same by now
 
 
 @dataclass
@@ -103,7 +104,18 @@ def load_image_model(
     """
     path = resolve_model(source)
     if path.is_file():
-        return _load_single_file(path, str(source), device, dtype)
+        unet, vae, text_encoder, tokenizer, config = load_parts(path, device, dtype)
+        install_attention(text_encoder)
+        text = TextConditioner(tokenizer, text_encoder)
+        return _assemble(
+            str(source),
+            path,
+            unet,
+            vae,
+            text,
+            _scheduler_class({"scheduler": ["", config["_class_name"]]}, path),
+            config,
+        )
     index = read_index(path)
     unet = _load(path, index, "unet", UNETS, device, dtype)
     # float16 overflows some autoencoders, and the gradients that distillation sends through them underflow in it
@@ -121,12 +133,8 @@ def load_text(
     index = read_index(folder)
     encoder = _load(folder, index, "text_encoder", TEXT_ENCODERS, device, dtype)
     install_attention(encoder)
-    tokenizer_class = _class_of(index, "tokenizer", TOKENIZERS, folder)
-    try:
-        tokenizer = tokenizer_class.from_pretrained(folder / "tokenizer", local_files_only=True)
-    except Exception as error:  # the libraries below raise whatever a broken file makes them stumble over
-        raise ModelError(f"tokenizer in {folder}", expected="a CLIP tokenizer", got=str(error)) from error
-    return TextConditioner(tokenizer, encoder)
+    _class_of(index, "tokenizer", TOKENIZERS, folder)
+    return TextConditioner(read_tokenizer(folder / "tokenizer"), encoder)
 
 
 def _load(
@@ -227,39 +235,3 @@ def _check_fit(
         raise ModelError(
             f"model {name}: tokens", expected=f"at most {text_encoder.config.vocab_size}", got=len(tokenizer)
         )
-
-
-def _load_single_file(file: Path, name: str, device: str | torch.device, dtype: torch.dtype) -> ImageModel:
-    """A checkpoint of the original Stable Diffusion layout. diffusers takes its configuration from the hub's cache."""
-    from diffusers import StableDiffusionPipeline
-
-    header = read_header(file)
-    if not any(key.startswith("model.diffusion_model.") for key in header):
-        raise ModelError(
-            f"model {file}",
-            expected="a whole Stable Diffusion checkpoint, with tensors model.diffusion_model.*",
-            got=f"{len(header)} tensors, none of which fits",
-            hint="A diffusers component is loaded by its model's folder",
-        )
-    try:
-        pipeline = StableDiffusionPipeline.from_single_file(str(file), torch_dtype=dtype, safety_checker=None)
-    except Exception as error:  # conversion, configuration and network all fail in their own ways
-        raise ModelError(
-            f"model {file}",
-            expected="a Stable Diffusion checkpoint",
-            got=str(error),
-            hint="A diffusers folder is safer",
-        ) from error
-    for network in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
-        check_finite(dict(network.named_parameters()), file)
-        network.to(device).requires_grad_(False).eval()
-    install_attention(pipeline.text_encoder)
-    return _assemble(
-        name,
-        file,
-        pipeline.unet,
-        pipeline.vae,
-        TextConditioner(pipeline.tokenizer, pipeline.text_encoder),
-        type(pipeline.scheduler),
-        dict(pipeline.scheduler.config),
-    )

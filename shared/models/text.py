@@ -6,6 +6,8 @@ on (`shared.models.vocabulary`); other words are dropped before encoding and can
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -13,8 +15,19 @@ from torch.nn.functional import normalize
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from shared.compute.execution import execution_device
+from shared.errors import ModelError
 from shared.models.vocabulary import is_word, known_words, pieces
 from shared.models.words import fold
+
+
+def read_tokenizer(folder: Path) -> CLIPTokenizer:
+    """The CLIP tokenizer in a folder. Raises ModelError where there is none, or a broken one."""
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):  # the library would make one up
+        raise ModelError(f"tokenizer in {folder}", expected="tokenizer.json or vocab.json", got="none of the two")
+    try:
+        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the libraries below raise whatever a broken file makes them stumble over
+        raise ModelError(f"tokenizer in {folder}", expected="a CLIP tokenizer", got=str(error)) from error
 
 
 class TextConditioner:

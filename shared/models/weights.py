@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 import torch
 from accelerate import init_empty_weights
@@ -41,7 +42,7 @@ class Stored:
     entry: Entry
     shape: tuple[int, ...]
 
-    def read(self, opened: BinaryIO) -> Tensor:
+    def read(self, opened: BufferedReader) -> Tensor:
         """The tensor, in memory of its own. opened: its file. Raises ModelError for a dtype that torch does not have.
 
         In a program that runs without values (`shared.plan.hollow`) it has none.

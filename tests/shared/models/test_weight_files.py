@@ -25,7 +25,7 @@ def test_headers_tell_names_and_shapes(tmp_path):
 
 def test_the_file_without_a_variant_is_the_one(tmp_path):
     (tmp_path / "pytorch_model.bin").touch()
-    with pytest.raises(ModelError, match="pickle.*kinoform convert"):
+    with pytest.raises(ModelError, match=r"pickle.*kinoform convert"):
         weight_files(tmp_path)
     for name in ("model.fp16.safetensors", "model.safetensors"):  # a variant alone is taken, but not before the whole
         (tmp_path / name).touch()
