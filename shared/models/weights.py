@@ -42,21 +42,31 @@ class Stored:
     entry: Entry
     shape: tuple[int, ...]
 
-    def read(self, opened: BufferedReader) -> Tensor:
-        """The tensor, in memory of its own. opened: its file. Raises ModelError for a dtype that torch does not have.
+    def read(self, opened: BufferedReader, scratch: Tensor | None = None) -> Tensor:
+        """The tensor, in memory of its own, or in `scratch`, bytes that suffice for it. opened: its file.
 
-        In a program that runs without values (`shared.plan.hollow`) it has none.
+        In a program that runs without values (`shared.plan.hollow`) it has none. Raises ModelError for a dtype that
+        torch does not have.
         """
-        dtype = DTYPES.get(self.entry.dtype)
-        if dtype is None:
-            raise ModelError(f"weights in {self.file}", expected=f"one of {', '.join(DTYPES)}", got=self.entry.dtype)
         if detect_fake_mode() is not None:
-            return torch.empty(self.shape, dtype=dtype)
-        data = torch.empty(self.entry.stop - self.entry.start, dtype=torch.uint8)
+            return torch.empty(self.shape, dtype=self.dtype)
+        data = torch.empty(self.size, dtype=torch.uint8) if scratch is None else scratch[: self.size]
         opened.seek(self.entry.start)
-        if opened.readinto(data.numpy()) != data.numel():
+        if opened.readinto(data.numpy().data) != self.size:
             raise ModelError(f"weights in {self.file}", expected="a whole safetensors file", got="one cut short")
-        return data.view(dtype).reshape(self.shape)
+        return data.view(self.dtype).reshape(self.shape)
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return self.entry.stop - self.entry.start
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of torch. Raises ModelError for one that it does not have."""
+        if self.entry.dtype not in DTYPES:
+            raise ModelError(f"weights in {self.file}", expected=f"one of {', '.join(DTYPES)}", got=self.entry.dtype)
+        return DTYPES[self.entry.dtype]
 
 
 def load_network(build: Callable[[], N], folder: Path, *, device: str | torch.device, dtype: torch.dtype) -> N:
@@ -90,15 +100,21 @@ def fill(
     named = {_name_in(stored, wanted): place for stored, place in found.items()}
     named = {name: place for name, place in named.items() if not NO_WEIGHT.search(name)}
     compare(wanted, {name: place.shape for name, place in named.items()}, where)
+    changed = [place.size for place in named.values() if _kept_dtype(place.dtype, dtype) is not place.dtype]
+    # One for all that are changed: many short-lived ones between those that stay leave holes in the memory.
+    scratch = torch.empty(max(changed, default=0), dtype=torch.uint8)
     kept = {}
     for file in sorted({place.file for place in named.values()}):
         with file.open("rb") as opened:
             for name, place in named.items():
                 if place.file == file:
-                    tensor = replace(place, shape=wanted[name]).read(opened)
+                    keep = _kept_dtype(place.dtype, dtype)
+                    tensor = replace(place, shape=wanted[name]).read(
+                        opened, scratch if keep is not place.dtype else None
+                    )
                     if detect_fake_mode() is None:  # else there are no numbers
                         check_finite({name: tensor}, where)
-                    kept[name] = tensor.to(device=device, dtype=_kept_dtype(tensor, dtype))
+                    kept[name] = tensor.to(device=device, dtype=keep)
     network.load_state_dict(kept, strict=True, assign=True)
     return network.to(device).requires_grad_(False).eval()
 
@@ -121,8 +137,15 @@ def compare(wanted: dict[str, tuple[int, ...]], got: dict[str, tuple[int, ...]],
 def check_finite(tensors: dict[str, Tensor], where: Path) -> None:
     """Raises ModelError for NaN or infinity."""
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        if tensor.is_floating_point() and tensor.numel() and not _all_finite(tensor):
             raise ModelError(f"weights in {where}: {name}", expected="finite numbers", got="NaN or infinity")
+
+
+def _all_finite(tensor: Tensor) -> bool:
+    if tensor.element_size() == 1:  # float8, for which torch can do little
+        tensor = tensor.float()
+    least, most = tensor.aminmax()  # NaN where there is any; and no copies, as isfinite makes
+    return bool(least.isfinite() & most.isfinite())
 
 
 def _name_in(stored: str, wanted: Iterable[str]) -> str:
@@ -135,5 +158,5 @@ def _name_in(stored: str, wanted: Iterable[str]) -> str:
     return next((name for name in candidates if name in wanted), stored)
 
 
-def _kept_dtype(tensor: Tensor, dtype: torch.dtype) -> torch.dtype:
-    return dtype if tensor.is_floating_point() else tensor.dtype
+def _kept_dtype(stored: torch.dtype, dtype: torch.dtype) -> torch.dtype:
+    return dtype if stored.is_floating_point else stored

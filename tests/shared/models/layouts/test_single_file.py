@@ -1,4 +1,6 @@
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from shared.errors import ModelError
 from shared.models.image_model import load_image_model
 from shared.models.layouts.single_file import probed
 from shared.models.source import check_model
+from tests.shared.models.layouts import narrow
 from tests.shared.models.layouts.narrow import build_folder, build_single_file
 from tests.tiny import tiny_unet
 
@@ -175,3 +178,25 @@ def test_a_network_that_predicts_noise_is_told_from_one_that_does_not():
             optimizer.step()
         assert probed(unet.eval()) == wanted
     assert probed(UNet2DConditionModel.from_pretrained("shared/weights/world/unet")) == "v_prediction"
+
+
+PEAK = """
+import sys
+from pathlib import Path
+from shared.compute.process_memory import peak_bytes, resident_bytes
+from shared.models.image_model import load_image_model
+Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+before = resident_bytes()
+model = load_image_model(sys.argv[1])
+networks = model.unet, model.codec.vae, model.text.text_encoder
+print((peak_bytes() - before) / sum(tensor.nbytes for part in networks for tensor in part.state_dict().values()))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak from now on")
+def test_loading_takes_the_memory_of_the_model_and_little_more(tmp_path, monkeypatch):
+    monkeypatch.setitem(narrow.WIDTHS, 1, (128, 256, 256, 256))
+    file = build_single_file(tmp_path / "a.safetensors", 1, metadata=EPSILON)
+    command = [sys.executable, "-c", PEAK, str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+    assert float(done.stdout) < 1.15
