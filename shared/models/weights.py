@@ -6,12 +6,13 @@ Pickled weights can run code when opened; they are never opened here.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from io import BufferedReader
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from accelerate import init_empty_weights
@@ -94,12 +95,7 @@ def fill(
     """The network that `build` makes, with the tensors `found`, by their names in it; one is read at a time, so that
     loading takes no more memory than the network and its largest tensor. Raises ModelError as `load_network` does.
     """
-    with init_empty_weights(include_buffers=False):
-        network = build()
-    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    named = {_name_in(stored, wanted): place for stored, place in found.items()}
-    named = {name: place for name, place in named.items() if not NO_WEIGHT.search(name)}
-    compare(wanted, {name: place.shape for name, place in named.items()}, where)
+    network, named = matched(build, found, where)
     changed = [place.size for place in named.values() if _kept_dtype(place.dtype, dtype) is not place.dtype]
     # One for all that are changed: many short-lived ones between those that stay leave holes in the memory.
     scratch = torch.empty(max(changed, default=0), dtype=torch.uint8)
@@ -109,14 +105,52 @@ def fill(
             for name, place in named.items():
                 if place.file == file:
                     keep = _kept_dtype(place.dtype, dtype)
-                    tensor = replace(place, shape=wanted[name]).read(
-                        opened, scratch if keep is not place.dtype else None
-                    )
+                    tensor = place.read(opened, scratch if keep is not place.dtype else None)
                     if detect_fake_mode() is None:  # else there are no numbers
                         check_finite({name: tensor}, where)
                     kept[name] = tensor.to(device=device, dtype=keep)
     network.load_state_dict(kept, strict=True, assign=True)
     return network.to(device).requires_grad_(False).eval()
+
+
+def matched(build: Callable[[], N], found: Mapping[str, Stored], where: Path) -> tuple[N, dict[str, Stored]]:
+    """The network that `build` makes, without weights, and where each of its tensors lies, by the network's names.
+
+    Raises ModelError for tensors that are missing, left over, or of another shape.
+    """
+    with init_empty_weights(include_buffers=False):
+        network = build()
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    named = {_name_in(stored, wanted): place for stored, place in found.items()}
+    named = {name: place for name, place in named.items() if not NO_WEIGHT.search(name)}
+    compare(wanted, {name: place.shape for name, place in named.items()}, where)
+    return network, {name: replace(place, shape=wanted[name]) for name, place in named.items()}
+
+
+def write_tensors(file: Path, tensors: Mapping[str, Stored]) -> None:
+    """A safetensors file of tensors that lie elsewhere, copied one at a time as they are stored.
+
+    Raises ModelError for one that is not finite.
+    """
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    # The library's own order: wide numbers first, so that each tensor begins at a multiple of its numbers' size.
+    ordered = sorted(tensors.items(), key=lambda item: (-item[1].dtype.itemsize, item[0]))
+    for name, place in ordered:
+        header[name] = {
+            "dtype": place.entry.dtype,
+            "shape": list(place.shape),
+            "data_offsets": [end, end := end + place.size],
+        }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with file.open("wb") as out:
+        out.write(len(text).to_bytes(8, "little") + text)
+        for name, place in ordered:
+            with place.file.open("rb") as opened:
+                tensor = place.read(opened)
+            check_finite({name: tensor}, place.file)
+            out.write(tensor.flatten().view(torch.uint8).numpy().data)
 
 
 def compare(wanted: dict[str, tuple[int, ...]], got: dict[str, tuple[int, ...]], where: Path) -> None:

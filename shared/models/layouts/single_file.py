@@ -40,11 +40,14 @@ class SingleFile:
     prediction_type: str | None
 
     @classmethod
-    def read(cls, file: Path) -> SingleFile:
-        """Raises ModelError for a file that is damaged, of another family, or a part of a model."""
+    def read(cls, file: Path, beside: Path | None = None) -> SingleFile:
+        """beside: the file by whose name a configuration may lie beside it, if that is another one.
+
+        Raises ModelError for a file that is damaged, of another family, or a part of a model.
+        """
         entries, metadata = read_entries(file)
         header = {name: entry.shape for name, entry in entries.items()}
-        return cls(file, check_single_file(file, header), entries, said(file, header, metadata))
+        return cls(file, check_single_file(file, header), entries, said(beside or file, header, metadata))
 
     def configs(self, prediction_type: str) -> dict[str, dict[str, Any]]:
         """Of the components "unet", "vae", "text_encoder" and "scheduler", as a diffusers folder has them."""
