@@ -178,7 +178,9 @@ def _file(path: Path) -> Look:
     can, problem = abilities(path)
     predicts = said(path, header, metadata) if family in SUPPORTED else None
     parts = tuple(_groups(entries, path.name))
-    return Look(path, SINGLE, family, parts, predicts, can=can, problem=problem, metadata=metadata, licence=licence)
+    known = made_for(path)
+    size = (known.width, known.height) if known else None
+    return Look(path, SINGLE, family, parts, predicts, size, None, can, problem, licence, metadata=metadata)
 
 
 def _groups(entries: Mapping[str, Entry], file: str) -> Iterable[Part]:

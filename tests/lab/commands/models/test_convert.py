@@ -2,10 +2,12 @@
 
 import json
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 
 from lab.main import main
+from shared.artifacts.media import read_image
 from tests.lab.command import is_refusal
 from tests.shared.models.layouts.narrow import build_single_file
 
@@ -19,14 +21,19 @@ def test_convert(tmp_path, capsys):
     assert load_file(tmp_path / "a.safetensors").keys() == {"a"}
 
 
-def test_a_folder_that_makes_pictures(tmp_path, capsys):
-    file = build_single_file(tmp_path / "sd.safetensors", 1)
-    folder = tmp_path / "folder"
-    assert main(["convert", str(file), str(folder), "--prediction-type", "epsilon"]) == 0
-    flags = ["--steps", "1", "--size", "64x64", "--model"]
-    for model in (folder, file):
-        assert main(["image", "a cube", "-o", str(tmp_path / f"{model.name}.png"), *flags, str(model)]) == 0
-        assert (tmp_path / f"{model.name}.png").is_file()
+def test_a_file_and_the_folder_made_of_it_make_the_same_picture(tmp_path, capsys):
+    file = build_single_file(tmp_path / "sd.safetensors", 1, metadata={"modelspec.prediction_type": "v"})
+    assert main(["convert", str(file), str(tmp_path / "folder"), "--prediction-type", "epsilon"]) == 0
+    build_single_file(file, 1, metadata={"modelspec.prediction_type": "epsilon"})
+    pictures = []
+    for model in (tmp_path / "folder", file):
+        out = tmp_path / f"{model.stem}.png"
+        flags = ["--steps", "2", "--size", "64x64", "--model", str(model)]
+        assert main(["image", "a red cube", "-o", str(out), *flags]) == 0
+        pictures.append(read_image(out))
+    assert np.array_equal(*pictures)
+    assert "this model was made for 512x512" in capsys.readouterr().err
+    assert main(["plan", "image", "a red cube", "--size", "64x64", "--model", str(file)]) == 0
 
 
 def test_refusals(tmp_path, capsys):

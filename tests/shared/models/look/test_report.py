@@ -69,6 +69,7 @@ def test_single_files(tmp_path):
     found = look(file)
     assert (found.layout, found.kind, found.prediction_type) == (SINGLE, "Stable Diffusion 2", "v_prediction")
     assert [part.name for part in found.parts] == ["unet or transformer", "vae", "text encoders", "other tensors"]
+    assert found.size == load_image_model(file).own_size == (768, 768)
     assert found.parts[0].parameters == count(load_image_model(file).unet)
     assert found.can == abilities(file)[0] == ("image", "asset")
     assert found.hashes() == {"a.safetensors": hashlib.sha256(file.read_bytes()).hexdigest()}
