@@ -10,6 +10,7 @@ from typing import Any
 from lab.commands import data, decode, describe, doctor, make, plan, rerun, score, train, words, world
 from lab.commands.batch import command as batch
 from lab.commands.batch import gallery
+from lab.commands.models import convert, inspect, listing
 from lab.flags import Parser
 from lab.kinds.table import plugin_kind
 from shared.errors import InputError
@@ -17,7 +18,22 @@ from shared.plugins import installed
 from shared.recipe import did_you_mean
 from shared.version import VERSION
 
-OWN: tuple[Any, ...] = (batch, world, data, train, words, plan, score, decode, describe, rerun, gallery, doctor)
+MODELS = listing, inspect, convert
+OWN: tuple[Any, ...] = (
+    batch,
+    world,
+    data,
+    train,
+    *MODELS,
+    words,
+    plan,
+    score,
+    decode,
+    describe,
+    rerun,
+    gallery,
+    doctor,
+)
 
 
 def commands() -> dict[str, Any]:

@@ -17,6 +17,7 @@ from lab.flags import Parser, add_command, add_device_flag, add_recipe_flags, pa
 from lab.kinds import kinds
 from lab.kinds.kind import Planner, Savings
 from lab.outputs import existing_folder
+from lab.show.amounts import as_size
 from lab.show.console import Console
 from shared.errors import InputError
 from shared.recipe import Recipe
@@ -171,10 +172,6 @@ def as_flags(change: dict[str, Any], recipe: Recipe) -> str:
         elif name != "height":
             flags.append(f"--{name.replace('_', '-')} {value}")
     return " ".join(flags)
-
-
-def as_size(size: float) -> str:
-    return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
 
 
 def parse_size(text: str) -> int:

@@ -19,7 +19,6 @@ from transformers import (
     CLIPImageProcessorPil,
     CLIPModel,
     CLIPTextModelWithProjection,
-    CLIPTokenizer,
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
 )
@@ -28,7 +27,7 @@ from shared.attention import install_attention
 from shared.compute.execution import execution_device
 from shared.errors import InputError, ModelError
 from shared.models.image_model import load_text
-from shared.models.text import TextConditioner
+from shared.models.text import TextConditioner, read_tokenizer
 from shared.models.weight_files import read_json
 from shared.models.weights import load_network
 
@@ -87,11 +86,7 @@ class ClipScorer:
         image.vision_model, image.visual_projection = whole.vision_model, whole.visual_projection
         for half in (text, image):
             install_attention(half.eval())
-        try:
-            tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-        except Exception as error:  # the libraries below raise whatever a broken file makes them stumble over
-            raise ModelError(f"tokenizer in {folder}", expected="a CLIP tokenizer", got=str(error)) from error
-        return cls(TextConditioner(tokenizer, text), image, _processor(folder))
+        return cls(TextConditioner(read_tokenizer(folder), text), image, _processor(folder))
 
     @torch.no_grad()
     def image_features(self, frames: UInt8[np.ndarray, "t h w 3"]) -> Float[Tensor, "t d"]:

@@ -30,18 +30,19 @@ from shared.errors import ModelError
 from shared.latents.codec import Autoencoder, Codec
 from shared.models.adapters.embeddings import with_embeddings
 from shared.models.adapters.lora import fuse_loras
+from shared.models.layouts.single_file import load_parts
 from shared.models.paired_text import PairedText
 from shared.models.source import read_index, resolve_model
-from shared.models.text import TextConditioner
-from shared.models.weight_files import read_header, read_json, weight_files, weight_hashes
-from shared.models.weights import check_finite, load_network
+from shared.models.text import TextConditioner, read_tokenizer
+from shared.models.weight_files import read_json, weight_files, weight_hashes
+from shared.models.weights import load_network
 from shared.recipe import Recipe
 
 UNETS = {"UNet2DConditionModel": UNet2DConditionModel}
 VAES = {vae.__name__: vae for vae in (AutoencoderKL, AutoencoderTiny, AutoencoderKLTemporalDecoder)}
 TEXT_ENCODERS = {"CLIPTextModel": CLIPTextModel}
 SECOND_ENCODERS = {"CLIPTextModelWithProjection": CLIPTextModelWithProjection}
-TOKENIZERS = {"CLIPTokenizer": CLIPTokenizer, "CLIPTokenizerFast": CLIPTokenizer}
+TOKENIZERS = {"CLIPTokenizer": CLIPTokenizer, "CLIPTokenizerFast": CLIPTokenizer}  # one and the same by now
 
 
 @dataclass
@@ -131,6 +132,13 @@ def load_image_model(
     return replace(model, text=with_embeddings(model.name, model.text, embeddings), notes=tuple(notes))
 
 
+def _load_single_file(path: Path, name: str, device: str | torch.device, dtype: torch.dtype) -> ImageModel:
+    unet, vae, text_encoder, tokenizer, config = load_parts(path, device, dtype)
+    install_attention(text_encoder)
+    scheduler_class = _scheduler_class({"scheduler": ["", config["_class_name"]]}, path)
+    return _assemble(name, path, unet, vae, TextConditioner(tokenizer, text_encoder), scheduler_class, config)
+
+
 def _load_folder(path: Path, name: str, device: str | torch.device, dtype: torch.dtype) -> ImageModel:
     index = read_index(path)
     unet = _load(path, index, "unet", UNETS, device, dtype)
@@ -165,12 +173,8 @@ def _load_text(
     """which: what the names of its components end with."""
     encoder = _load(folder, index, f"text_encoder{which}", supported, device, dtype)
     install_attention(encoder)
-    tokenizer_class = _class_of(index, f"tokenizer{which}", TOKENIZERS, folder)
-    try:
-        tokenizer = tokenizer_class.from_pretrained(folder / f"tokenizer{which}", local_files_only=True)
-    except Exception as error:  # the libraries below raise whatever a broken file makes them stumble over
-        raise ModelError(f"tokenizer{which} in {folder}", expected="a CLIP tokenizer", got=str(error)) from error
-    return TextConditioner(tokenizer, encoder)
+    _class_of(index, f"tokenizer{which}", TOKENIZERS, folder)
+    return TextConditioner(read_tokenizer(folder / f"tokenizer{which}"), encoder)
 
 
 def _load(
@@ -283,39 +287,3 @@ def _check_fit(
         raise ModelError(
             f"model {name}: tokens", expected=f"at most {text.text_encoder.config.vocab_size}", got=len(text.tokenizer)
         )
-
-
-def _load_single_file(file: Path, name: str, device: str | torch.device, dtype: torch.dtype) -> ImageModel:
-    """A checkpoint of the original Stable Diffusion layout. diffusers takes its configuration from the hub's cache."""
-    from diffusers import StableDiffusionPipeline
-
-    header = read_header(file)
-    if not any(key.startswith("model.diffusion_model.") for key in header):
-        raise ModelError(
-            f"model {file}",
-            expected="a whole Stable Diffusion checkpoint, with tensors model.diffusion_model.*",
-            got=f"{len(header)} tensors, none of which fits",
-            hint="A diffusers component is loaded by its model's folder",
-        )
-    try:
-        pipeline = StableDiffusionPipeline.from_single_file(str(file), torch_dtype=dtype, safety_checker=None)
-    except Exception as error:  # conversion, configuration and network all fail in their own ways
-        raise ModelError(
-            f"model {file}",
-            expected="a Stable Diffusion checkpoint",
-            got=str(error),
-            hint="A diffusers folder is safer",
-        ) from error
-    for network in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
-        check_finite(dict(network.named_parameters()), file)
-        network.to(device).requires_grad_(False).eval()
-    install_attention(pipeline.text_encoder)
-    return _assemble(
-        name,
-        file,
-        pipeline.unet,
-        pipeline.vae,
-        TextConditioner(pipeline.tokenizer, pipeline.text_encoder),
-        type(pipeline.scheduler),
-        dict(pipeline.scheduler.config),
-    )

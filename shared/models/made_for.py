@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shared.errors import ModelError
 from shared.latents.sizes import check_size
+from shared.models.layouts.family import SD2, SUPPORTED, family_of
+from shared.models.layouts.original import scheduler_config, unet_config, vae_config
+from shared.models.layouts.prediction import EPSILON, said
+from shared.models.weight_files import read_entries
 
 MOST, LEAST = 1.5, 0.5  # of the model's own side
 FEW_STEPS, USUAL_STEPS = 4, 20
@@ -32,8 +37,10 @@ class MadeFor:
 
 
 def made_for(folder: str | Path) -> MadeFor | None:
-    """Read from a diffusers folder; None where it does not say, which loading the model tells more about."""
+    """Read from a diffusers folder or a single file; None where it does not say, which loading tells more about."""
     try:
+        if Path(folder).is_file():
+            return _of_file(Path(folder))
         unet, vae, scheduler = (
             _config(Path(folder), name) for name in ("unet/config", "vae/config", "scheduler/scheduler_config")
         )
@@ -44,8 +51,21 @@ def made_for(folder: str | Path) -> MadeFor | None:
         factor = 2 ** (len(widths) - 1)
         frames = _config(Path(folder), "temporal/config").get("frames", 16) if temporal.is_file() else None
         return MadeFor(width * factor, height * factor, factor, frames, scheduler.get("num_train_timesteps", 1000))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, ModelError):
         return None
+
+
+def _of_file(file: Path) -> MadeFor | None:
+    """Of Stable Diffusion 2 there are two sizes, which go with what it predicts: where that is not said, None."""
+    entries, metadata = read_entries(file)
+    header = {name: entry.shape for name, entry in entries.items()}
+    family, predicts = family_of(header), said(file, header, metadata)
+    if family not in SUPPORTED or (family == SD2 and predicts is None):
+        return None
+    unet = unet_config(file, header, family, predicts or EPSILON)
+    vae, scheduler = vae_config(file, header, unet), scheduler_config(family, predicts or EPSILON)
+    side, factor = vae["sample_size"], vae["sample_size"] // unet["sample_size"]
+    return MadeFor(side, side, factor, None, scheduler["num_train_timesteps"])
 
 
 def size_advice(model: MadeFor, width: int | None, height: int | None) -> str | None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import ModelError, one_line
+from shared.models.layouts.family import check_single_file
+from shared.models.layouts.hub import cached, not_found, offline
 from shared.models.pipelines.classes import check_components, not_core, pipeline_of
 from shared.models.weight_files import PICKLES, read_header, read_json, weight_files
 
@@ -40,9 +42,11 @@ def check_model(
     """
     path = find_model(source)
     if path is None:
+        if offline() and cached(str(source)) is None:
+            raise not_found(str(source), "none in the hub's cache, and HF_HUB_OFFLINE is set")
         return
     if path.is_file():
-        read_header(path)
+        check_single_file(path, read_header(path))
         if pipeline_class is not None:
             raise ModelError(f"model {path}", expected="a folder, for a pipeline class", got="a single file")
         return
@@ -125,9 +129,4 @@ def _fetch(hub_id: str) -> Path:
             snapshot_download(hub_id, allow_patterns=list(HUB_FILES), ignore_patterns=["*.fp16.*", "*.non_ema.*"])
         )
     except Exception as error:  # network, rights, cache and names all fail in their own ways
-        raise ModelError(
-            f"model {hub_id}",
-            expected="a folder, or a model on the hub",
-            got=f"no such folder, and the hub says: {type(error).__name__}",
-            hint="Check the name and the network, or give a folder",
-        ) from error
+        raise not_found(hub_id, f"no such folder, and the hub says: {type(error).__name__}") from error

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
+from pathlib import Path
 from typing import TypeAlias
 
 import torch
@@ -21,11 +22,22 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from shared.compute.execution import execution_device
 from shared.diffusion.conditioning import Conditioning
+from shared.errors import ModelError
 from shared.models.prompt_weights import parts_of, without_weights
 from shared.models.vocabulary import is_word, known_words, pieces
 from shared.models.words import fold
 
 TextEncoder: TypeAlias = CLIPTextModel | CLIPTextModelWithProjection
+
+
+def read_tokenizer(folder: Path) -> CLIPTokenizer:
+    """The CLIP tokenizer in a folder. Raises ModelError where there is none, or a broken one."""
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):  # the library would make one up
+        raise ModelError(f"tokenizer in {folder}", expected="tokenizer.json or vocab.json", got="none of the two")
+    try:
+        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the libraries below raise whatever a broken file makes them stumble over
+        raise ModelError(f"tokenizer in {folder}", expected="a CLIP tokenizer", got=str(error)) from error
 
 
 class TextConditioner:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 import os
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,32 +21,69 @@ MAX_HEADER_BYTES = 100_000_000  # what the safetensors library takes
 BITS = {"BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16}
 BITS |= {"I32": 32, "U32": 32, "F32": 32, "I64": 64, "U64": 64, "F64": 64, "C64": 64}
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+WEIGHTS = re.compile(
+    r"(diffusion_pytorch_)?model(\.(?P<whole>\w+))?\.safetensors"
+    r"|(diffusion_pytorch_)?model\.safetensors\.index(\.(?P<sharded>\w+))?\.json"
+)
+PICKLE_STARTS = (b"PK\x03\x04", *(b"\x80" + bytes([protocol]) for protocol in range(2, 6)))  # torch.save, new and old
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A tensor in a safetensors file: its dtype as the format writes it, its shape, and its bytes from `start` to
+    `stop` of the file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of one component: one, or the shards that an index names. Raises ModelError for none."""
+    """The safetensors files of one component: one, or the shards that an index names. Raises ModelError for none.
+
+    Weights without a variant come first; where there are none, those of the one variant that is there (".fp16.").
+    """
     if not folder.is_dir():
         raise ModelError("model folder", expected=f"a subfolder {folder.name}", got=f"none in {folder.parent}")
-    indices = sorted(folder.glob("*.safetensors.index.json"))
-    for index in indices:
-        if index.name.count(".") == 3:  # no variant such as ".fp16."
-            shards = sorted(set(read_json(index).get("weight_map", {}).values()))
-            missing = [name for name in shards if not (folder / name).is_file()]
-            if missing or not shards:
-                raise ModelError(f"weights in {folder}", expected="every shard of its index", got=f"no {missing[:1]}")
-            return [folder / name for name in shards]
-    for name in ("diffusion_pytorch_model.safetensors", "model.safetensors"):
-        if (folder / name).is_file():
-            return [folder / name]
+    by_variant = _by_variant(folder)
+    if len(by_variant) > 1 and "" not in by_variant:
+        names = " or ".join(sorted(by_variant))
+        raise ModelError(f"weights in {folder}", expected="weights of one variant", got=f"{names}, and none without")
+    if by_variant:
+        start = by_variant.get("") or next(iter(by_variant.values()))
+        return [start] if start.suffix == ".safetensors" else _shards(start)
     found = sorted(file.name for file in folder.iterdir() if file.suffix in (*PICKLES, ".safetensors"))
     if any(name.endswith(PICKLES) for name in found):
         raise ModelError(
             f"weights in {folder}",
             expected="safetensors",
             got=f"{found[0]}, a pickle, which can run code when it is opened",
-            hint="Save the model again with safe_serialization=True",
+            hint="kinoform convert makes safetensors of it",
         )
     raise ModelError(f"weights in {folder}", expected="a .safetensors file", got=", ".join(found) or "none")
+
+
+def _by_variant(folder: Path) -> dict[str, Path]:
+    """A component's weights, or the index of their shards, by variant; "" without one.
+
+    Variants stand before the ending: model.fp16.safetensors, model.safetensors.index.fp16.json.
+    """
+    found: dict[str, Path] = {}
+    for file in sorted(folder.iterdir(), key=lambda file: (file.suffix != ".json", file.name)):  # an index comes first
+        match = WEIGHTS.fullmatch(file.name)
+        if match and file.is_file():
+            found.setdefault(match["whole"] or match["sharded"] or "", file)
+    return found
+
+
+def _shards(index: Path) -> list[Path]:
+    names = read_json(index).get("weight_map")
+    shards = sorted({str(name) for name in names.values()}) if isinstance(names, dict) else []
+    missing = [name for name in shards if Path(name).name != name or not (index.parent / name).is_file()]
+    if missing or not shards:
+        raise ModelError(f"weights in {index.parent}", expected="every shard of its index", got=f"no {missing[:1]}")
+    return [index.parent / name for name in shards]
 
 
 def weight_hashes(model: Path) -> dict[str, str]:
@@ -55,19 +94,32 @@ def weight_hashes(model: Path) -> dict[str, str]:
 
 
 def read_header(file: Path) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the tensors in a safetensors file, by its header alone.
+    """Names and shapes of the tensors in a safetensors file. Raises ModelError as `read_entries` does."""
+    return {name: entry.shape for name, entry in read_entries(file)[0].items()}
+
+
+def read_entries(file: Path) -> tuple[dict[str, Entry], dict[str, str]]:
+    """The tensors in a safetensors file and its metadata, by its header alone.
 
     The file is a length (8 bytes, little-endian), as many bytes of JSON, and the tensors one after the other.
-    Raises ModelError where it is cut short, or where the header says what such a file cannot be.
+    Raises ModelError where it is cut short or a pickle, or where the header says what such a file cannot be.
     """
     try:
         with file.open("rb") as opened:
             size = os.fstat(opened.fileno()).st_size
-            length = int.from_bytes(opened.read(8), "little")
+            first = opened.read(8)
+            if first.startswith(PICKLE_STARTS) and int.from_bytes(first, "little") > size:
+                raise ModelError(
+                    f"weights {file}",
+                    expected="a whole safetensors file",
+                    got="a pickle, which can run code when it is opened",
+                    hint="kinoform convert makes safetensors of it",
+                )
+            length = int.from_bytes(first, "little")
             if not 2 <= length <= min(size - 8, MAX_HEADER_BYTES):
                 raise InputError("header", got=f"a header of {length} bytes in a file of {size}")
             header = parse_object(opened.read(length), "header")
-        header.pop("__metadata__", None)
+        metadata = header.pop("__metadata__", None)
         places = [_place(name, entry) for name, entry in header.items()]
         end = 0
         for start, stop, name in sorted(places):
@@ -77,11 +129,19 @@ def read_header(file: Path) -> dict[str, tuple[int, ...]]:
         if end != size - 8 - length:
             raise InputError("header", got=f"{size - 8 - length} bytes of tensors instead of {end}")
     except (InputError, OSError) as error:
+        if isinstance(error, ModelError):
+            raise
         got = error.got if isinstance(error, InputError) else error.strerror
         raise ModelError(
             f"weights {file}", expected="a whole safetensors file", got=got, hint="Fetch it again"
         ) from error
-    return {name: tuple(entry["shape"]) for name, entry in header.items()}
+    base = 8 + length
+    entries = {
+        name: Entry(header[name]["dtype"], tuple(header[name]["shape"]), base + start, base + stop)
+        for start, stop, name in places
+    }
+    texts = metadata.items() if isinstance(metadata, dict) else ()
+    return entries, {name: value for name, value in texts if isinstance(value, str)}
 
 
 def _place(name: str, entry: Any) -> tuple[int, int, str]:

@@ -15,7 +15,7 @@ from tests.lab.command import ROOT, command, environment, is_refusal, kinoform
 
 COMMANDS = (
     "clip", "image", "asset", "world", "data", "train", "words", "plan", "score", "decode", "describe", "rerun",
-    "doctor", "batch", "gallery",
+    "doctor", "batch", "gallery", "models", "inspect", "convert",
 )  # fmt: skip
 LONGEST_ARGUMENT = 128 * 1024 - 64  # what Linux lets one argument be
 

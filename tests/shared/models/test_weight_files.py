@@ -24,14 +24,43 @@ def test_headers_tell_names_and_shapes(tmp_path):
 
 
 def test_the_file_without_a_variant_is_the_one(tmp_path):
-    for name in ("model.fp16.safetensors", "pytorch_model.bin"):
-        (tmp_path / name).touch()
-    with pytest.raises(ModelError, match="pickle"):
+    (tmp_path / "pytorch_model.bin").touch()
+    with pytest.raises(ModelError, match=r"pickle.*kinoform convert"):
         weight_files(tmp_path)
-    (tmp_path / "model.safetensors").touch()
-    assert weight_files(tmp_path) == [tmp_path / "model.safetensors"]
+    for name in ("model.fp16.safetensors", "model.safetensors"):  # a variant alone is taken, but not before the whole
+        (tmp_path / name).touch()
+        assert weight_files(tmp_path) == [tmp_path / name]
     with pytest.raises(ModelError, match="subfolder none"):
         weight_files(tmp_path / "none")
+
+
+def test_of_several_variants_none_is_chosen(tmp_path):
+    for variant in ("fp16", "non_ema"):
+        (tmp_path / f"model.{variant}.safetensors").touch()
+    with pytest.raises(ModelError, match="one variant, got fp16 or non_ema"):
+        weight_files(tmp_path)
+
+
+@pytest.mark.parametrize("variant", ["", ".fp16"])
+def test_shards_of_a_variant(tmp_path, variant):
+    names = [f"diffusion_pytorch_model{variant}-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    for name in names:
+        (tmp_path / name).touch()
+    index = tmp_path / f"diffusion_pytorch_model.safetensors.index{variant}.json"
+    index.write_text(json.dumps({"weight_map": {"a": names[0], "b": names[1], "c": names[0]}}))
+    assert weight_files(tmp_path) == [tmp_path / name for name in names]
+    for wrong in ({"a": "../other.safetensors"}, {}, [1]):
+        index.write_text(json.dumps({"weight_map": wrong}))
+        with pytest.raises(ModelError, match="every shard"):
+            weight_files(tmp_path)
+
+
+def test_a_pickle_by_another_name_is_called_one(tmp_path):
+    file = tmp_path / "model.safetensors"
+    for new in (True, False):
+        torch.save({"a": torch.ones(3)}, file, _use_new_zipfile_serialization=new)
+        with pytest.raises(ModelError, match=r"got a pickle.*kinoform convert"):
+            read_header(file)
 
 
 def test_json_must_be_an_object(tmp_path):

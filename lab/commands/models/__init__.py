@@ -1,0 +1,1 @@
+"""Commands about models: `kinoform models`, `inspect` and `convert`."""

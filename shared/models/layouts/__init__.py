@@ -1,0 +1,1 @@
+"""Layouts other than diffusers' folders: single files, pickles, the hub's cache."""

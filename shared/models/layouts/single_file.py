@@ -1,0 +1,141 @@
+"""A whole Stable Diffusion 1 or 2 in one .safetensors file of the original layout, loaded without any other file but
+the words of CLIP: as strictly as a folder, a tensor at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from shared.compute.torch_internals import detect_fake_mode
+from shared.errors import ModelError
+from shared.models.layouts.clip_vocabulary import clip_tokenizer
+from shared.models.layouts.family import SD2, check_single_file
+from shared.models.layouts.original import scheduler_config, text_config, unet_config, vae_config
+from shared.models.layouts.original_names import translated
+from shared.models.layouts.prediction import EPSILON, ZERO_SNR_MARKER, V, said
+from shared.models.weight_files import Entry, read_entries
+from shared.models.weights import Stored, fill
+from shared.rng import normal
+
+HALF = 0.5  # of the correlation between noise and what is predicted of it: 1 for the noise itself, near 0 for v
+CLASSES = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
+
+
+@dataclass(frozen=True)
+class SingleFile:
+    """What a file says of itself: its family, its tensors, what it says of the prediction (None where nothing)."""
+
+    file: Path
+    family: str
+    entries: Mapping[str, Entry]
+    prediction_type: str | None
+
+    @classmethod
+    def read(cls, file: Path, beside: Path | None = None) -> SingleFile:
+        """beside: the file by whose name a configuration may lie beside it, if that is another one.
+
+        Raises ModelError for a file that is damaged, of another family, or a part of a model.
+        """
+        entries, metadata = read_entries(file)
+        header = {name: entry.shape for name, entry in entries.items()}
+        return cls(file, check_single_file(file, header), entries, said(beside or file, header, metadata))
+
+    def configs(self, prediction_type: str) -> dict[str, dict[str, Any]]:
+        """Of the components "unet", "vae", "text_encoder" and "scheduler", as a diffusers folder has them."""
+        header = {name: entry.shape for name, entry in self.entries.items()}
+        unet = unet_config(self.file, header, self.family, prediction_type)
+        scheduler = scheduler_config(self.family, prediction_type, zero_snr=ZERO_SNR_MARKER in header)
+        vae, text = vae_config(self.file, header, unet), text_config(self.file, header)
+        return {"unet": unet, "vae": vae, "text_encoder": text, "scheduler": scheduler}
+
+    def tensors(self, component: str, config: Mapping[str, Any]) -> dict[str, Stored]:
+        """A component's tensors, by their names in its network."""
+        depth = {
+            "unet": lambda: config["layers_per_block"],
+            "vae": lambda: len(config["block_out_channels"]),
+            "text_encoder": lambda: config["num_hidden_layers"],
+        }[component]()
+        found = {}
+        for stored, rows in translated(self.entries, component, depth):
+            entry = self.entries[stored]
+            if rows.parts > 1:
+                entry = _part(self.file, stored, entry, rows.part, rows.parts)
+            found[rows.name] = Stored(self.file, entry, entry.shape)
+        return found
+
+    def build(self, component: str, config: dict[str, Any]) -> Callable[[], nn.Module]:
+        """What makes a component's network, without its weights."""
+        if component == "text_encoder":
+            return lambda: CLIPTextModel(CLIPTextConfig.from_dict(config))
+        return partial(CLASSES[component].from_config, config)
+
+    def load(self, component: str, config: dict[str, Any], device: str | torch.device, dtype: torch.dtype) -> Any:
+        """A component's network with its weights, frozen. Raises ModelError as `shared.models.weights.fill` does."""
+        network = self.build(component, config)
+        tensors = self.tensors(component, config)
+        try:
+            return fill(network, tensors, self.file, device=device, dtype=dtype)
+        except (TypeError, ValueError, IndexError, RuntimeError) as error:  # shapes that no network has
+            raise ModelError(f"model {self.file}", expected=f"a {self.family}", got=str(error)) from error
+
+
+def load_parts(
+    file: Path, device: str | torch.device, dtype: torch.dtype
+) -> tuple[UNet2DConditionModel, AutoencoderKL, CLIPTextModel, CLIPTokenizer, dict[str, Any]]:
+    """UNet, autoencoder (never in float16), text encoder, tokenizer, and the scheduler's configuration.
+
+    Raises ModelError: what `SingleFile.read` refuses; no vocabulary of CLIP; weights that are missing, left over,
+    misshapen or not finite.
+    """
+    single = SingleFile.read(file)
+    tokenizer = clip_tokenizer(file, single.family)
+    configs = single.configs(single.prediction_type or V)
+    unet = single.load("unet", configs["unet"], device, dtype)
+    prediction_type = single.prediction_type or prediction_of(unet, single.family)
+    configs = single.configs(prediction_type)
+    unet.register_to_config(sample_size=configs["unet"]["sample_size"])
+    special = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    vae = single.load("vae", configs["vae"], device, torch.float32 if dtype is torch.float16 else dtype)
+    text = single.load("text_encoder", {**configs["text_encoder"], **special}, device, dtype)
+    return unet, vae, text, tokenizer, configs["scheduler"]
+
+
+def prediction_of(unet: UNet2DConditionModel, family: str) -> str:
+    """What a UNet predicts whose file does not say it. In a program that runs without values the family's first."""
+    if detect_fake_mode() is not None:
+        return V if family == SD2 else EPSILON
+    return probed(unet)
+
+
+@torch.no_grad()
+def probed(unet: UNet2DConditionModel) -> str:
+    """What a UNet does with pure noise at the last timestep: a network that predicts noise gives it back.
+
+    One step on latents of 8x8 (larger for deeper networks). With alpha_bar near 0 there x_t is all but the noise,
+    while v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0 has nothing of it.
+    """
+    side = 2 ** max(len(unet.config["block_out_channels"]) - 1, 3)
+    noise = normal((1, unet.config["in_channels"], side, side), 0)
+    text = torch.zeros(1, 2, unet.config["cross_attention_dim"]).to(unet.device, unet.dtype)
+    last = torch.tensor([999], device=unet.device)
+    predicted = unet(noise.to(unet.device, unet.dtype), last, encoder_hidden_states=text).sample.float().cpu()
+    similarity = torch.nn.functional.cosine_similarity(noise.flatten(), predicted.flatten(), dim=0)
+    return EPSILON if float(similarity) > HALF else V
+
+
+def _part(file: Path, name: str, entry: Entry, part: int, parts: int) -> Entry:
+    """One of equal parts of a tensor's rows."""
+    if not entry.shape or entry.shape[0] % parts:
+        raise ModelError(f"weights in {file}: {name}", expected=f"rows in {parts} equal parts", got=entry.shape)
+    size = (entry.stop - entry.start) // parts
+    start = entry.start + part * size
+    return Entry(entry.dtype, (entry.shape[0] // parts, *entry.shape[1:]), start, start + size)
