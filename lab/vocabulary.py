@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from shared.artifacts.json_text import read_json_file
 from shared.errors import one_line
-from shared.models.words import fold, nearest
+from shared.models.prompts.words import fold, nearest
 from shared.view_words import VIEW_WORDS
 from world.prompt import COLOUR_NAMES, MOTIONS, OBJECT_NAMES, RELATIONS, SYNONYMS
 
@@ -19,7 +19,7 @@ LONGEST = 20  # characters of a word in a warning
 
 @runtime_checkable
 class Text(Protocol):
-    """The part of `shared.models.text.TextConditioner` this needs."""
+    """The part of `shared.models.prompts.text.TextConditioner` this needs."""
 
     def unknown_words(self, prompt: str) -> list[str]: ...
     def vocabulary(self) -> list[str]: ...

@@ -12,8 +12,8 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from shared.models.prompts.vocabulary import learn_tokenizer
 from shared.models.save import save_image_model
-from shared.models.vocabulary import learn_tokenizer
 
 COLOURS = ["red", "green", "blue", "yellow", "white"]
 OBJECTS = ["cube", "sphere", "ball", "cone", "chair", "car", "duck"]

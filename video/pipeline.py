@@ -39,7 +39,7 @@ from shared.errors import InputError
 from shared.latents.codec import Autoencoder, Codec
 from shared.latents.decoding import decode
 from shared.models.image_model import own_size
-from shared.models.text import TextConditioner
+from shared.models.prompts.text import TextConditioner
 from video.frames.given import known_of, put_back
 from video.frames.noise import mixed_noise
 from video.frames.windows import windowed

@@ -116,8 +116,8 @@ def _with_notes(
 ) -> Iterator[TrainState]:
     """Says what the data is, once the first step has shown that the training can begin."""
     from shared.models.image_model import load_text
+    from shared.models.prompts.vocabulary import LONGEST
     from shared.models.source import resolve_model
-    from shared.models.vocabulary import LONGEST
 
     first = next(states)
     captions = captions_of(look(console, data, recipe.caption))

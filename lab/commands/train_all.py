@@ -100,7 +100,7 @@ def _new(args: argparse.Namespace, data: Path, out: Path, console: Console) -> P
     chosen: dict[str, Any] = {"minutes": MINUTES, "size": SIZE, "seed": 0, "start": "embedded"} | _flags(args)
     found = look(console, data)
     from lab.training.stages import GOOD_PSNR, embedded_psnr, keep_autoencoder
-    from shared.models.vocabulary import LONGEST
+    from shared.models.prompts.vocabulary import LONGEST
 
     warn_of_length(console, captions_of(found), LONGEST)
     good = False

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lab.show.console import Console
 
 if TYPE_CHECKING:
-    from shared.models.text import TextConditioner
+    from shared.models.prompts.text import TextConditioner
     from shared.training.data.groups import DataFolder
 
 NAMED = 8  # words that a warning names
@@ -37,7 +37,7 @@ def captions_of(found: DataFolder) -> list[str]:
 
 def warn_of_length(console: Console, captions: Sequence[str], limit: int) -> None:
     """limit: tokens of a prompt. Captions are counted in words and marks; rare words may be several tokens."""
-    from shared.models.vocabulary import pieces
+    from shared.models.prompts.vocabulary import pieces
 
     room = limit - 2  # the start and the end token
     lengths = [len(pieces(caption)) for caption in captions]

@@ -27,7 +27,7 @@ from shared.attention import install_attention
 from shared.compute.execution import execution_device
 from shared.errors import InputError, ModelError
 from shared.models.image_model import load_text
-from shared.models.text import TextConditioner, read_tokenizer
+from shared.models.prompts.text import TextConditioner, read_tokenizer
 from shared.models.weight_files import read_json
 from shared.models.weights import load_network
 

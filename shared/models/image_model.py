@@ -31,9 +31,9 @@ from shared.latents.codec import Autoencoder, Codec
 from shared.models.adapters.embeddings import with_embeddings
 from shared.models.adapters.lora import fuse_loras
 from shared.models.layouts.single_file import load_parts
-from shared.models.paired_text import PairedText
+from shared.models.prompts.paired_text import PairedText
+from shared.models.prompts.text import TextConditioner, read_tokenizer
 from shared.models.source import read_index, resolve_model
-from shared.models.text import TextConditioner, read_tokenizer
 from shared.models.weight_files import read_json, weight_files, weight_hashes
 from shared.models.weights import load_network
 from shared.recipe import Recipe

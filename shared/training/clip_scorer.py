@@ -27,8 +27,8 @@ from shared.attention import install_attention
 from shared.compute.modes import checkpointed_blocks
 from shared.errors import ModelError
 from shared.models.image_model import load_text
+from shared.models.prompts.text import TextConditioner
 from shared.models.save import write_network
-from shared.models.text import TextConditioner
 from shared.rng import generator
 from shared.training import ranks
 from shared.training.data.arrays import draw_pictures, find_folders, load_media

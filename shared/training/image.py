@@ -25,9 +25,9 @@ from shared.errors import ModelError
 from shared.latents.codec import Codec
 from shared.models.configs import changed
 from shared.models.image_model import ImageModel, load_image_model
+from shared.models.prompts.text import TextConditioner
 from shared.models.save import save_image_model
 from shared.models.source import INDEX
-from shared.models.text import TextConditioner
 from shared.rng import generator
 from shared.training import ranks
 from shared.training.data.arrays import MediaFolder, draw_frames, find_folders, load_latents, load_media

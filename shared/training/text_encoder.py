@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from shared.models.text import TextConditioner
-from shared.models.vocabulary import extend_tokenizer, learn_tokenizer
+from shared.models.prompts.text import TextConditioner
+from shared.models.prompts.vocabulary import extend_tokenizer, learn_tokenizer
 from shared.training.recipe import ImageTrainRecipe
 
 # Deviation of a new text transformer's token and position embeddings. At transformers' own, 0.02, its layers drown the

@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 import kinoform
 import lab.results
 import lab.session
-import shared.models.words
+import shared.models.prompts.words
 from lab.kinds import kinds
 from lab.parser import parse
 
@@ -56,7 +56,9 @@ def test_help_s_examples_are_commands():
             assert parse(words).command == kind.name
 
 
-@pytest.mark.parametrize("module", [kinoform, lab.session, lab.results, shared.models.words], ids=lambda m: m.__name__)
+@pytest.mark.parametrize(
+    "module", [kinoform, lab.session, lab.results, shared.models.prompts.words], ids=lambda m: m.__name__
+)
 def test_examples_of_docstrings_hold(module, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)

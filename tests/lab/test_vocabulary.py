@@ -4,7 +4,7 @@ import json
 
 from lab.main import main
 from lab.vocabulary import grouped, unknown_words, with_nearest
-from shared.models.text import TextConditioner
+from shared.models.prompts.text import TextConditioner
 from tests.tiny import tiny_text
 from world.prompt import COLOUR_NAMES, OBJECT_NAMES, vocabulary
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import InputError
-from shared.models.vocabulary import learn_tokenizer
+from shared.models.prompts.vocabulary import learn_tokenizer
 from shared.view_words import VIEW_WORDS
 from world.dataset import draw_composition, say, visible
 from world.prompt import (

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from shared.errors import InputError
 from shared.latents.codec import Codec
-from shared.models.text import TextConditioner
+from shared.models.prompts.text import TextConditioner
 from shared.rng import generator
 from shared.training.data.arrays import find_folders, load_latents, load_media
 from shared.training.image import ImageBatches, LatentFolder

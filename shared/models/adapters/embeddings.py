@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from shared.errors import InputError, ModelError
 from shared.models.adapters.recipe import checked_header
-from shared.models.text import TextConditioner
-from shared.models.vocabulary import END_OF_WORD
+from shared.models.prompts.text import TextConditioner
+from shared.models.prompts.vocabulary import END_OF_WORD
 from shared.models.weights import check_finite
 
 UNNAMED = "emb_params"

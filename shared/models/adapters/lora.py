@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from shared.errors import ModelError
 from shared.models.adapters.layers import SECOND, TEXT, UNET, Layer, LoraFile, read_lora
-from shared.models.text import TextEncoder
+from shared.models.prompts.text import TextEncoder
 from shared.recipe import weighted_file
 
 NAMED = 3  # modules that a message names

@@ -16,7 +16,7 @@ from shared.artifacts.files import sha256
 from shared.errors import ModelError
 from shared.models.layouts.family import SD2
 from shared.models.layouts.hub import cached
-from shared.models.text import read_tokenizer
+from shared.models.prompts.text import read_tokenizer
 
 TOKENIZER = "tokenizer"
 IN_CACHE = (  # hub ids, and the folder in each

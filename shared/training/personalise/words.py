@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from shared.errors import InputError
 from shared.models.adapters.embeddings import with_word
-from shared.models.text import TextConditioner
+from shared.models.prompts.text import TextConditioner
 from shared.rng import generator
 from shared.training.personalise.low_rank import in_full, write_safetensors
 

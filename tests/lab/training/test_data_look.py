@@ -5,7 +5,7 @@ import pytest
 from lab.show.console import Console
 from lab.training.data_look import captions_of, look, warn_of_length, warn_of_words
 from shared.errors import InputError
-from shared.models.text import TextConditioner
+from shared.models.prompts.text import TextConditioner
 from tests.tiny import tiny_text
 from tests.video.tiny import write_clips
 

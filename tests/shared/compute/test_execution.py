@@ -5,7 +5,7 @@ from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 from torch import nn
 
 from shared.compute.execution import execution_device
-from shared.models.text import TextConditioner
+from shared.models.prompts.text import TextConditioner
 from tests.near import near
 from tests.tiny import tiny_text
 

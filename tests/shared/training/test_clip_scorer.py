@@ -10,7 +10,7 @@ from transformers import CLIPImageProcessorPil, CLIPTextModel, CLIPVisionModelWi
 from transformers.models.clip.modeling_clip import image_text_contrastive_loss
 
 from shared.errors import ModelError
-from shared.models.text import TextConditioner
+from shared.models.prompts.text import TextConditioner
 from shared.rng import generator
 from shared.training.clip_scorer import augmented, contrastive_loss, train
 from shared.training.recipe import ScorerTrainRecipe

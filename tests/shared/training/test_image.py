@@ -8,8 +8,8 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 
 from shared.diffusion.schedule import NoiseSchedule
 from shared.errors import ModelError
-from shared.models.text import TextConditioner
-from shared.models.vocabulary import pieces
+from shared.models.prompts.text import TextConditioner
+from shared.models.prompts.vocabulary import pieces
 from shared.training.autoencoder import train as train_autoencoder
 from shared.training.data.arrays import find_folders
 from shared.training.image import ImageBatch, build_scheduler, train, train_image

@@ -7,7 +7,7 @@ import torch
 from shared.artifacts.media import write_image
 from shared.errors import InputError
 from shared.latents.codec import Codec
-from shared.models.text import TextConditioner
+from shared.models.prompts.text import TextConditioner
 from shared.rng import generator
 from shared.training.data.arrays import MediaFolder, load_media
 from tests.tiny import tiny_text, tiny_vae

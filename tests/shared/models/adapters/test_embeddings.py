@@ -8,7 +8,7 @@ from transformers import CLIPTokenizer
 from shared.errors import ModelError
 from shared.models.adapters.embeddings import with_embeddings
 from shared.models.image_model import load_image_model
-from shared.models.text import TextConditioner
+from shared.models.prompts.text import TextConditioner
 from tests.shared.models.adapters.files import save
 from tests.tiny import build_image_folder, tiny_text
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from shared.models.text import TextConditioner
+from shared.models.prompts.text import TextConditioner
 from shared.training.personalise.words import NewRows, first_vectors, learn_word
 from tests.tiny import tiny_text
 

@@ -28,7 +28,7 @@ from transformers import (
     UMT5EncoderModel,
 )
 
-from shared.models.vocabulary import learn_tokenizer
+from shared.models.prompts.vocabulary import learn_tokenizer
 from tests.tiny import WORDS
 
 WIDTH = 32  # of every text encoder

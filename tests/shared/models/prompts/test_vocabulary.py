@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from transformers import CLIPTokenizer
 
 from shared.errors import InputError
-from shared.models.vocabulary import count_words, extend_tokenizer, is_word, learn_tokenizer, longest, pieces
+from shared.models.prompts.vocabulary import count_words, extend_tokenizer, is_word, learn_tokenizer, longest, pieces
 
 # "one", "all" and "on" are endings or beginnings of other words.
 SENTENCE = "a red cube one cone all ball on top of , snowman man car scar moving left Blue view"

@@ -24,7 +24,9 @@ def nearest(word: str, known: Collection[str]) -> str | None:
     >>> nearest("crimson", ["red", "blue"]), nearest("sphear", ["sphere"]), nearest("kitten", ["mug"])
     ('red', 'sphere', None)
     """
-    from shared.models.colour_words import nearest_colour  # here: it brings Pillow, which folding has no use for
+    from shared.models.prompts.colour_words import (
+        nearest_colour,  # here: it brings Pillow, which folding has no use for
+    )
 
     colour = nearest_colour(word, known)
     if colour is not None or len(word) < SHORTEST:

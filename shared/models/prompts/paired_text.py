@@ -12,7 +12,7 @@ from torch import Tensor
 
 from shared.compute.execution import execution_device
 from shared.diffusion.conditioning import Conditioning
-from shared.models.text import TextConditioner, TextEncoder, weighted
+from shared.models.prompts.text import TextConditioner, TextEncoder, weighted
 
 UNCUT = (0, 0)  # top and left of where a picture was cut from
 

@@ -3,7 +3,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from transformers import CLIPTokenizer
 
-from shared.models.text import TextConditioner
+from shared.models.prompts.text import TextConditioner
 from tests.near import near
 from tests.tiny import WORDS, tiny_scheduler, tiny_text, tiny_unet, tiny_vae
 

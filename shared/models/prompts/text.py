@@ -1,8 +1,8 @@
 """Prompts to the text conditioning of a denoiser.
 
 A full CLIP vocabulary spells any word. A small one, such as the embedded model's, knows the words that it was trained
-on (`shared.models.vocabulary`); other words are dropped before encoding and can be asked for with `unknown_words`.
-Parts of a prompt may count more or less than others (`shared.models.prompt_weights`). A placeholder is a word that
+on (`shared.models.prompts.vocabulary`); other words are dropped before encoding, and `unknown_words` tells of them.
+Parts of a prompt may count more or less than others (`shared.models.prompts.weights`). A placeholder is a word that
 stands for tokens which were added to either (`shared.models.adapters.embeddings`).
 """
 
@@ -23,9 +23,9 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 from shared.compute.execution import execution_device
 from shared.diffusion.conditioning import Conditioning
 from shared.errors import ModelError
-from shared.models.prompt_weights import parts_of, without_weights
-from shared.models.vocabulary import is_word, known_words, pieces
-from shared.models.words import fold
+from shared.models.prompts.vocabulary import is_word, known_words, pieces
+from shared.models.prompts.weights import parts_of, without_weights
+from shared.models.prompts.words import fold
 
 TextEncoder: TypeAlias = CLIPTextModel | CLIPTextModelWithProjection
 

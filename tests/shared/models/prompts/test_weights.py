@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from shared.models.image_model import load_image_model
-from shared.models.prompt_weights import parts_of, without_weights
-from shared.models.text import TextConditioner, weighted
+from shared.models.prompts.text import TextConditioner, weighted
+from shared.models.prompts.weights import parts_of, without_weights
 from tests.tiny import build_xl_folder, tiny_text
 
 

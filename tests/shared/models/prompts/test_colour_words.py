@@ -5,7 +5,7 @@ import pytest
 from PIL import ImageColor
 from skimage.color import deltaE_ciede94, rgb2lab
 
-from shared.models.colour_words import EVERYDAY, is_colour, nearest_colour
+from shared.models.prompts.colour_words import EVERYDAY, is_colour, nearest_colour
 from world.prompt import COLOUR_NAMES
 
 FAR = 22.0  # what two colours may differ by at most

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.models.words import fold, nearest
+from shared.models.prompts.words import fold, nearest
 from world.prompt import vocabulary
 
 WORLD = vocabulary()

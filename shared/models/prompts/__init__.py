@@ -1,0 +1,1 @@
+"""What is said to a model: words, their weights, and what its text encoders make of them."""
