@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from einops import rearrange
@@ -23,11 +24,15 @@ from shared.diffusion.denoiser import Denoiser
 from shared.diffusion.guidance import guided_by
 from shared.diffusion.step_noise import Draw
 from shared.models.image_model import ImageModel
+from shared.models.pipelines.prior import PipelinePrior
 from shared.rng import generator, normal
 
 # What a step asks about its renders: (pixels in [-1, 1], views, share of the run done, step) -> a loss to minimise and
 # the root mean square of the gradient behind it.
 Critic = Callable[[Float[Tensor, "views 3 h w"], Views, float, int], tuple[Float[Tensor, ""], float]]
+
+
+Prior: TypeAlias = ImageModel | PipelinePrior
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class ViewTeacher:
 
 
 @torch.no_grad()
-def score_critic(model: ImageModel, recipe: AssetRecipe, denoiser: Denoiser | None = None) -> Critic:
+def score_critic(model: Prior, recipe: AssetRecipe, denoiser: Denoiser | None = None) -> Critic:
     """Score distillation from `model`, with view-dependent prompts. denoiser: to use in place of the model's own."""
     prompts = view_prompts(recipe.prompt)
     number = {word: index for index, word in enumerate(prompts)}
@@ -92,7 +97,7 @@ def most_noise(recipe: AssetRecipe, done: float) -> float:
     return recipe.t_max + (recipe.t_max_final - recipe.t_max) * done
 
 
-def encoded(model: ImageModel, pixels: Float[Tensor, "n 3 _ _"]) -> Float[Tensor, "n c h w"]:
+def encoded(model: Prior, pixels: Float[Tensor, "n 3 _ _"]) -> Float[Tensor, "n c h w"]:
     """Latents of renders in [-1, 1], at the size that the model was trained on."""
     wanted = (model.default_size, model.default_size)
     if pixels.shape[-2:] != wanted:

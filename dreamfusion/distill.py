@@ -18,7 +18,7 @@ from itertools import chain
 
 import torch
 
-from dreamfusion.critics import Critic, ViewTeacher, score_critic, view_critic
+from dreamfusion.critics import Critic, Prior, ViewTeacher, score_critic, view_critic
 from dreamfusion.fields.background import random_grey
 from dreamfusion.fields.field import device_of
 from dreamfusion.fields.occupancy import OccupancyGrid
@@ -47,7 +47,7 @@ class ViewsState(SampleState):
 
 
 def distill(
-    model: ImageModel,
+    model: Prior,
     recipe: AssetRecipe,
     device: str | torch.device | None = None,
     *,
@@ -59,20 +59,21 @@ def distill(
     thing at once, if anything does; `recipe.teacher` says which of the two is asked.
     Raises ModelError where it is the one that is not there.
     """
-    device = model.unet.device if device is None else device
+    device = model.device if device is None else device
     vae = model.codec.vae
     teacher = view_teacher(recipe, views)
     prior = model.denoiser if teacher is None else teacher.denoiser
     with (
         moved(vae, device),
         checkpointed(vae, recipe.checkpointing),
-        applied(recipe.memory, device, prior, before=model.text.encoders) as denoiser,
+        applied(recipe.memory, device, prior, before=model.encoders) as denoiser,
     ):
         scene = new_scene(recipe, device)
         if teacher is None:
             critic = score_critic(model, recipe, denoiser)
             yield from _distilled(scene, critic, recipe)
             return
+        assert isinstance(model, ImageModel), "a teacher of several views is built on an image model of the core"
         teacher = replace(teacher, denoiser=denoiser)
         begun = fitted(model, recipe, teacher, scene) if recipe.fit_steps else ()
         rest = _distilled(scene, view_critic(model, recipe, teacher), recipe, level=True, first=skipped(recipe))

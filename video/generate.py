@@ -133,7 +133,7 @@ def sample_latents(
         with placed(first.memory, place, [image.codec.vae]) as there:
             size = {"frames": first.frame_count, "height": height, "width": width}
             known = known_of(image.codec, pictures, **size, device=there).to(place)
-    with applied(first.memory, place, model.denoiser, before=image.text.encoders) as denoiser:
+    with applied(first.memory, place, model.denoiser, before=image.encoders) as denoiser:
         conditioning, negative = (
             image.conditions(texts, (width, height))
             for texts in ([recipe.prompt for recipe in recipes], [recipe.negative for recipe in recipes])

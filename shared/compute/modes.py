@@ -21,6 +21,7 @@ from diffusers.models.autoencoders.vae import AutoencoderTinyBlock
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from shared.compute.execution import execution_device
 from shared.compute.policy import MemoryPolicy
 from shared.diffusion.denoiser import Denoiser
 from shared.errors import KinoformError
@@ -123,7 +124,7 @@ def _is_compiler_error(error: Exception) -> bool:
 @contextmanager
 def checkpointed(network: Any, on: bool) -> Iterator[None]:
     """Inside, gradients through a diffusers network keep only what enters its blocks, and compute the rest again."""
-    if not on:
+    if not on or not any(True for _ in network.parameters()):
         yield
     elif isinstance(network, AutoencoderTiny):
         # Its own checkpointing forgets to scale the pixels that go into the encoder (diffusers 0.38 to 0.42).
@@ -153,7 +154,7 @@ def checkpointed_blocks(blocks: Iterable[nn.Module]) -> Iterator[None]:
 @contextmanager
 def moved(network: nn.Module, device: Device) -> Iterator[None]:
     """Inside, the network lies on `device`: one that gradients go through cannot be offloaded."""
-    before = next(network.parameters()).device
+    before = execution_device(network)
     network.to(device)
     try:
         yield

@@ -81,7 +81,7 @@ def sample_images(
     if canvas is not None:
         with placed(recipe.memory, device, [model.codec.vae]) as place:
             begin = canvas.picture(model.codec, len(prompts), recipe.share_of_steps, place).to(device)
-    with applied(recipe.memory, device, model.denoiser, before=model.text.encoders) as denoiser:
+    with applied(recipe.memory, device, model.denoiser, before=model.encoders) as denoiser:
         yield from sample(
             guided_by(recipe, denoiser, model.conditions([recipe.negative] * len(prompts), (width, height))),
             named_scheduler(recipe.scheduler, model.make_scheduler()),

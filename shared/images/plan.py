@@ -45,7 +45,7 @@ def placement(recipe: NetworkMemory, device: str) -> dict[str, Any]:
 
 def image_networks(model: ImageModel) -> list[nn.Module]:
     """In the order in which they are loaded."""
-    return [model.unet, model.codec.vae, *model.text.encoders]
+    return [model.unet, model.codec.vae, *model.encoders]
 
 
 def with_plain_sampler(model: ImageModel) -> ImageModel:

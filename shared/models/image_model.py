@@ -32,7 +32,7 @@ from shared.models.adapters.embeddings import with_embeddings
 from shared.models.adapters.lora import fuse_loras
 from shared.models.layouts.single_file import load_parts
 from shared.models.prompts.paired_text import PairedText
-from shared.models.prompts.text import TextConditioner, read_tokenizer
+from shared.models.prompts.text import TextConditioner, TextEncoder, read_tokenizer
 from shared.models.source import read_index, resolve_model
 from shared.models.weight_files import read_json, weight_files, weight_hashes
 from shared.models.weights import load_network
@@ -70,6 +70,15 @@ class ImageModel:
     def denoiser(self) -> Denoiser:
         """The UNet as a denoiser of latents "b c h w"."""
         return Denoiser(self.unet, self.schedule, self.prediction_type)
+
+    @property
+    def device(self) -> torch.device:
+        return self.unet.device
+
+    @property
+    def encoders(self) -> list[TextEncoder]:
+        """The networks that read a prompt."""
+        return self.text.encoders
 
     @property
     def prediction_type(self) -> str:
@@ -128,7 +137,7 @@ def load_image_model(
     """
     path = resolve_model(source)
     model = (_load_single_file if path.is_file() else _load_folder)(path, str(source), device, dtype)
-    notes = fuse_loras(model.name, model.unet, model.text.encoders, lora)
+    notes = fuse_loras(model.name, model.unet, model.encoders, lora)
     return replace(model, text=with_embeddings(model.name, model.text, embeddings), notes=tuple(notes))
 
 
