@@ -18,6 +18,7 @@ from tests.tiny import build_image_folder, tiny_scheduler
 from tests.tolerances import close
 
 SCHEDULE = NoiseSchedule.from_scheduler(tiny_scheduler())
+FLOW = NoiseSchedule(None, num_timesteps=1000)
 SPREAD = 0.7
 
 
@@ -25,7 +26,10 @@ def draw(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def factors(t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def factors(t: torch.Tensor, parameterisation: str = "epsilon") -> tuple[torch.Tensor, torch.Tensor]:
+    if parameterisation == "flow":
+        sigma = (t.double() / 1000).view(-1, 1, 1, 1)
+        return 1 - sigma, sigma
     alpha_bar = SCHEDULE.alpha_bar(t).double().view(-1, 1, 1, 1)
     return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
 
@@ -34,22 +38,25 @@ def gaussian_denoiser(mean: torch.Tensor, parameterisation: str = "epsilon") -> 
     """The exact denoiser of N(mean, SPREAD^2 I); with conditioning c, of N(mean + c, SPREAD^2 I)."""
 
     def network(x_t, t, conditioning):
-        alpha, sigma = factors(t)
+        alpha, sigma = factors(t, parameterisation)
         mu = mean if conditioning is None else mean + conditioning.mean(dim=(1, 2)).view(-1, 1, 1, 1)
         eps = sigma * (x_t - alpha * mu) / (alpha**2 * SPREAD**2 + sigma**2)
-        return eps if parameterisation == "epsilon" else (eps - sigma * x_t) / alpha  # v = (eps - sigma x_t) / alpha
+        x0 = (x_t - sigma * eps) / alpha
+        return {"epsilon": eps, "sample": x0, "v_prediction": alpha * eps - sigma * x0, "flow": eps - x0}[
+            parameterisation
+        ]
 
-    return Denoiser(network, SCHEDULE, parameterisation)
+    return Denoiser(network, FLOW if parameterisation == "flow" else SCHEDULE, parameterisation)
 
 
 T = torch.tensor([20, 300, 640, 979])
 
 
-@pytest.mark.parametrize("parameterisation", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("parameterisation", ["epsilon", "v_prediction", "sample", "flow"])
 def test_gradient_is_the_closed_form_for_gaussian_data(parameterisation):
     x, eps, mean = draw(4, 3, 6, 6), draw(4, 3, 6, 6, seed=1), draw(1, 3, 6, 6, seed=2)
     score = score_distillation(gaussian_denoiser(mean, parameterisation), x, T, eps)
-    alpha, sigma = factors(T)
+    alpha, sigma = factors(T, parameterisation)
     variance = alpha**2 * SPREAD**2 + sigma**2
     wanted = sigma**2 * (sigma * alpha * (x - mean) - alpha**2 * SPREAD**2 * eps) / variance
     assert_close(score.gradient, wanted, rtol=1e-5, atol=1e-5)
