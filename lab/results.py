@@ -20,7 +20,8 @@ from PIL import Image
 
 from dreamfusion.mesh.files.formats import PRINTED_SUFFIXES
 from shared.artifacts.formats.animation import webp_bytes
-from shared.artifacts.media import TAG, write_clip, write_image
+from shared.artifacts.media import TAG, VIDEO_SUFFIXES, write_clip, write_image
+from shared.artifacts.parameters import NAME, parameters_of
 
 if TYPE_CHECKING:
     import trimesh
@@ -50,10 +51,11 @@ class Picture:
         return Image.fromarray(self.pixels)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write .png, .jpg or .webp, the record inside. Raises InputError for another ending or a place that cannot be
-        written to, OutputError when the disk is full.
+        """Write .png, .jpg or .webp, the record inside; in a PNG also as other galleries read it. Raises InputError for
+        another ending or a place that cannot be written to, OutputError when the disk is full.
         """
-        write_image(path, self.pixels, {TAG: self.record.to_json()})
+        height, width = self.pixels.shape[:2]
+        write_image(path, self.pixels, {TAG: self.record.to_json(), NAME: parameters_of(self.record, width, height)})
         return Path(path)
 
     def thumbnails(self) -> list[UInt8[np.ndarray, "h w 3"]]:
@@ -85,7 +87,10 @@ class Clip:
         """Write a clip in the format of the ending (see `kinoform clip --help`), the record inside; a path without one
         becomes a folder of PNGs. Raises as `Picture.save`.
         """
-        write_clip(path, self.frames, self.fps, {TAG: self.record.to_json()})
+        tags = {TAG: self.record.to_json()}
+        if Path(path).suffix.lower() in VIDEO_SUFFIXES:
+            tags["title"] = str(self.record.recipe.get("prompt", ""))
+        write_clip(path, self.frames, self.fps, tags)
         return Path(path)
 
     def thumbnails(self, count: int = 8) -> list[UInt8[np.ndarray, "h w 3"]]:

@@ -30,7 +30,8 @@ from shared.artifacts.formats.image_file import sidecar as sidecar
 from shared.artifacts.formats.image_file import write_image as write_image
 from shared.errors import InputError
 
-CLIP_SUFFIXES = (*video_file.ENCODERS, *animation.ANIMATED_SUFFIXES, "")  # "" is a folder of PNGs
+VIDEO_SUFFIXES = tuple(video_file.ENCODERS)
+CLIP_SUFFIXES = (*VIDEO_SUFFIXES, *animation.ANIMATED_SUFFIXES, "")  # "" is a folder of PNGs
 PICTURES_THAT_MOVE = (*animation.ANIMATED_SUFFIXES, ".png")  # all that `shared.artifacts.formats.animation` reads
 MAX_FPS_OF = animation.MAX_FPS  # of the formats that hold fewer than all others
 
@@ -40,7 +41,7 @@ def write_clip(
 ) -> None:
     """Write frames `t h w 3` to `path` in the format of its ending; no ending, or a slash, is a folder of PNGs.
 
-    `tags` may hold TAG and, for MP4, WebM and MOV, "title". InputError: a format that is not known, odd width or height
+    `tags` may hold TAG and, for VIDEO_SUFFIXES, "title". InputError: a format that is not known, odd width or height
     for those three, more fps than MAX_FPS_OF says. KinoformError: frames that are not uint8 RGB. Whole or not at all,
     as `shared.artifacts.files` says.
     """
