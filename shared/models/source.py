@@ -38,12 +38,14 @@ def check_model(
     also: components that are needed besides those of an image model ("temporal" for clips, "image_encoder" to score).
     pipelines: whether a diffusers class may run it in place of our core: its own, or `pipeline_class`.
     Raises ModelError as `resolve_model` does, and for a folder in which a component is missing, pickled, cut short or
-    damaged, or a single file that is. What the hub has is not asked.
+    damaged, or a single file that is. What the hub has is not asked; offline, its cache is.
     """
     path = find_model(source)
-    if path is None:
-        if offline() and cached(str(source)) is None:
+    if path is None and offline():
+        path = cached(str(source))
+        if path is None:
             raise not_found(str(source), "none in the hub's cache, and HF_HUB_OFFLINE is set")
+    if path is None:
         return
     if path.is_file():
         check_single_file(path, read_header(path))

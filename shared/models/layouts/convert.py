@@ -25,7 +25,7 @@ from shared.models.layouts.prediction import V
 from shared.models.layouts.single_file import SingleFile, prediction_of
 from shared.models.source import INDEX, read_index
 from shared.models.weight_files import PICKLES, read_json
-from shared.models.weights import matched, write_tensors
+from shared.models.weights import write_tensors
 
 SUFFIX = ".safetensors"
 NAMES = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
@@ -79,8 +79,7 @@ def write_folder(file: Path, folder: Path, asked: Path, prediction_type: str | N
         notes.append(f"the file does not say what it predicts: {predicts}, by what it makes of noise")
     configs = single.configs(predicts)
     for component, name in NAMES.items():
-        build = single.build(component, configs[component])
-        _, places = matched(build, single.tensors(component, configs[component]), file)
+        places = single.matched(component, configs[component])
         if component == "text_encoder":  # as every release of transformers reads them
             places = {f"text_model.{key.removeprefix('text_model.')}": place for key, place in places.items()}
         (folder / component).mkdir()

@@ -14,7 +14,8 @@ from typing import Any
 from shared.errors import ModelError
 from shared.models.layouts.family import SD2, UNET, Header
 
-VAE, CLIP, OPEN_CLIP = "first_stage_model.", "cond_stage_model.transformer.text_model.", "cond_stage_model.model."
+VAE, CLIP, OPEN_CLIP = "first_stage_model.", "cond_stage_model.transformer.", "cond_stage_model.model."
+TEXT_MODEL = "text_model."  # after CLIP's prefix, but for files merged by some early tools
 # Of the token and the position embedding, the layers, and in each of these the first linear layer of its network.
 CLIP_NAMES = ("embeddings.token_embedding.weight", "embeddings.position_embedding.weight", "encoder.layers.", "mlp.fc1")
 OPEN_CLIP_NAMES = ("token_embedding.weight", "positional_embedding", "transformer.resblocks.", "mlp.c_fc")
@@ -90,6 +91,8 @@ def text_config(file: Path, header: Header) -> dict[str, Any]:
     open_clip = f"{OPEN_CLIP}positional_embedding" in header
     names = OPEN_CLIP_NAMES if open_clip else CLIP_NAMES
     prefix = OPEN_CLIP if open_clip else CLIP
+    if any(name.startswith(f"{CLIP}{TEXT_MODEL}") for name in header):
+        prefix += TEXT_MODEL
     vocabulary, width = _shape(file, header, f"{prefix}{names[0]}")
     layers = list(_blocks(header, f"{prefix}{names[2]}"))
     return {

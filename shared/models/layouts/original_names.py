@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from shared.models.layouts.family import UNET
-from shared.models.layouts.original import CLIP, OPEN_CLIP, VAE
+from shared.models.layouts.original import CLIP, OPEN_CLIP, TEXT_MODEL, VAE
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def text_names(stored: str, layers: int) -> list[Rows]:
     if UNUSED.search(stored):
         return []
     if stored.startswith(CLIP):
-        return [Rows(stored.removeprefix(CLIP))]
+        return [Rows(stored.removeprefix(CLIP).removeprefix(TEXT_MODEL))]
     if not stored.startswith(OPEN_CLIP):
         return []
     name = stored.removeprefix(OPEN_CLIP)

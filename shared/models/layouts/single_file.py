@@ -4,7 +4,8 @@ the words of CLIP: as strictly as a folder, a tensor at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,11 +24,11 @@ from shared.models.layouts.original import scheduler_config, text_config, unet_c
 from shared.models.layouts.original_names import translated
 from shared.models.layouts.prediction import EPSILON, ZERO_SNR_MARKER, V, said
 from shared.models.weight_files import Entry, read_entries
-from shared.models.weights import Stored, fill
+from shared.models.weights import Stored, fill, matched
 from shared.rng import normal
 
 HALF = 0.5  # of the correlation between noise and what is predicted of it: 1 for the noise itself, near 0 for v
-CLASSES = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "text_encoder": CLIPTextModel}
+CLASSES = {"unet": UNet2DConditionModel, "vae": AutoencoderKL}
 
 
 @dataclass(frozen=True)
@@ -72,20 +73,32 @@ class SingleFile:
             found[rows.name] = Stored(self.file, entry, entry.shape)
         return found
 
-    def build(self, component: str, config: dict[str, Any]) -> Callable[[], nn.Module]:
-        """What makes a component's network, without its weights."""
-        if component == "text_encoder":
-            return lambda: CLIPTextModel(CLIPTextConfig.from_dict(config))
-        return partial(CLASSES[component].from_config, config)
-
     def load(self, component: str, config: dict[str, Any], device: str | torch.device, dtype: torch.dtype) -> Any:
         """A component's network with its weights, frozen. Raises ModelError as `shared.models.weights.fill` does."""
-        network = self.build(component, config)
         tensors = self.tensors(component, config)
+        with self._shapes_of_a_network():
+            return fill(_builder(component, config), tensors, self.file, device=device, dtype=dtype)
+
+    def matched(self, component: str, config: dict[str, Any]) -> dict[str, Stored]:
+        """Where every tensor of a component's network lies. Raises ModelError as `shared.models.weights.matched`."""
+        tensors = self.tensors(component, config)
+        with self._shapes_of_a_network():
+            return matched(_builder(component, config), tensors, self.file)[1]
+
+    @contextmanager
+    def _shapes_of_a_network(self) -> Iterator[None]:
+        """A ModelError in place of what libraries raise for shapes that no network has."""
         try:
-            return fill(network, tensors, self.file, device=device, dtype=dtype)
-        except (TypeError, ValueError, IndexError, RuntimeError) as error:  # shapes that no network has
+            yield
+        except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError) as error:
             raise ModelError(f"model {self.file}", expected=f"a {self.family}", got=str(error)) from error
+
+
+def _builder(component: str, config: dict[str, Any]) -> Callable[[], nn.Module]:
+    """What makes a component's network, without its weights."""
+    if component == "text_encoder":
+        return lambda: CLIPTextModel(CLIPTextConfig.from_dict(config))
+    return partial(CLASSES[component].from_config, config)
 
 
 def load_parts(

@@ -63,8 +63,11 @@ def test_without_the_hub_its_cache_is_asked(tmp_path: Path, monkeypatch: pytest.
             assert len(str(caught.value).splitlines()) == 1
             assert time.perf_counter() - start < 1
     snapshot = tmp_path / "models--owner--name" / "snapshots" / "abc"
-    snapshot.mkdir(parents=True)
-    check_model("owner/name")
+    shutil.copytree(WORLD, snapshot)
+    check_model("owner/name", ["temporal"])
+    shutil.rmtree(snapshot / "vae")
+    with pytest.raises(ModelError, match="a subfolder vae"):
+        check_model("owner/name")
 
 
 def test_the_embedded_model_passes_quickly_and_without_torch() -> None:

@@ -79,18 +79,20 @@ def test_a_folder_of_pickles(pickled, tmp_path):
     assert not list((tmp_path / "new").rglob("*.bin"))
 
 
-def test_shards_of_pickles(pickled, tmp_path):
-    whole = pickled / "unet/diffusion_pytorch_model.bin"
-    tensors = torch.load(whole)
+def test_shards_of_pickles_beside_safetensors(tmp_path):
+    folder = build_image_folder(tmp_path / "old")
+    whole = folder / "unet/diffusion_pytorch_model.safetensors"
+    tensors = load_file(whole)
     names = sorted(tensors)
     parts = {f"diffusion_pytorch_model-0000{n + 1}-of-00002.bin": names[n::2] for n in range(2)}
     for file, kept in parts.items():
         torch.save({name: tensors[name] for name in kept}, whole.with_name(file))
     index = {"metadata": {}, "weight_map": {name: file for file, kept in parts.items() for name in kept}}
     whole.with_name("diffusion_pytorch_model.bin.index.json").write_text(json.dumps(index))
+    before = weights(folder)
     whole.unlink()
-    convert(pickled, tmp_path / "new")
-    assert same(weights(tmp_path / "new"), weights(build_image_folder(tmp_path / "fresh")))
+    assert convert(folder, tmp_path / "new") == []
+    assert same(weights(tmp_path / "new"), before)
 
 
 def test_what_cannot_be(pickled, tmp_path):
@@ -119,7 +121,7 @@ def test_what_cannot_be(pickled, tmp_path):
 
 
 def test_a_pickle_that_is_refused_leaves_no_folder(pickled, tmp_path):
-    (pickled / "vae/diffusion_pytorch_model.bin").write_bytes(b"no pickle")
-    with pytest.raises(ModelError, match=r"vae/diffusion_pytorch_model\.bin"):
+    (pickled / "text_encoder/pytorch_model.bin").write_bytes(b"no pickle")
+    with pytest.raises(ModelError, match=r"text_encoder/pytorch_model\.bin"):
         convert(pickled, tmp_path / "new")
     assert not (tmp_path / "new").exists()

@@ -118,6 +118,12 @@ FAULTS = {
     "no autoencoder": (without("first_stage_model."), "autoencoder, .*got Stable Diffusion 1 without it"),
     "no text encoder": (without("cond_stage_model."), "text encoder, .*got Stable Diffusion 1 without it"),
     "a level less": (without("model.diffusion_model.input_blocks.5."), "levels of equal residual blocks|a tensor"),
+    "channels that no network has": (
+        lambda tensors: tensors.update(
+            {"model.diffusion_model.input_blocks.1.0.in_layers.2.weight": torch.ones(33, 1)}
+        ),
+        "levels of equal|a Stable Diffusion 1, got",
+    ),
     "no input": (without("model.diffusion_model.input_blocks.0."), "a tensor .*input_blocks.0.0.weight, got none"),
 }
 
@@ -178,6 +184,17 @@ def test_a_network_that_predicts_noise_is_told_from_one_that_does_not():
             optimizer.step()
         assert probed(unet.eval()) == wanted
     assert probed(UNet2DConditionModel.from_pretrained("shared/weights/world/unet")) == "v_prediction"
+
+
+def test_files_merged_by_early_tools_name_the_text_encoder_otherwise(tmp_path):
+    def shorten(tensors):
+        for name in [name for name in tensors if "text_model." in name]:
+            tensors[name.replace("text_model.", "")] = tensors.pop(name)
+
+    file = build_single_file(tmp_path / "a.safetensors", 1, metadata=EPSILON)
+    before = load_image_model(file).text.encode(["a red cube"])
+    build_single_file(file, 1, metadata=EPSILON, edit=shorten)
+    assert torch.equal(load_image_model(file).text.encode(["a red cube"]), before)
 
 
 PEAK = """
