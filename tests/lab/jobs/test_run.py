@@ -117,7 +117,7 @@ OTHER = {
     "decode_frames": 1, "model": "world", "width": 72, "height": 72, "steps": 5, "guidance": "another's",
     "guidance_scale": 2, "guidance_rescale": 0.1, "guidance_start": 0.2, "guidance_stop": 0.5, "image": "a.png",
     "last": "b.png", "frames": 4, "window": 3, "fps": 12, "negative": "grey",
-    "prompt": "a duck", "seed": 7,
+    "lora": ("a.safetensors:0.5",), "embeddings": ("b.safetensors",), "prompt": "a duck", "seed": 7,
 }  # fmt: skip
 
 
