@@ -19,7 +19,18 @@ from shared.errors import KinoformError, one_line
 from shared.plugins import GROUPS, installed, load
 from shared.version import VERSION
 
-PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "av", "trimesh", "pydantic", "numpy")
+PACKAGES = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "accelerate",
+    "peft",
+    "safetensors",
+    "av",
+    "trimesh",
+    "pydantic",
+    "numpy",
+)
 OPTIONAL = ("xformers", "nerfstudio", "usd-core", "ray", "gradio")
 
 # Shapes of attention that are common, guidance included: batch, heads, length, channels a head, and the positions that

@@ -76,10 +76,15 @@ def about(recipe: LoraTrainRecipe, pictures: int) -> dict[str, str]:
 
 
 def learner(model: ImageModel, recipe: ConceptRecipe, examples: Examples) -> Learner:
-    """What a recipe trains, put into `model`. Raises InputError for a word that the model has, or several new ones."""
+    """What a recipe trains, put into `model`.
+
+    Raises InputError for a word that the model has, for several new ones, and for one that no caption has.
+    """
     new = new_word(model, recipe)
     text, rows = model.text, None
     if new is not None:
+        if not any(new.lower() in caption.lower() for caption in examples.captions):
+            raise InputError("concept", expected="a word of the captions", got=f"{new}, which none of them has")
         count = recipe.vectors if isinstance(recipe, TextualInversionRecipe) else 1
         tried = Examples(examples.latents[:TRIED], examples.captions[:TRIED])
 

@@ -121,3 +121,31 @@ def test_a_data_folder_that_is_none_is_one_line(tmp_path, capsys, text, part):
         (data / "captions.jsonl").write_text(text)
     code = main(["train", "autoencoder", "--data", str(data), "--out", str(tmp_path / "model")])
     assert is_refusal(code, capsys.readouterr().err, part)
+
+
+def test_a_new_object_from_pictures_without_captions(tmp_path, capsys):
+    """The three stages, and a picture made with what they leave."""
+    data, model = tmp_path / "data", str(build_image_folder(tmp_path / "model"))
+    data.mkdir()
+    for index in range(3):
+        write_image(data / f"{index}.png", np.full((64, 64, 3), 60 * index, np.uint8))
+    small = [*SMALL, "--steps", "2", "--model", model, "--concept", "zork"]
+    own = {"lora": [], "textual-inversion": [], "dreambooth": ["--class-prompt", "a cone", "--prior-pictures", "2"]}
+    for stage, flags in own.items():
+        out = tmp_path / stage
+        arguments = ["train", stage, "--data", str(data), "--out", str(out), *small, *flags, "--preview-every", "2"]
+        assert main(arguments) == 0
+        shown = capsys.readouterr()
+        assert shown.out.startswith(f"trained {stage}: 2 steps, loss ")
+        assert "does not know" not in shown.err
+        assert (out / "previews" / f"{stage}-000002.png").is_file()
+        adapters = ["--embedding", str(out / "learned_embeds.safetensors")]
+        if stage != "textual-inversion":
+            adapters += ["--lora", str(out / "pytorch_lora_weights.safetensors") + ":0.8"]
+        make = ["image", "a red zork", "--model", model, *adapters, "--steps", "1"]
+        assert main([*make, "-o", str(tmp_path / f"{stage}.png")]) == 0
+        assert "does not know" not in capsys.readouterr().err
+    assert is_refusal(
+        main(["train", "dreambooth", "--data", str(data), "--out", str(tmp_path / "x"), *small]),
+        capsys.readouterr().err, "class_prompt", "a value", "got nothing",
+    )  # fmt: skip

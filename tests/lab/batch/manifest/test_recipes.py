@@ -5,6 +5,7 @@ import json
 import pytest
 
 from lab.batch.manifest import read_manifest
+from shared.errors import InputError
 
 
 @pytest.fixture
@@ -48,3 +49,19 @@ def test_files_are_found_from_the_manifest(recipe, tmp_path, name):
     there = tmp_path / "there"
     assert recipe(image=name.format(there=there))["image"] == str(there / "pictures" / "a.png")
     assert recipe(image=None)["image"] is None
+
+
+def test_adapters_are_found_from_the_manifest_and_keep_their_weights(recipe, tmp_path):
+    there = str(tmp_path / "there" / "one.safetensors")
+    assert recipe(lora=["one.safetensors:0.5", there])["lora"] == [f"{there}:0.5", there]
+    assert recipe(embeddings="../there/one.safetensors")["embeddings"] == [there]
+    with pytest.raises(InputError, match=r"lora: expected a file that is there, got two\.safetensors"):
+        recipe(lora=["two.safetensors:0.5"])
+
+
+def test_adapters_of_the_command_are_found_from_where_it_runs(recipe, tmp_path):
+    recipe()
+    mine = tmp_path / "here" / "mine.safetensors"
+    mine.write_bytes(b"")
+    task = read_manifest("../there/jobs.jsonl", defaults={"lora": ["mine.safetensors:2"]})[0]
+    assert task.recipe["lora"] == [f"{mine}:2"]

@@ -181,6 +181,14 @@ def test_wrong_input_is_refused(name, changes, part, model, pictures, tmp_path):
     assert part in str(error.value)
 
 
+def test_a_new_word_must_be_in_the_captions(model, pictures, tmp_path):
+    for file in pictures.glob("*.png"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+        (tmp_path / f"{file.stem}.txt").write_text("a red cube")
+    with pytest.raises(InputError, match="concept: expected a word of the captions, got zork, which none of them has"):
+        next(train(recipe_of("lora", model), tmp_path, tmp_path / "out"))
+
+
 @pytest.mark.parametrize(("name", "key"), [("dreambooth", "class_prompt"), ("textual inversion", "concept")])
 def test_what_is_needed_is_asked_for(name, key):
     kind, own = RECIPES[name]
