@@ -89,7 +89,7 @@ def told_defaults(class_name: str, takes: Takes, recipe: Recipe) -> Iterator[str
     }
     if other:
         ours = ", ".join(f"{key} {getattr(recipe, key)}" for key in other)
-        yield f"{ours}: a {class_name}'s own are " + ", ".join(map(str, other.values()))
+        yield f"{ours}: a {class_name} has {', '.join(map(str, other.values()))} of its own"
 
 
 def _unknown(names: Mapping[str, str], recipe: Recipe) -> list[str]:
