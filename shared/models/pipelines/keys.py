@@ -32,7 +32,7 @@ NAMES: dict[str, tuple[str, ...]] = {
 }
 # Keys that are obeyed without a word to the pipeline, and the prompt, which a model of pictures alone does without.
 OURS = frozenset({"model", "pipeline_class", "seed", "fps", "precision", "offload", "decode", "prompt"})
-TOLD = ("steps", "guidance_scale", "guidance_rescale")  # values of ours that stand in for the class's own
+TOLD = ("steps", "guidance_scale", "guidance_rescale", "fps")  # values of ours that stand in for the class's own
 
 
 def names_of(takes: Takes) -> dict[str, str]:

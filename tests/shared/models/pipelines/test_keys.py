@@ -83,4 +83,4 @@ def test_what_differs_from_the_class_s_own_is_told():
     assert lines == ["steps 25, guidance_scale 5.0: a FluxPipeline has 28, 3.5 of its own"]
     assert list(told_defaults("FluxPipeline", takes(FluxPipeline.__call__), image(steps=4, guidance_scale=1))) == []
     said = list(told_defaults("SVD", takes(StableVideoDiffusionPipeline.__call__), clip(steps=9, guidance_scale=3)))
-    assert said == ["a SVD takes no prompt: it has no part in what comes out"]
+    assert said == ["a SVD takes no prompt: it has no part in what comes out", "fps 8: a SVD has 7 of its own"]

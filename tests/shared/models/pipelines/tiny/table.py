@@ -58,8 +58,11 @@ def _clip(
     return Tiny(build, "clip", **{**made, **changes})
 
 
+ASKED = {"pipeline_class": "StableDiffusionPipeline"}  # else the core runs it
 RESCALED = {"guidance_rescale": 0.5}
 TINY: dict[str, Tiny] = {
+    "StableDiffusionPipeline": _image(images.stable_diffusion, 32, 32, recipe=ASKED, own=RESCALED),
+    "StableDiffusionPipeline (2)": _image(images.stable_diffusion_2, 32, 32, recipe=ASKED, own=RESCALED),
     "StableDiffusionXLPipeline": _image(images.stable_diffusion_xl, 32, 32, own=RESCALED),
     "StableDiffusion3Pipeline": _image(images.stable_diffusion_3, 32, 32),
     "FluxPipeline": _image(images.flux, 32, 32),
