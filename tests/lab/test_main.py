@@ -52,7 +52,7 @@ WRONG = {
     "huge prompt": (["clip", "cube " * (LONGEST_ARGUMENT // 5)], ("prompt", "1 to 2000 characters")),
     "prompt in no encoding": (["clip", b"a \xff cube"], ("prompt", "expected text")),
     "words without quotes": (["clip", "a", "red", "cube"], ("got a red cube", "quotes")),
-    "zero frames": (["clip", "a cube", "--frames", "0"], ("frames", "whole number from 1 to 64", "got 0")),
+    "zero frames": (["clip", "a cube", "--frames", "0"], ("frames", "whole number from 1 to 1024", "got 0")),
     "negative frames": (["clip", "a cube", "--frames", "-1"], ("frames", "got -1")),
     "too many frames": (["clip", "a cube", "--frames", "1000000000"], ("frames", "got 1000000000")),
     "frames in words": (["clip", "a cube", "--frames", "ten"], ("frames", "got ten")),

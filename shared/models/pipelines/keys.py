@@ -71,8 +71,11 @@ def unused_keys(takes: Takes, recipe: Recipe) -> list[str]:
 
 def call_values(takes: Takes, recipe: Recipe) -> dict[str, Any]:
     """What the class is called with of a recipe, by its own names. What is not given is left to its own defaults."""
-    values = {name: getattr(recipe, key, None) for key, name in names_of(takes).items()}
-    return {name: value for name, value in values.items() if value is not None and value != ""}
+    names = names_of(takes)
+    # These are not guided without a negative prompt, be it an empty one.
+    needed = {"negative"} if names.get("guidance_scale") == "true_cfg_scale" else set()
+    given = [key for key in names if getattr(recipe, key, None) not in (None, "") or key in needed]
+    return {names[key]: getattr(recipe, key) for key in given}
 
 
 def told_defaults(class_name: str, takes: Takes, recipe: Recipe) -> Iterator[str]:

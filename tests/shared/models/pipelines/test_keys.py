@@ -41,6 +41,12 @@ def test_what_is_not_given_is_left_to_the_class():
     }  # fmt: skip
 
 
+def test_an_empty_negative_prompt_is_given_where_there_is_no_guidance_without():
+    assert call_values(takes(QwenImagePipeline.__call__), image(steps=2, guidance_scale=3)) == {
+        "prompt": "a cube", "negative_prompt": "", "num_inference_steps": 2, "true_cfg_scale": 3.0,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
