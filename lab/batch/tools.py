@@ -18,6 +18,7 @@ from pydantic import Field
 from lab.batch.step import SAME, Work
 from lab.jobs.events import Done, Event, Failed, Timed
 from lab.jobs.run import Context
+from lab.kinds.pipelines import runs_by_pipeline
 from shared.errors import InputError, KinoformError, ModelError
 from shared.recipe import Recipe, input_file
 
@@ -164,7 +165,7 @@ MAKERS = {"turntable": _turntable, "upscale": _upscale, "describe": _describe}
 
 def score_of(file: Path, record: RunRecord) -> float | None:
     """How well a picture, clip or asset agrees with its prompt by the CLIP of its model, -1 to 1; None where the model
-    has none, and where there is nothing to see.
+    has none or is a pipeline of diffusers, whose image encoder is another's, and where there is nothing to see.
     """
     from shared.models.source import find_model
 
@@ -173,7 +174,7 @@ def score_of(file: Path, record: RunRecord) -> float | None:
         path = find_model(record.model.name)
     except ModelError:  # the model that made it is not here
         return None
-    if path is None or not isinstance(prompt, str) or not (path / "image_encoder").is_dir():
+    if path is None or not isinstance(prompt, str) or not (path / "image_encoder").is_dir() or runs_by_pipeline(path):
         return None
     frames = _frames(file)
     return None if frames is None else _scorer(path).score(frames, prompt)

@@ -207,7 +207,9 @@ class _Batch:
 
         recipe = job.recipe
         if image.text is None:
-            return [], image.advice(recipe)
+            from shared.models.pipelines.run import advice
+
+            return [], advice(image, recipe)
         unknown, lines = unknown_words(image.text, recipe.prompt, recipe.negative)
         excess = max(image.text.excess_tokens(prompt) for prompt in (*self.kind.prompts(recipe), recipe.negative))
         if excess:

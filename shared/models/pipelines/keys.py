@@ -36,7 +36,7 @@ NAMES: dict[str, tuple[str, ...]] = {
 OURS = frozenset(
     {"model", "pipeline_class", "lora", "embeddings", "seed", "fps", "precision", "offload", "decode", "prompt"}
 )
-TOLD = ("steps", "guidance_scale", "guidance_rescale")  # values of ours that stand in for the class's own
+TOLD = ("steps", "guidance_scale", "guidance_rescale", "fps")  # values of ours that stand in for the class's own
 
 
 def names_of(takes: Takes) -> dict[str, str]:
@@ -75,8 +75,11 @@ def unused_keys(takes: Takes, recipe: Recipe) -> list[str]:
 
 def call_values(takes: Takes, recipe: Recipe) -> dict[str, Any]:
     """What the class is called with of a recipe, by its own names. What is not given is left to its own defaults."""
-    values = {name: getattr(recipe, key, None) for key, name in names_of(takes).items()}
-    return {name: value for name, value in values.items() if value is not None and value != ""}
+    names = names_of(takes)
+    # These are not guided without a negative prompt, be it an empty one.
+    needed = {"negative"} if names.get("guidance_scale") == "true_cfg_scale" else set()
+    given = [key for key in names if getattr(recipe, key, None) not in (None, "") or key in needed]
+    return {names[key]: getattr(recipe, key) for key in given}
 
 
 def told_defaults(class_name: str, takes: Takes, recipe: Recipe) -> Iterator[str]:
@@ -93,7 +96,7 @@ def told_defaults(class_name: str, takes: Takes, recipe: Recipe) -> Iterator[str
     }
     if other:
         ours = ", ".join(f"{key} {getattr(recipe, key)}" for key in other)
-        yield f"{ours}: a {class_name}'s own are " + ", ".join(map(str, other.values()))
+        yield f"{ours}: a {class_name} has {', '.join(map(str, other.values()))} of its own"
 
 
 def _unknown(names: Mapping[str, str], recipe: Recipe) -> list[str]:

@@ -22,7 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from shared.errors import ModelError
 from shared.models.pipelines.classes import check_components, components, has_weights, pipeline_of
-from shared.models.pipelines.keys import FRAMES, told_defaults, unused_keys
+from shared.models.pipelines.keys import FRAMES, unused_keys
 from shared.models.source import read_index, resolve_model
 from shared.models.weight_files import weight_hashes
 from shared.models.weights import check_finite
@@ -78,10 +78,6 @@ class PipelineModel:
         """Keys of a recipe that have no part in what comes out."""
         return unused_keys(self.takes, recipe)
 
-    def advice(self, recipe: Recipe) -> list[str]:
-        """What to say of a recipe before the work, a line each."""
-        return list(told_defaults(self.class_name, self.takes, recipe))
-
     def hashes(self) -> dict[str, str]:
         """SHA-256 of every weights file, by its path in the model folder. Computed once."""
         if not self._hashes:
@@ -108,12 +104,15 @@ def load_pipeline(
     check_components(path, index)
     wanted = inspect.signature(found.__init__).parameters
     with _quiet():
-        named = {part: (library, kind) for part, library, kind in components(index) if part in wanted}
-        parts = {part: _part(path / part, *entry, device, dtype) for part, entry in named.items()}
+        parts = {
+            part: _part(path / part, library, part_class, device, dtype)
+            for part, library, part_class in components(index)
+            if part in wanted
+        }
         settings = {key: None if value == [None, None] else value for key, value in index.items() if key in wanted}
-        settings = {key: value for key, value in settings.items() if key not in named}
+        settings |= parts
         try:  # what `from_pretrained` comes to, with no way to code
-            pipeline = found(**settings | parts)
+            pipeline = found(**settings)
         except Exception as error:  # a part that is missing, or of another kind than the class wants
             raise ModelError(f"model {path}", expected=f"the parts of a {name}", got=first_line(error)) from error
     pipeline.set_progress_bar_config(disable=True)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from shared.artifacts.media import read_image
 from shared.errors import InputError, KinoformError
-from shared.models.pipelines.keys import call_values, check_keys, names_of
+from shared.models.pipelines.keys import call_values, check_keys, names_of, told_defaults
 from shared.models.pipelines.load import PipelineModel
 from shared.models.pipelines.sizes import check_sizes, own_size
 from shared.models.pipelines.stepping import Tell, stepped
@@ -43,6 +43,13 @@ class PipelineState:
         if self.values is None:
             raise KinoformError(f"step {self.step} of {self.total}", expected="the last", got="no frames yet")
         return (self.values * 255).round().astype(np.uint8)
+
+
+def advice(model: PipelineModel, recipe: Any) -> list[str]:
+    """What to say of a recipe before the work, a line each. Raises InputError as `run_pipeline` does before it."""
+    check_keys(model.class_name, model.takes, recipe)
+    check_sizes(model, recipe)
+    return list(told_defaults(model.class_name, model.takes, recipe))
 
 
 def run_pipeline(

@@ -55,9 +55,10 @@ def check_frames(model: PipelineModel, frames: int) -> None:
     if most is not None and frames > most:
         raise InputError("frames", expected=f"at most {most}, which its motion layers know", got=frames)
     step, first = frame_steps(model)
-    if (frames - first) % step or frames < first:
-        below = max((frames - first) // step, 0) * step + first
-        nearest = f"{below} or {below + step}" if 0 < below < frames else f"{max(below, first)}"
+    least = first or step
+    if (frames - first) % step or frames < least:
+        below = max((frames - first) // step * step + first, least)
+        nearest = f"{below} or {below + step}" if below < frames else f"{below}"
         rule = f"{step}n + 1" if first else f"{step}n"
         raise InputError("frames", expected=f"{rule}, such as {nearest}", got=frames)
 

@@ -21,12 +21,14 @@ from diffusers import (
     PixArtAlphaPipeline,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
+    PNDMScheduler,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
     SanaPipeline,
     SanaTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
+    StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
@@ -60,6 +62,27 @@ def unet(**changes):
         "norm_num_groups": 4,
     }
     return seeded(UNet2DConditionModel, **{**config, **changes})
+
+
+def stable_diffusion_of(scheduler, **config):
+    return StableDiffusionPipeline(
+        unet=unet(**config),
+        vae=kl(),
+        scheduler=scheduler,
+        **clip_text(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def stable_diffusion():
+    return stable_diffusion_of(PNDMScheduler(beta_schedule="scaled_linear", skip_prk_steps=True))
+
+
+def stable_diffusion_2():
+    scheduler = DDIMScheduler(beta_schedule="scaled_linear", prediction_type="v_prediction", clip_sample=False)
+    return stable_diffusion_of(scheduler, use_linear_projection=True)
 
 
 def stable_diffusion_xl():

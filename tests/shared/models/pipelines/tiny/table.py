@@ -58,8 +58,12 @@ def _clip(
     return Tiny(build, "clip", **{**made, **changes})
 
 
+ASKED = {"pipeline_class": "StableDiffusionPipeline"}  # else the core runs it
+TRUE = {"true_cfg_scale": 3.0, "negative_prompt": ""}  # it is not guided without one
 RESCALED = {"guidance_rescale": 0.5}
 TINY: dict[str, Tiny] = {
+    "StableDiffusionPipeline": _image(images.stable_diffusion, 32, 32, recipe=ASKED, own=RESCALED),
+    "StableDiffusionPipeline (2)": _image(images.stable_diffusion_2, 32, 32, recipe=ASKED, own=RESCALED),
     "StableDiffusionXLPipeline": _image(images.stable_diffusion_xl, 32, 32, own=RESCALED),
     "StableDiffusion3Pipeline": _image(images.stable_diffusion_3, 32, 32),
     "FluxPipeline": _image(images.flux, 32, 32),
@@ -69,7 +73,7 @@ TINY: dict[str, Tiny] = {
     "SanaPipeline": _image(images.sana, 512, 512),
     "Lumina2Pipeline": _image(images.lumina_2, 32, 32),
     "AuraFlowPipeline": _image(images.aura_flow, 32, 32),
-    "QwenImagePipeline": _image(images.qwen_image, 32, 32, own={"guidance_scale": None, "true_cfg_scale": 3.0}),
+    "QwenImagePipeline": _image(images.qwen_image, 32, 32, own={"guidance_scale": None, **TRUE}),
     "LatentConsistencyModelPipeline": _image(images.latent_consistency, 32, 32),
     "IFPipeline": _image(others.deep_floyd, 32, 32),
     "UnCLIPPipeline": Tiny(

@@ -1,0 +1,132 @@
+"""Our own core or a pipeline class: by the commands, in batches, records and plans."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.model_classes import save
+from lab.jobs.events import Done, Failed, Warned
+from lab.jobs.run import Context, Job, run
+from lab.kinds import Output
+from lab.kinds.pipelines import load_clips, load_pictures, runs_by_pipeline
+from lab.main import main
+from shared.artifacts.run_record import read_record
+from shared.errors import ModelError
+from shared.images.recipe import ImageRecipe
+from shared.models.image_model import ImageModel
+from shared.models.source import WORLD
+from shared.models.weight_files import read_header, weight_hashes
+from tests.lab.command import is_refusal
+from tests.shared.models.pipelines.tiny.table import TINY
+from video.generate import VideoModel
+
+SHORT = {"steps": 2, "width": 32, "height": 32}
+FLAGS = ["--steps", "2", "--size", "32x32", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("pipelines")
+    for name in ("FluxPipeline", "AnimateDiffPipeline"):
+        save(TINY[name], root / name)
+    return root
+
+
+@pytest.fixture(scope="module")
+def flux(folders):
+    return str(folders / "FluxPipeline")
+
+
+@pytest.fixture(scope="module")
+def animated(folders):
+    return str(folders / "AnimateDiffPipeline")
+
+
+def picture(flux, path=None, **changes):
+    recipe = ImageRecipe.parse({**SHORT, "prompt": "a red cube", "model": flux, **changes})
+    return Job(recipe, Output(None if path is None else str(path)))
+
+
+def test_who_runs_what(flux, animated, model):
+    where = {"device": "cpu", "dtype": torch.float32}
+    assert isinstance(load_pictures(str(model), **where), ImageModel)
+    assert isinstance(load_clips(str(model), **where), VideoModel)
+    assert load_pictures(flux, **where).class_name == "FluxPipeline"
+    assert load_clips(animated, **where).class_name == "AnimateDiffPipeline"
+    with pytest.raises(ModelError, match="one that makes pictures, got a AnimateDiffPipeline, which makes clips"):
+        load_pictures(animated, **where)
+    with pytest.raises(ModelError, match="one that makes clips, got a FluxPipeline"):
+        load_clips(flux, **where)
+    assert [runs_by_pipeline(path) for path in (WORLD, None)] == [False, False]
+
+
+def test_the_record_has_all_weights_and_the_keys_that_have_no_part(flux, tmp_path):
+    path = tmp_path / "cube.png"
+    assert main(["image", "a red cube", "--model", flux, *FLAGS, "-o", str(path)]) == 0
+    record = read_record(path)
+    assert record.unused == ["negative", "guidance", "guidance_rescale", "guidance_start", "guidance_stop"]
+    assert record.model.hashes == weight_hashes(Path(flux))
+    assert (record.recipe["pipeline_class"], record.recipe["steps"]) == (None, 2)
+
+
+def test_a_batch_makes_what_each_makes_alone_and_one_failure_is_its_own(flux, tmp_path):
+    jobs = [picture(flux, tmp_path / f"{seed}.png", seed=seed) for seed in range(3)]
+    events = run(jobs, Context("cpu", batch=3))
+    ended = []
+    for event in events:
+        if isinstance(event, Done) and event.index == 0:
+            (tmp_path / "1.png" / "in the way").mkdir(parents=True)
+        ended += [event] if isinstance(event, (Done, Failed)) else []
+    assert [(type(event), event.index) for event in ended] == [(Done, 0), (Failed, 1), (Done, 2)]
+    (alone,) = [event for event in run([picture(flux, seed=2)], Context("cpu")) if isinstance(event, Done)]
+    np.testing.assert_array_equal(ended[2].result.pixels, alone.result.pixels)
+
+
+def test_a_closed_run_leaves_no_file(flux, tmp_path):
+    events = run([picture(flux, tmp_path / "a.png", steps=20)], Context("cpu"))
+    for event in events:
+        if getattr(event, "step", 0) == 2:
+            break
+    events.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_differs_from_the_class_s_own_is_a_warning(flux):
+    events = list(run([picture(flux)], Context("cpu")))
+    said = [event.text for event in events if isinstance(event, Warned)]
+    assert said == ["guidance_scale 5.0: a FluxPipeline has 3.5 of its own"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "parts"),
+    [
+        (["--guidance-start", "0.5"], ("guidance-start with a FluxPipeline", "got 0.5")),
+        (["--size", "33x32"], ("width", "32 or 36", "got 33")),
+        (["--pipeline-class", "NoPipeline"], ("a pipeline class of the installed diffusers", "NoPipeline")),
+        (["--offload", "model"], ("offload", "none without a GPU")),
+    ],
+)
+def test_what_is_wrong_is_one_line(flux, tmp_path, capsys, flags, parts):
+    code = main(["image", "a cube", "--model", flux, "-o", str(tmp_path / "a.png"), "--json", *FLAGS, *flags])
+    assert is_refusal(code, capsys.readouterr().err, *parts)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_assets_want_the_core(flux, tmp_path, capsys):
+    code = main(["asset", "a cube", "--model", flux, "-o", str(tmp_path / "a.glb")])
+    assert is_refusal(code, capsys.readouterr().err, "core runs", "a FluxPipeline", "gradient cannot be reached")
+
+
+def test_a_plan_knows_what_the_weights_take(flux, tmp_path, capsys):
+    assert main(["plan", "image", "a cube", "--model", flux, "--precision", "bf16", "--json", "--device", "cpu"]) == 0
+    planned = json.loads(capsys.readouterr().out)["planned"]
+    count = sum(
+        int(np.prod(shape)) for file in Path(flux).rglob("*.safetensors") for shape in read_header(file).values()
+    )
+    assert (planned["weights_bytes"], planned["seconds"]) == (2 * count, None)
+    assert main(["plan", "image", "a cube", "--model", flux, "--device", "cpu"]) == 0
+    assert "more is not known of a diffusers pipeline" in capsys.readouterr().out
+    assert main(["plan", "image", "a cube", "--model", flux, "--memory", "1M", "--device", "cpu"]) == 2
