@@ -106,11 +106,10 @@ def check(jobs: Sequence[Job], context: Context) -> list[str]:
         for key, file in job.files.items():
             if not Path(file).is_file():
                 raise InputError(key, expected="a file that exists", got=file)
-        keys = type(job.recipe).model_fields
         asked = getattr(job.recipe, "pipeline_class", None)
         if job.latents is None:
             check_adapters(job.recipe)
-        needed = job.recipe.model, job.kind.parts, "pipeline_class" in keys, asked
+        needed = job.recipe.model, job.kind.parts, job.kind.pipelines, asked
         if needed not in made:
             name, parts, pipelines, _ = needed
             check_model(name, parts, pipelines=pipelines, pipeline_class=asked)

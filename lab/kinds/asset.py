@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from dreamfusion.mesh.files.formats import ASSET_SUFFIXES
 from dreamfusion.recipe import AssetRecipe
 from lab.kinds.kind import Kind, Loader, Output, Planner, Savings
-from lab.kinds.pipelines import load_pictures
+from lab.kinds.pipelines import load_pictures, planned
 from lab.outputs import check_clip, check_mesh
-from shared.models.pipelines.classes import not_core
+from shared.models.pipelines.classes import DISTILLED
 from shared.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from shared.artifacts.run_record import RunRecord
     from shared.models.image_model import ImageModel
     from shared.models.made_for import MadeFor
-    from shared.models.pipelines.load import PipelineModel
+    from shared.models.pipelines.load import DistilledPipeline, PipelineModel
 
 
 class AssetKind:
@@ -41,6 +41,7 @@ class AssetKind:
     looping = "distill"
     unused: tuple[str, ...] = ("image_encoder",)
     parts: tuple[str, ...] = ()
+    pipelines: frozenset[str] | None = DISTILLED
 
     def output(self, path: str) -> Output:
         return Output(path) if Path(path).suffix.lower() in ASSET_SUFFIXES else Output(turntable=path)
@@ -57,11 +58,11 @@ class AssetKind:
     def loader(self) -> Loader:
         return load_pictures
 
-    def image_model(self, model: ImageModel | PipelineModel) -> ImageModel:
-        from shared.models.pipelines.load import PipelineModel
+    def image_model(self, model: ImageModel | PipelineModel) -> ImageModel | DistilledPipeline:
+        from shared.models.pipelines.load import DistilledPipeline, PipelineModel
 
         if isinstance(model, PipelineModel):
-            raise not_core(model.path, model.class_name)
+            return DistilledPipeline(model.name, model.path, model.pipeline, model._hashes)
         return model
 
     def prompts(self, recipe: AssetRecipe) -> list[str]:
@@ -81,14 +82,18 @@ class AssetKind:
 
         importlib.import_module("shared.artifacts.media")
         importlib.import_module("dreamfusion.asset")
-        return partial(plan_asset, device=device, views_of=views_of), asset_savings
+        return partial(planned, partial(plan_asset, views_of=views_of), device=device), asset_savings
 
     def sample(
-        self, model: ImageModel, recipes: Sequence[AssetRecipe], device: str
+        self, model: ImageModel | PipelineModel, recipes: Sequence[AssetRecipe], device: str
     ) -> Iterator[DistillState | ViewsState]:
         from dreamfusion.distill import distill
         from lab.kinds.view_teacher import views_of
+        from shared.models.pipelines.load import PipelineModel
+        from shared.models.pipelines.prior import prior_of
 
+        if isinstance(model, PipelineModel):
+            return distill(prior_of(model), recipes[0], device)
         return distill(model, recipes[0], device, views=views_of(model))
 
     def latents(self, state: DistillState | ViewsState, index: int) -> None:
@@ -96,7 +101,7 @@ class AssetKind:
 
     def finish(
         self,
-        model: ImageModel,
+        model: ImageModel | PipelineModel,
         recipe: AssetRecipe,
         last: DistillState | ViewsState,
         record: RunRecord,

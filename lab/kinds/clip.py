@@ -43,6 +43,7 @@ class ClipKind:
     looping = "sample"
     unused: tuple[str, ...] = ("image_encoder",)
     parts: tuple[str, ...] = ("temporal",)
+    pipelines: frozenset[str] | None = None
 
     def output(self, path: str) -> Output:
         return Output(path)

@@ -42,6 +42,7 @@ class ImageKind:
     looping = "sample"
     unused: tuple[str, ...] = ("image_encoder", "temporal")
     parts: tuple[str, ...] = ()
+    pipelines: frozenset[str] | None = None
 
     def output(self, path: str) -> Output:
         return Output(path)

@@ -45,6 +45,7 @@ class Kind(Protocol):
     in_folder: whether one result may be a folder. turntable: whether there may be a clip of it turning.
     unused: components of a model folder that have no part in a result: they may change, and a rerun is the same.
     parts: components that it needs beside those of an image model.
+    pipelines: classes of diffusers that will do in place of our core; None: any.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Kind(Protocol):
     looping: str
     unused: tuple[str, ...]
     parts: tuple[str, ...]
+    pipelines: frozenset[str] | None
 
     def output(self, path: str) -> Output:
         """Where a result goes that is to be at `path`."""

@@ -55,7 +55,7 @@ def load_clips(
 
 def planned(plan: Callable[..., Estimate], recipe: Any, device: str) -> Estimate:
     """The plan of a recipe: `plan(recipe, device=device)` for what the core runs, of a pipeline what can be said."""
-    if not _by_pipeline(recipe.model, recipe.pipeline_class):
+    if not _by_pipeline(recipe.model, getattr(recipe, "pipeline_class", None)):
         return plan(recipe, device=device)
     from shared.plan.pipelines import plan_pipeline
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from shared.errors import ModelError, one_line
 from shared.models.layouts.family import check_single_file
 from shared.models.layouts.hub import cached, not_found, offline
-from shared.models.pipelines.classes import check_components, not_core, pipeline_of
+from shared.models.pipelines.classes import check_components, pipeline_of, unusable
 from shared.models.weight_files import PICKLES, read_header, read_json, weight_files
 
 WORLD = Path(__file__).resolve().parents[1] / "weights" / "world"
@@ -31,12 +31,16 @@ HUB_FILES = (
 
 
 def check_model(
-    source: str | Path, also: Sequence[str] = (), *, pipelines: bool = False, pipeline_class: str | None = None
+    source: str | Path,
+    also: Sequence[str] = (),
+    *,
+    pipelines: Collection[str] | None = (),
+    pipeline_class: str | None = None,
 ) -> None:
     """Refuse what could not be loaded, before torch is imported for it: in some milliseconds, reading no tensor.
 
     also: components that are needed besides those of an image model ("temporal" for clips, "image_encoder" to score).
-    pipelines: whether a diffusers class may run it in place of our core: its own, or `pipeline_class`.
+    pipelines: diffusers classes that will do in place of our core; None: any. pipeline_class: in place of its own.
     Raises ModelError as `resolve_model` does, and for a folder in which a component is missing, pickled, cut short or
     damaged, or a single file that is. What the hub has is not asked; offline, its cache is.
     """
@@ -55,8 +59,8 @@ def check_model(
     index = read_index(path)
     runner = pipeline_of(index, pipeline_class)
     if runner is not None:
-        if not pipelines:
-            raise not_core(path, runner)
+        if pipelines is not None and runner not in pipelines:
+            raise unusable(path, runner, pipelines)
         check_components(path, index)
         return
     for name in COMPONENTS:

@@ -7,7 +7,7 @@ imported for it.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,10 @@ CORE = frozenset(
         "StableDiffusionXLPipeline",
         "VideoLDMPipeline",
     }
+)
+# Classes of which score distillation has the gradient (`shared.models.pipelines.prior`).
+DISTILLED = frozenset(
+    {"StableDiffusion3Pipeline", "FluxPipeline", "PixArtAlphaPipeline", "PixArtSigmaPipeline", "IFPipeline"}
 )
 CLASS, TEMPORAL = "_class_name", "temporal"
 
@@ -44,11 +48,12 @@ def pipeline_of(index: Mapping[str, Any], asked: str | None = None) -> str | Non
     return named if isinstance(named, str) and named not in CORE and TEMPORAL not in index else None
 
 
-def not_core(path: Path, class_name: str) -> ModelError:
-    """What to say where a model is wanted whose gradient, latents or networks are used."""
+def unusable(path: Path, class_name: str, wanted: Collection[str]) -> ModelError:
+    """What to say of a class where our own core or one of `wanted` is needed."""
+    others = f", or a {', '.join(sorted(wanted))}" if wanted else ""
     return ModelError(
-        f"model {path}", expected="one that Kinoform's own core runs", got=f"a {class_name}",
-        hint="It makes pictures or clips by its own pipeline, whose gradient cannot be reached",
+        f"model {path}", expected=f"one that Kinoform's own core runs{others}", got=f"a {class_name}",
+        hint="It makes pictures or clips by its own pipeline; its gradient cannot be reached here",
     )  # fmt: skip
 
 

@@ -34,7 +34,8 @@ NAMES: dict[str, tuple[str, ...]] = {
 }
 # Keys that are obeyed without a word to the pipeline, and the prompt, which a model of pictures alone does without.
 OURS = frozenset(
-    {"model", "pipeline_class", "lora", "embeddings", "seed", "fps", "precision", "offload", "decode", "prompt"}
+    {"model", "pipeline_class", "lora", "embeddings", "scheduler", "seed", "fps", "precision", "offload", "decode"}
+    | {"prompt"}
 )
 TOLD = ("steps", "guidance_scale", "guidance_rescale", "fps")  # values of ours that stand in for the class's own
 
@@ -68,9 +69,10 @@ def check_keys(class_name: str, takes: Takes, recipe: Recipe) -> None:
 
 
 def unused_keys(takes: Takes, recipe: Recipe) -> list[str]:
-    """Keys that have no part in what the class makes; the prompt, too, where it takes none."""
+    """Keys with a value that has no part in what the class makes; the prompt, too, where it takes none."""
     names = names_of(takes)
-    return [*_unknown(names, recipe), *([] if "prompt" in names else ["prompt"])]
+    valued = [key for key in _unknown(names, recipe) if getattr(recipe, key) is not None]
+    return [*valued, *([] if "prompt" in names else ["prompt"])]
 
 
 def call_values(takes: Takes, recipe: Recipe) -> dict[str, Any]:

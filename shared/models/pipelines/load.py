@@ -85,6 +85,13 @@ class PipelineModel:
         return dict(self._hashes)
 
 
+class DistilledPipeline(PipelineModel):
+    """One that is asked about renders, and makes nothing itself: keys of its call have no part in that."""
+
+    def unused(self, recipe: Recipe) -> list[str]:
+        return []
+
+
 def load_pipeline(
     source: str | Path,
     *,

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from shared.diffusion.conditioning import Conditioning
 from shared.diffusion.denoiser import Denoiser
 from shared.diffusion.schedule import NoiseSchedule, prediction_type_of
-from shared.errors import ModelError
 from shared.latents.codec import Codec
+from shared.models.pipelines.classes import DISTILLED, unusable
 from shared.models.pipelines.load import PipelineModel
 
 Told = dict[str, Tensor]
@@ -56,10 +56,7 @@ def prior_of(model: PipelineModel) -> PipelinePrior:
     """Raises ModelError for a class whose gradient cannot be had."""
     build = PRIORS.get(model.class_name)
     if build is None:
-        raise ModelError(
-            f"model {model.name}", expected=f"a model that the core runs, or one of {', '.join(sorted(PRIORS))}",
-            got=f"a {model.class_name}, whose gradient cannot be reached yet",
-        )  # fmt: skip
+        raise unusable(model.path, model.class_name, DISTILLED)
     return build(model.pipeline)
 
 

@@ -16,9 +16,10 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from shared.artifacts.media import read_image
+from shared.diffusion.schedulers import named_scheduler
 from shared.errors import InputError, KinoformError
 from shared.models.pipelines.keys import call_values, check_keys, names_of, told_defaults
-from shared.models.pipelines.load import PipelineModel
+from shared.models.pipelines.load import DistilledPipeline, PipelineModel
 from shared.models.pipelines.sizes import check_sizes, own_size
 from shared.models.pipelines.stepping import Tell, stepped
 from shared.rng import generator
@@ -47,6 +48,8 @@ class PipelineState:
 
 def advice(model: PipelineModel, recipe: Any) -> list[str]:
     """What to say of a recipe before the work, a line each. Raises InputError as `run_pipeline` does before it."""
+    if isinstance(model, DistilledPipeline):
+        return []
     check_keys(model.class_name, model.takes, recipe)
     check_sizes(model, recipe)
     return list(told_defaults(model.class_name, model.takes, recipe))
@@ -200,13 +203,17 @@ class _Bar:
 
 @contextmanager
 def _placed(model: PipelineModel, recipe: Any, device: str | torch.device) -> Iterator[None]:
-    """Inside, weights wait and latents are decoded as the recipe says, by the pipeline's own means.
+    """Inside, weights wait, latents are decoded and steps are taken as the recipe says, by the pipeline's own means.
 
     Raises InputError for what the device or the class cannot do.
     """
     pipeline = model.pipeline
     recipe.check_device(torch.device(device).type)
     with ExitStack() as stack:
+        if recipe.scheduler is not None:
+            own = pipeline.scheduler
+            pipeline.register_modules(scheduler=named_scheduler(recipe.scheduler, own))
+            stack.callback(pipeline.register_modules, scheduler=own)
         if recipe.offload == "model":
             pipeline.enable_model_cpu_offload(device=torch.device(device))
             stack.callback(pipeline.to, "cpu")

@@ -115,9 +115,21 @@ def test_what_is_wrong_is_one_line(flux, tmp_path, capsys, flags, parts):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_assets_want_the_core(flux, tmp_path, capsys):
-    code = main(["asset", "a cube", "--model", flux, "-o", str(tmp_path / "a.glb")])
-    assert is_refusal(code, capsys.readouterr().err, "core runs", "a FluxPipeline", "gradient cannot be reached")
+def test_assets_are_distilled_from_classes_whose_gradient_can_be_had(flux, folders, tmp_path, capsys):
+    small = ["--steps", "2", "--field-resolution", "12", "--samples", "12", "--mesh-resolution", "16",
+             "--device", "cpu", "--coarse-render-size", "12", "--render-size", "16"]  # fmt: skip
+    file = tmp_path / "a.obj"
+    assert main(["asset", "a cube", "--model", flux, "-o", str(file), *small]) == 0
+    said = capsys.readouterr().err
+    assert "of its own" not in said  # steps and guidance are those of the distillation
+    record = read_record(file)
+    assert record.unused == []
+    assert record.model.hashes == weight_hashes(Path(flux))
+    assert main(["rerun", str(file), "-o", str(tmp_path / "a" / "a.obj"), "--device", "cpu"]) == 0
+    assert (tmp_path / "a" / "a.obj").read_bytes() == file.read_bytes()
+    capsys.readouterr()
+    code = main(["asset", "a cube", "--model", str(folders / "AnimateDiffPipeline"), "-o", str(tmp_path / "b.glb")])
+    assert is_refusal(code, capsys.readouterr().err, "core runs", "AnimateDiffPipeline", "gradient cannot be reached")
 
 
 def test_a_plan_knows_what_the_weights_take(flux, tmp_path, capsys):

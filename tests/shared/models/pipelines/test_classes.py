@@ -52,11 +52,11 @@ def folder(folder_of, tmp_path):
 
 
 def test_a_whole_folder_passes_where_pipelines_may_run_it(folder):
-    check_model(folder, pipelines=True)
-    check_model(folder, ("temporal",), pipelines=True)
+    check_model(folder, pipelines=None)
+    check_model(folder, ("temporal",), pipelines=None)
     with pytest.raises(ModelError, match=r"core runs, got a FluxPipeline. .* gradient cannot be reached"):
         check_model(folder)
-    check_model(WORLD, ("temporal",), pipelines=True)
+    check_model(WORLD, ("temporal",), pipelines=None)
 
 
 def _pickled(folder):

@@ -32,7 +32,12 @@ def test_a_folder_loads_as_diffusers_loads_it(folder_of):
 
 
 def test_settings_of_the_index_are_kept(folder_of):
-    assert load_pipeline(folder_of("StableDiffusionXLPipeline")).pipeline.config.force_zeros_for_empty_prompt is True
+    assert (
+        load_pipeline(
+            folder_of("StableDiffusionXLPipeline"), pipeline_class="StableDiffusionXLPipeline"
+        ).pipeline.config.force_zeros_for_empty_prompt
+        is True
+    )
 
 
 def test_precision(folder_of):
