@@ -16,6 +16,7 @@ from video.recipe import ClipRecipe
         ("WanPipeline", 16),  # insists on it
         ("LTXPipeline", 32),
         ("LattePipeline", 16),  # insists on 8, and has patches of two latents
+        ("AnimateDiffPipeline", 8),  # insists on it, with two pixels a latent
         ("IFPipeline", 2),  # pixels, through a level that must come out even
         ("KandinskyV22CombinedPipeline", 4),  # rounds latents up
     ],
