@@ -72,7 +72,7 @@ def look(name: str, tiny: Tiny, folder: Path) -> Row:
         picture = folder / "given.png"
         write_image(picture, np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8), {})
         own = _own(tiny, picture)
-        model = load_pipeline(folder / "model", pipeline_class=name)  # also where our core would run it
+        model = load_pipeline(folder / "model", pipeline_class=tiny.recipe.get("pipeline_class", name))
         values = {"prompt": PROMPT, "seed": SEED, "model": str(folder / "model"), **tiny.recipe}
         values |= {"image": str(picture)} if tiny.picture else {}
         recipe = kinds()[tiny.kind].recipe.parse(values)
