@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from lab import device
-from lab.commands.make import show_run
 from lab.flags import add_command, add_device_flag, add_memory_flags
 from lab.jobs.run import Context, Job, check
 from lab.kinds import Output, kind_of_record
 from lab.show.console import Console
+from lab.show.run import show_run
 from shared.errors import InputError
 
 NAME = "decode"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,22 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 from lab import device
 from lab.flags import Parser, add_command, add_device_flag, add_recipe_flags, given_values
-from lab.jobs.events import Done, Failed
+from lab.jobs.best import Scorer, candidates, run_best
 from lab.jobs.names import SHEET, folder_of, many, names
 from lab.jobs.prompts import Asked, read_prompts
 from lab.jobs.run import Context, Job, check, run
 from lab.kinds import Kind, Output, kinds
 from lab.outputs import whole_number
 from lab.show.console import Console
-from lab.show.sheet import SHEET_ROWS, Sheet
+from lab.show.run import show_run
+from lab.show.sheet import Sheet
 from lab.vocabulary import stored_words, with_nearest
 from shared.artifacts.files import check_writable
 from shared.errors import InputError, KinoformError, one_line
 from shared.models.source import find_model
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from lab.show.preview import Preview
 
 MOST = 100_000  # results of one command
@@ -65,6 +63,9 @@ def add_parser(commands: Any, kind: Kind) -> None:
     group = parser.add_argument_group("many prompts")
     group.add_argument("--prompts", metavar="FILE", dest="prompts_file",
                        help="prompts from a file, one a line: prompt | negative | seed")  # fmt: skip
+    group.add_argument("--best-of", metavar="N", help="make N with seeds counted up and keep the one that scores best")
+    group.add_argument("--score-with", metavar="FOLDER",
+                       help="what scores: a CLIP, or a model with an image encoder (default: its own)")  # fmt: skip
     group.add_argument("--nearest", action="store_true", default=False,
                        help="known words for those that the model does not know: crimson becomes red")  # fmt: skip
     group.add_argument("--overwrite", action="store_true", default=False, help="replace files that are there already")
@@ -87,10 +88,13 @@ def make(kind: Kind, args: argparse.Namespace) -> None:
     console = Console(as_json=args.json)
     wanted = _asked(kind, args)
     if args.nearest:
-        wanted = _nearest(wanted, str(base.get("model", kind.recipe.model_fields["model"].default)), console)
+        wanted = _nearest(wanted, base.get("model", "world"), console)
     if len(wanted) * count > MOST:
         raise InputError("results", expected=f"at most {MOST}", got=len(wanted) * count)
-    recipes = [kind.recipe.parse({**base, **values}) for asked in wanted for values in _values(asked, base, count)]
+    tries = whole_number("--best-of", args.best_of, 1, 1000) if hasattr(args, "best_of") else 1
+    recipes = [
+        kind.recipe.parse({**base, **values}) for asked in wanted for values in _values(asked, base, count, tries)
+    ]
     output = getattr(args, "output", None)
     several = len(recipes) > 1 or (output is not None and "{" in output)
     if output is None:
@@ -108,10 +112,19 @@ def make(kind: Kind, args: argparse.Namespace) -> None:
     check(jobs, context)
     sheet = Sheet(folder_of(output) / SHEET, jobs) if several else None
     if sheet is not None:
-        jobs = _wanted(jobs, console, overwrite=args.overwrite)
+        jobs = _wanted(jobs, console, overwrite=args.overwrite, tries=tries)
         check_writable(sheet.path, (".png",))
     written = [path for path in (*paths, sheet and sheet.path, getattr(args, "turntable", None)) if path is not None]
-    show_run(console, jobs, context, sheet=sheet, preview=_preview(args, written))
+    runner = run if tries == 1 else partial(run_best, count=tries, scorer=_scorer(args, base))
+    show_run(console, jobs, context, sheet=sheet, preview=_preview(args, written), runner=runner)
+
+
+def _scorer(args: argparse.Namespace, base: dict[str, Any]) -> Scorer:
+    """What finds the best. Raises ModelError where the model has no image encoder."""
+    from shared.models.clip_scorer import ClipScorer
+    from shared.models.source import resolve_model
+
+    return ClipScorer.from_folder(resolve_model(getattr(args, "score_with", base.get("model", "world"))))
 
 
 def _asked(kind: Kind, args: argparse.Namespace) -> list[Asked]:
@@ -149,8 +162,8 @@ def _nearest(wanted: Sequence[Asked], model: str, console: Console) -> list[Aske
     return changed
 
 
-def _values(asked: Asked, base: dict[str, Any], count: int) -> list[dict[str, Any]]:
-    """What recipes of one prompt have of their own."""
+def _values(asked: Asked, base: dict[str, Any], count: int, tries: int = 1) -> list[dict[str, Any]]:
+    """What recipes of one prompt have of their own. tries: seeds that each of them takes."""
     values: dict[str, Any] = {"prompt": asked.prompt}
     if asked.negative is not None:
         values["negative"] = asked.negative
@@ -158,7 +171,7 @@ def _values(asked: Asked, base: dict[str, Any], count: int) -> list[dict[str, An
     if count == 1:
         return [{**values, "seed": first}]
     first = whole_number("seed", str(first), 0, 2**63 - 1)
-    return [{**values, "seed": first + number} for number in range(count)]
+    return [{**values, "seed": first + number * tries} for number in range(count)]
 
 
 def _output(args: argparse.Namespace, path: str, several: bool) -> Output:
@@ -168,8 +181,9 @@ def _output(args: argparse.Namespace, path: str, several: bool) -> Output:
     return Output(path, turntable)
 
 
-def _wanted(jobs: Sequence[Job], console: Console, *, overwrite: bool) -> list[Job]:
-    """The jobs that are still to do: a file that was made from the very same recipe is not made again.
+def _wanted(jobs: Sequence[Job], console: Console, *, overwrite: bool, tries: int) -> list[Job]:
+    """The jobs that are still to do: a file that was made from the very same recipe, with one of the seeds that were to
+    be tried, is not made again.
 
     Raises InputError where another file is in the way.
     """
@@ -185,7 +199,7 @@ def _wanted(jobs: Sequence[Job], console: Console, *, overwrite: bool) -> list[J
             recipe = read_record(path).recipe
         except KinoformError:
             recipe = {}
-        if recipe != job.recipe.resolved():
+        if recipe not in [candidate.recipe.resolved() for candidate in candidates(job, tries)]:
             raise InputError(
                 f"output {path}", expected="a new file, or one of the same recipe", got="another, which is there",
                 hint="Use --overwrite, or another folder",
@@ -205,74 +219,3 @@ def _preview(args: argparse.Namespace, outputs: Sequence[str | Path]) -> Preview
         if any(result in (place, *place.parents) for result in (Path(path).resolve() for path in outputs)):
             raise InputError("--preview", expected="another file than the result's", got=file)
     return Preview(file)
-
-
-def show_run(
-    console: Console, jobs: Sequence[Job], context: Context, *, sheet: Sheet | None = None, preview: Any = None
-) -> None:
-    """Run jobs and tell of it. sheet: of many; None for one job, whose error is the
-    command's own.
-
-    Raises KinoformError at the end where some of many have failed.
-    """
-    if sheet is None:
-        _show_one(console, jobs[0], context, preview)
-    else:
-        _show_many(console, jobs, context, sheet, preview)
-
-
-def _show_one(console: Console, job: Job, context: Context, preview: Any) -> None:
-    (ended,) = console.watch(run([job], context), 1, preview)
-    if isinstance(ended, Failed):
-        raise ended.error
-    record, line = ended.result.record, job.kind.line(ended.result)
-    lines = [f"wrote {path}" + (f": {line}" if line and not i else "") for i, path in enumerate(ended.outputs)]
-    console.result(
-        lines, outputs=list(ended.outputs), seed=record.seed, model=record.model.name,
-        unknown_words=list(ended.unknown_words), **job.kind.facts(ended.result),
-    )  # fmt: skip
-    if not console.as_json and ended.outputs:
-        console.say(next_step(job, ended))
-
-
-def next_step(job: Job, ended: Done) -> str:
-    """What people do next with a file: the same again, or another like it."""
-    path = shlex.quote(str(ended.outputs[0]))
-    again = f"again: kinoform rerun {path}"
-    return f"{again}; another: --seed {job.recipe.seed + 1}; more at once: --count 4 -o {job.kind.name}s/"
-
-
-def _show_many(console: Console, jobs: Sequence[Job], context: Context, sheet: Sheet, preview: Any) -> None:
-    results: list[dict[str, Any]] = []
-    failures: list[dict[str, Any]] = []
-    pictures: dict[str | None, list[np.ndarray]] = {}  # by output
-    for ended in console.watch(run(jobs, context), len(jobs), preview) if jobs else ():
-        job = jobs[ended.index]
-        about = {"prompt": job.recipe.prompt, "seed": job.recipe.seed}
-        if isinstance(ended, Failed):
-            reason = explain(ended.error)
-            console.say(f"failed: {job.output.path}: {reason}")
-            failures.append({**about, "output": job.output.path, "error": reason})
-            continue
-        console.tell(f"wrote {ended.outputs[0]}")
-        results.append({**about, "outputs": list(ended.outputs), "unknown_words": list(ended.unknown_words),
-                        **job.kind.facts(ended.result)})  # fmt: skip
-        if len(pictures) < SHEET_ROWS:
-            pictures[job.output.path] = ended.result.thumbnails()
-    lines = []
-    if pictures:
-        shown = sheet.write(pictures, tried={job.output.path for job in jobs})
-        count = "all of them" if shown == len(sheet.jobs) else f"{shown} of {len(sheet.jobs)}"
-        lines.append(f"{count} on one page: {sheet.path}")
-    outputs = [path for result in results for path in result["outputs"]]
-    place = sheet.path if pictures else None
-    console.result(lines, outputs=outputs, results=results, failures=failures, sheet=place)
-    if failures:
-        raise KinoformError(
-            f"{len(failures)} of {len(jobs)} failed", hint="The same command again makes those that are missing"
-        )
-
-
-def explain(error: Exception) -> str:
-    """An error as one line; the kind of one that nobody foresaw is named."""
-    return str(error) if isinstance(error, KinoformError) else f"{type(error).__name__}: {error}"

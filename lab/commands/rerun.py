@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from lab import device
 from lab.batch.step import Work
 from lab.batch.tools import TOOLS, Tool, again, tool_of
-from lab.commands.make import show_run
 from lab.flags import add_command, add_device_flag, add_memory_flags, flag_of
 from lab.jobs.events import Failed
 from lab.jobs.run import Context, Job, check
 from lab.kinds import kind_of_record, kinds
 from lab.show.console import Console
+from lab.show.run import show_run
 from shared.errors import InputError
 from shared.recipe import moved_file
 
