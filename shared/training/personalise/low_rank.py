@@ -5,16 +5,17 @@ alpha equals the rank, so that every reader, whatever it knows of alphas, adds t
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from shared.artifacts.files import write_bytes
+from shared.errors import InputError
 
 FILE = "pytorch_lora_weights.safetensors"  # the name that diffusers looks for
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
@@ -25,11 +26,25 @@ UNET, TEXT = "lora_unet", "lora_te_text_model"  # text encoders had one more lev
 OF_TEXT = ["q_proj", "k_proj", "v_proj", "out_proj"]
 
 
+def check_peft() -> None:
+    """InputError, with what to install, where peft is not there. Imports nothing.
+
+    It is no package that all need: diffusers imports it at every start where it is there, for a third of a second.
+    """
+    if importlib.util.find_spec("peft") is None:
+        hint = "pip install 'kinoform[lora]'"
+        raise InputError("training a LoRA", expected="the package peft", got="none installed", hint=hint)
+
+
 def add_low_rank(network: nn.Module, rank: int, targets: list[str]) -> nn.ParameterList:
     """New layers beside those of `network` whose names end as `targets` say, in place; they change nothing yet.
 
     Returns their weights, in a fixed order, in float32. What torch draws of them comes from its global generator.
+    Raises InputError where peft is not installed.
     """
+    check_peft()
+    from peft import LoraConfig, inject_adapter_in_model
+
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=targets), network)
     found = [p for name, p in sorted(network.named_parameters()) if ".lora_" in name]
     for parameter in found:
@@ -42,6 +57,8 @@ def save_low_rank(folder: Path, parts: Mapping[str, nn.Module], about: Mapping[s
 
     Names are kohya-ss', which diffusers, ComfyUI and the web interfaces all read; only the first reads its own.
     """
+    from peft import get_peft_model_state_dict
+
     tensors: dict[str, Tensor] = {}
     for part, network in parts.items():
         for name, tensor in get_peft_model_state_dict(network).items():

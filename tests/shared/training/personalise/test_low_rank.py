@@ -3,10 +3,12 @@
 import subprocess
 import sys
 
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from shared.artifacts.files import sha256
+from shared.errors import InputError
 from shared.training.personalise.low_rank import ALL, ATTENTION, add_low_rank, write_safetensors
 from tests.tiny import tiny_unet
 
@@ -21,6 +23,14 @@ def test_new_layers_change_nothing_and_have_the_rank_asked_for():
     assert len(layers) > len(add_low_rank(tiny_unet(), 3, ATTENTION))
     trained = [p for p in changed.parameters() if p.requires_grad]
     assert {id(p) for p in trained} >= {id(p) for p in layers}
+
+
+def test_without_peft_it_is_said_what_to_install(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(
+        InputError, match=r"expected the package peft, got none installed. pip install 'kinoform\[lora\]'"
+    ):
+        add_low_rank(tiny_unet(), 3, ATTENTION)
 
 
 def test_the_order_of_metadata_is_fixed_and_the_library_reads_the_file(tmp_path):
