@@ -6,6 +6,7 @@ import pytest
 from dreamfusion.recipe import AssetRecipe
 from shared.compute.policy import MemoryPolicy
 from shared.errors import InputError
+from shared.models.adapters.recipe import Adapted
 from shared.recipe import load_preset, preset_names
 
 
@@ -19,7 +20,8 @@ def test_presets_are_complete_recipes(name):
     """Every preset says every value but what a user gives (prompt, model, seed, print size, ...) and memory modes."""
     preset = load_preset("asset", name)
     recipe = AssetRecipe.parse({"prompt": "a red cube", **preset})
-    given = {"prompt", "negative", "guidance", "teacher", "model", "seed", "print_size", *MemoryPolicy.model_fields}
+    given = {"prompt", "negative", "guidance", "teacher", "model", "seed", "print_size", *Adapted.model_fields}
+    given |= MemoryPolicy.model_fields.keys()
     assert set(recipe.resolved()) - set(preset) == given & set(AssetRecipe.model_fields)
 
 

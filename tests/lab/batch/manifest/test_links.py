@@ -67,7 +67,7 @@ def test_an_input_stands_over_a_default(read, tmp_path):
     jobs = [PICTURE, CLIP, {**CLIP, "name": "d", "inputs": {"image": "p"}}]
     (tmp_path / "jobs.json").write_text(json.dumps({"defaults": {"image": "x.png"}, "jobs": jobs}))
     tasks = read_manifest(tmp_path / "jobs.json")
-    assert [task.recipe.get("image") for task in tasks] == [None, str(tmp_path / "x.png"), None]
+    assert [task.recipe.get("image") for task in tasks] == [str(tmp_path / "x.png")] * 2 + [None]
     assert tasks[2].inputs == {"image": "p"}
 
 

@@ -113,7 +113,7 @@ REFUSED = [  # jobs, or a whole manifest; how the complaint begins, what else is
     # What takes what.
     ([HERO, {**CUBE, "inputs": {"image": "heor"}}], "jobs.1.inputs.image: ", "got heor. Did you mean hero?"),
     ([HERO, {**CUBE, "inputs": {"imag": "hero"}}], "jobs.1.inputs.imag: ", "Did you mean image?"),
-    ([HERO, {**HERO, "name": "x", "inputs": {"image": "hero"}}], "jobs.1.inputs.image: ", "none: image takes no file"),
+    ([HERO, {**CUBE, "kind": "asset", "inputs": {"image": "hero"}}], "jobs.1.inputs.image: ", "asset takes no file"),
     ([{**CUBE, "name": "x"}, {**CUBE, "inputs": {"last": "x"}}], "jobs.1.inputs.last: ", "got x, which makes a clip"),
     ([HERO, {**CUBE, "inputs": {"image": "hero"}, "image": "x"}], "jobs.1.inputs.image: ", "got both for image"),
     ([{**CUBE, "then": [{"kind": "asset"}]}], "jobs.0.then.0.kind: expected upscale, describe after", "got asset"),

@@ -123,9 +123,9 @@ def test_a_tool_takes_pictures_without_a_prompt(pictures):
 
 def test_folders_that_are_refused(pictures, tmp_path):
     with pytest.raises(
-        InputError, match=r"kind: expected one that takes a picture: clip, upscale, describe, got image"
+        InputError, match=r"kind: expected one that takes a picture: clip, image, upscale, describe, got asset"
     ):
-        read_manifest(pictures, defaults={"kind": "image"})
+        read_manifest(pictures, defaults={"kind": "asset"})
     with pytest.raises(InputError, match=r"expected pictures: .png, .*, got none"):
         read_manifest(tmp_path)
     (pictures / "a.txt").write_text("{a")
