@@ -38,8 +38,7 @@ def measure_edits(
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         inside = made(model, wanted, place, pictures, holes, say)
-        asked = [f"{old.caption()} next to {new.caption()}" for old, new in zip(there, wanted, strict=True)]
-        wide = made(model, asked, place, pictures, None, say, extend=f"right={SIZE}")
+        wide = made(model, wanted, place, pictures, None, say, extend=f"right={SIZE}")
         like = made(model, there, place, pictures, None, say, strength=LIKE)
     beside = wide[:, :, SIZE:]
     rows = []
@@ -72,7 +71,7 @@ def renders(compositions: Sequence[Composition]) -> tuple[UInt8[np.ndarray, "n h
 
 def made(
     model: ImageModel,
-    wanted: Sequence[Composition | str],
+    wanted: Sequence[Composition],
     place: Path,
     pictures: UInt8[np.ndarray, "n h w 3"],
     holes: Bool[np.ndarray, "n h w"] | None,
@@ -87,8 +86,7 @@ def made(
         if holes is not None:
             write_image(place / "mask.png", np.repeat(holes[seed][..., None], 3, axis=2).astype(np.uint8) * 255)
             keys["mask"] = str(place / "mask.png")
-        prompt = asked if isinstance(asked, str) else asked.caption()
-        for state in generate_image(model, ImageRecipe.parse({**keys, "prompt": prompt})):
+        for state in generate_image(model, ImageRecipe.parse({**keys, "prompt": asked.caption()})):
             last = state.images
         assert last is not None
         results.append(last[0])
