@@ -44,7 +44,7 @@ def plan_asset(
 
     def load() -> tuple[ImageModel, ViewTeacher | None]:
         model = with_plain_sampler(load_image_model(recipe.model, **placement(recipe, device)))
-        return model, views_of(model)
+        return model, views_of(model) if recipe.teacher != "image" else None
 
     def networks(loaded: tuple[ImageModel, ViewTeacher | None]) -> list[Any]:
         model, teacher = loaded

@@ -32,7 +32,8 @@ class AssetRecipe(Adapted, GradientMemory, NetworkMemory):
     # Score distillation.
     steps: int = Field(400, ge=1, le=100_000, description="optimisation steps")
     teacher: Literal["auto", "image", "views"] = Field(
-        "auto", description="what is asked about renders: each alone, or all together where a model knows views"
+        "image",
+        description="what is asked about renders: each alone, or all together (auto: where a model knows views)",
     )
     guidance: GuidanceName = Field("classifier-free", description="how the prompt is made to steer")
     guidance_scale: float = Field(10.0, ge=0, le=1000, description="how strongly to follow the prompt")

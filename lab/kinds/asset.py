@@ -94,7 +94,8 @@ class AssetKind:
 
         if isinstance(model, PipelineModel):
             return distill(prior_of(model), recipes[0], device)
-        return distill(model, recipes[0], device, views=views_of(model))
+        views = views_of(model) if recipes[0].teacher != "image" else None
+        return distill(model, recipes[0], device, views=views)
 
     def latents(self, state: DistillState | ViewsState, index: int) -> None:
         return None

@@ -19,7 +19,7 @@ from tests.tiny import build_image_folder
 
 TINY = AssetRecipe(
     prompt="a red cube, front view", steps=2, samples=16, coarse_render_size=8, render_size=16, field_resolution=12,
-    guidance_scale=1.0, fit_steps=0,
+    guidance_scale=1.0, fit_steps=0, teacher="auto",
 )  # fmt: skip
 
 

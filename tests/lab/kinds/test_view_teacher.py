@@ -39,7 +39,9 @@ def test_a_model_without_one_says_so(tmp_path, capsys):
 
 def test_a_plan_counts_the_weights_of_both_once(tmp_path):
     model = build_video_folder(tmp_path / "model", cameras=True)
-    recipe = AssetRecipe(prompt="a red cube", model=str(model), steps=2, mesh_resolution=24, render_size=16)
+    recipe = AssetRecipe(
+        prompt="a red cube", model=str(model), steps=2, mesh_resolution=24, render_size=16, teacher="auto"
+    )
     image, video = load_image_model(model), load_temporal(model)
     networks = [image.unet, image.codec.vae, image.text.text_encoder, video]
     tensors = [tensor for network in networks for tensor in (*network.parameters(), *network.buffers())]
