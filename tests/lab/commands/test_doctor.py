@@ -23,7 +23,7 @@ def test_it_finds_what_is_here(model, capsys, monkeypatch):
     assert starred[2] == "temporal"
     assert found["codecs"] == [".mp4 .webm .mov .gif .webp .apng folders of PNGs can be written and read"]
     names = [line.split()[0] for line in found["embedded model"]]
-    assert "unet/diffusion_pytorch_model-00001-of-00002.safetensors" in names
+    assert "unet/diffusion_pytorch_model.safetensors" in names
     assert "temporal/diffusion_pytorch_model.safetensors" in names
 
 

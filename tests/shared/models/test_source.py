@@ -87,7 +87,7 @@ def edit_index(folder: Path, **changes: object) -> None:
     (folder / "model_index.json").write_text(json.dumps({**index, **changes}))
 
 
-UNET = "unet/diffusion_pytorch_model.safetensors"
+WEIGHTS = "vae/diffusion_pytorch_model.safetensors"  # in one file
 FAULTS = {
     "no index": (lambda f: (f / "model_index.json").unlink(), "a diffusers folder with model_index.json"),
     "an index that is deep": (lambda f: (f / "model_index.json").write_text("[" * 10**5), "more than 64 lists"),
@@ -96,10 +96,10 @@ FAULTS = {
     "no tokenizer": (lambda f: shutil.rmtree(f / "tokenizer"), "a subfolder tokenizer"),
     "no scheduler config": (lambda f: (f / "scheduler/scheduler_config.json").unlink(), "scheduler_config"),
     "no config": (lambda f: (f / "unet/config.json").unlink(), "unet/config.json"),
-    "no weights": (lambda f: (f / UNET).unlink(), "a .safetensors file, got none"),
-    "pickles": (lambda f: (f / UNET).rename(f / "unet/diffusion_pytorch_model.bin"), "a pickle"),
-    "cut short": (lambda f: (f / UNET).write_bytes((f / UNET).read_bytes()[:-1]), "a whole safetensors file"),
-    "no header": (lambda f: (f / UNET).write_bytes(b"\xff" * 100), "a whole safetensors file"),
+    "no weights": (lambda f: (f / WEIGHTS).unlink(), "a .safetensors file, got none"),
+    "pickles": (lambda f: (f / WEIGHTS).rename(f / "vae/diffusion_pytorch_model.bin"), "a pickle"),
+    "cut short": (lambda f: (f / WEIGHTS).write_bytes((f / WEIGHTS).read_bytes()[:-1]), "a whole safetensors file"),
+    "no header": (lambda f: (f / WEIGHTS).write_bytes(b"\xff" * 100), "a whole safetensors file"),
     "no temporal layers": (lambda f: shutil.rmtree(f / "temporal"), "a subfolder temporal.*Train it on clips"),
     "a damaged scorer": (lambda f: (f / "image_encoder/model.safetensors").write_bytes(b""), "image_encoder/model"),
 }
@@ -120,7 +120,7 @@ def test_a_faulty_folder_is_refused(tmp_path: Path, name: str) -> None:
 
 def test_a_single_file_is_looked_at_too(tmp_path: Path) -> None:
     file = tmp_path / "a.safetensors"
-    shutil.copy(WORLD / UNET, file)
+    shutil.copy(WORLD / WEIGHTS, file)
     start = time.perf_counter()
     with pytest.raises(ModelError, match="a whole Stable Diffusion checkpoint"):
         check_model(str(file))

@@ -71,7 +71,8 @@ def watching(monkeypatch, network):
     with monkeypatch.context() as patch, watch, torch.no_grad():
         route = shared.attention.routing.route
         patch.setattr(route, "attend_and_tell", watch.entering(route.attend_and_tell))
-        patch.setattr(video.temporal, "attend_frames", watch.entering(video.temporal.attend_frames))
+        for name in ("attend", "attend_frames"):
+            patch.setattr(video.temporal, name, watch.entering(getattr(video.temporal, name)))
         yield watch
     for hook in hooks:
         hook.remove()
