@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
     if args.scorer not in names:
         hint = did_you_mean(args.scorer, names)
         raise InputError("--scorer", expected=" or ".join(names), got=args.scorer, hint=hint)
-    if not getattr(args, "prompt", "given by the file").strip():
+    if hasattr(args, "prompt") and not args.prompt.strip():
         raise InputError("--prompt", expected="some words", got=args.prompt)
     for file in args.files:
         _check(file)
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
     with console.timed("score"):
         for file, prompt in zip(args.files, prompts, strict=True):
             frames = _frames(file)
-            scores = [scorer.score(frames, caption) for caption in captions]
+            scores = _scores(scorer, frames, captions)
             own = scores[captions.index(prompt)]
             rank = 1 + sum(score > own for score in scores)
             results.append({"file": file, "prompt": prompt, "score": own, "rank": rank})
@@ -80,6 +80,13 @@ def _tell(console: Console, results: list[dict[str, Any]], captions: int, unknow
         lines.append(f"R-Precision {precision:.3f} among {captions} captions (chance {1 / captions:.3f})")
         about.update(r_precision=precision, captions=captions, chance=1 / captions)
     console.result(lines, **about)
+
+
+def _scores(scorer: Any, frames: Any, captions: list[str]) -> list[float]:
+    """That of each caption: CLIP looks at the frames once, scorers of plug-ins know one caption at a time."""
+    if of_all := getattr(scorer, "scores", None):
+        return [float(score) for score in of_all(frames, captions)]
+    return [scorer.score(frames, caption) for caption in captions]
 
 
 def _check(file: str) -> None:

@@ -32,10 +32,11 @@ class Models:
         load = kind.loader()
         where, dtype = network_dtype(recipe, device)
         # compile: a compiled network stays compiled.
+        asked = getattr(recipe, "pipeline_class", None)
         key: tuple[Any, ...] = (
             load,
             recipe.model,
-            getattr(recipe, "pipeline_class", None),
+            asked,
             str(where),
             dtype,
             recipe.channels_last,
@@ -46,7 +47,6 @@ class Models:
         key += tuple((name, *((text, _content(text)) for text in texts)) for name, texts in adapters.items())
         if key != self._key:
             self._key, self._model, self._preview = None, None, None  # the old one goes before the new one comes
-            asked = getattr(recipe, "pipeline_class", None)
             options = {} if asked is None else {"pipeline_class": asked}
             self._model = load(recipe.model, device=where, dtype=dtype, **options, **adapters)
             self._key = key

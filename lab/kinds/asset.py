@@ -59,11 +59,9 @@ class AssetKind:
         return load_pictures
 
     def image_model(self, model: ImageModel | PipelineModel) -> ImageModel | DistilledPipeline:
-        from shared.models.pipelines.load import DistilledPipeline, PipelineModel
+        from shared.models.pipelines.load import PipelineModel
 
-        if isinstance(model, PipelineModel):
-            return DistilledPipeline(model.name, model.path, model.pipeline, model._hashes)
-        return model
+        return model.distilled() if isinstance(model, PipelineModel) else model
 
     def prompts(self, recipe: AssetRecipe) -> list[str]:
         from dreamfusion.views import view_prompts

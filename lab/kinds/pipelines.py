@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.errors import ModelError
 from shared.models.pipelines.classes import pipeline_of
-from shared.models.source import find_model, read_index, resolve_model
+from shared.models.source import read_index, resolve_model
 
 if TYPE_CHECKING:
     import torch
@@ -68,8 +68,7 @@ def runs_by_pipeline(folder: Path | None) -> bool:
 
 
 def _by_pipeline(source: str, pipeline_class: str | None) -> bool:
-    path = find_model(source) or resolve_model(source)
-    return pipeline_class is not None or runs_by_pipeline(path)
+    return pipeline_class is not None or runs_by_pipeline(resolve_model(source))
 
 
 def _load(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import torch
@@ -38,23 +40,24 @@ def save_image_model(
         str(folder / "tokenizer")
     )  # vocab.json, merges.txt: transformers 4 reads them
     scheduler.save_pretrained(folder / "scheduler")
-    index = {
-        "_class_name": "StableDiffusionPipeline",
-        "_diffusers_version": diffusers.__version__,
-        "feature_extractor": [None, None],
-        "image_encoder": [None, None],
-        "requires_safety_checker": False,
-        "safety_checker": [None, None],
-        "scheduler": ["diffusers", type(scheduler).__name__],
-        "text_encoder": ["transformers", type(text_encoder).__name__],
-        "tokenizer": ["transformers", type(tokenizer).__name__],
-        "unet": ["diffusers", type(unet).__name__],
-        "vae": ["diffusers", type(vae).__name__],
-    }
+    parts = {"unet": unet, "vae": vae, "text_encoder": text_encoder, "tokenizer": tokenizer, "scheduler": scheduler}
+    index = pipeline_index({name: type(part).__name__ for name, part in parts.items()})
     present = read_json(folder / "model_index.json") if (folder / "model_index.json").is_file() else {}
     with atomic_path(folder / "model_index.json") as temporary:  # other components that are there stay known
         temporary.write_text(json.dumps({**present, **index}, indent=2) + "\n")
     return folder
+
+
+def pipeline_index(classes: Mapping[str, str]) -> dict[str, Any]:
+    """What `model_index.json` says of a Stable Diffusion whose five components are of these classes."""
+    libraries = {"text_encoder": "transformers", "tokenizer": "transformers"}
+    return {
+        "_class_name": "StableDiffusionPipeline",
+        "_diffusers_version": diffusers.__version__,
+        "requires_safety_checker": False,
+        **{name: [None, None] for name in ("feature_extractor", "image_encoder", "safety_checker")},
+        **{name: [libraries.get(name, "diffusers"), classes[name]] for name in sorted(classes)},
+    }
 
 
 def save_network(folder: Path, network: ModelMixin | PreTrainedModel, dtype: torch.dtype = torch.float16) -> None:

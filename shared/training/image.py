@@ -35,7 +35,7 @@ from shared.training.loop import Training, TrainState, seeded
 from shared.training.objective import denoising_loss, stratified_timesteps
 from shared.training.optimizers import Group, build_optimizer
 from shared.training.recipe import ImageTrainRecipe
-from shared.training.text_encoder import new_text, with_words
+from shared.training.text_encoder import check_one_encoder, new_text, with_words
 
 LatentFolder = tuple[MediaFolder, Tensor]
 
@@ -180,6 +180,7 @@ def first_networks(
     """
     if recipe.start == "continue":
         model = load_image_model(folder)
+        check_one_encoder(model)
         model.text.text_encoder.requires_grad_(True)
         with seeded(recipe.seed):
             return fitted(model.unet, latent_channels, latent_size), with_words(model.text, recipe, captions)

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from shared.errors import ModelError
+from shared.models.image_model import ImageModel
 from shared.models.prompts.text import TextConditioner
 from shared.models.prompts.vocabulary import extend_tokenizer, learn_tokenizer
 from shared.training.recipe import ImageTrainRecipe
@@ -23,6 +25,14 @@ def new_text(recipe: ImageTrainRecipe, captions: Sequence[str]) -> TextCondition
     """A text transformer with random weights and the words of `captions`. Raises InputError where they hold none."""
     tokenizer = learn_tokenizer(captions, size=recipe.vocabulary_size, max_length=recipe.text_tokens)
     return TextConditioner(tokenizer, build_text(recipe, tokenizer))
+
+
+def check_one_encoder(model: ImageModel) -> None:
+    """Raises ModelError for a model with two text encoders: the stages train and are told of one."""
+    if len(model.encoders) > 1:
+        raise ModelError(
+            f"training of {model.name}", expected="a model with one text encoder", got=f"{len(model.encoders)} of them"
+        )
 
 
 def build_text(recipe: ImageTrainRecipe, tokenizer: CLIPTokenizer) -> CLIPTextModel:

@@ -40,6 +40,7 @@ from shared.training.half import in_half
 from shared.training.loop import Training, TrainState, seeded
 from shared.training.objective import denoising_loss, stratified_timesteps
 from shared.training.optimizers import Group, build_optimizer
+from shared.training.text_encoder import check_one_encoder
 from video.folder import COMPONENT, add_temporal, copy_model, load_temporal
 from video.frames import known
 from video.frames.noise import mixed_noise
@@ -205,6 +206,7 @@ def train(
     with ranks.first():
         copy_model(recipe.model, out, temporal=recipe.start == "continue")
     model = load_image_model(out, device=device)
+    check_one_encoder(model)
     together = recipe.image_learning_rate > 0
     folders = read_folders(
         data,

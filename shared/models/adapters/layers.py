@@ -28,19 +28,10 @@ from safetensors import safe_open
 from torch import Tensor
 
 from shared.errors import ModelError
-from shared.models.adapters.recipe import checked_header
+from shared.models.adapters.recipe import checked_header, other_kind
 from shared.models.weights import check_finite
 
 UNET, TEXT, SECOND = "unet", "text_encoder", "text_encoder_2"
-OTHER_KINDS = {  # by what their tensors are called
-    "dora_scale": "DoRA",
-    "lora_magnitude_vector": "DoRA",
-    "hada_": "LoHa",
-    "lokr_": "LoKr",
-    "lora_mid": "a CP decomposition",
-    "lora_B.bias": "changes of biases",
-    ".diff": "whole differences",
-}
 METADATA = "lora_adapter_metadata"  # where diffusers keeps what PEFT was configured with
 BASE_MODEL = ("modelspec.architecture", "ss_base_model_version")  # where trainers say what a LoRA is for
 
@@ -71,7 +62,7 @@ def read_lora(path: Path, unet_config: Mapping[str, Any]) -> LoraFile:
     """
     header = checked_header(path)
     for name in header:
-        kind = next((kind for mark, kind in OTHER_KINDS.items() if mark in name), None)
+        kind = other_kind(name)
         if kind is not None:
             raise ModelError(f"LoRA {path}", expected="LoRA or LoCon layers", got=f"{kind}: {name}")
     with safe_open(path, framework="pt") as opened:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,15 @@ from shared.models.weight_files import PICKLES, read_header
 from shared.recipe import Recipe, input_files, weighted_file
 
 KEYS = ("lora", "embeddings")
+OTHER_KINDS = (  # relatives of LoRA, by what their tensors are called
+    (re.compile(r"\.(dora_scale|lora_magnitude_vector)\b"), "DoRA"),
+    (re.compile(r"\.hada_"), "LoHa"),
+    (re.compile(r"\.lokr_"), "LoKr"),
+    (re.compile(r"\.oft_"), "OFT"),
+    (re.compile(r"\.lora_mid\b"), "a CP decomposition"),
+    (re.compile(r"\.lora_B\.(\w+\.)?bias$"), "changes of biases"),
+    (re.compile(r"\.diff(_b)?$"), "whole differences"),
+)
 
 
 class Adapted(Recipe):
@@ -58,6 +68,11 @@ def check_adapters(recipe: Any) -> None:
     for texts in adapters_of(recipe).values():
         for text in texts:
             checked_header(Path(weighted_file(text)[0]))
+
+
+def other_kind(name: str) -> str | None:
+    """Which relative of LoRA a tensor of this name belongs to; None for none that is known."""
+    return next((kind for mark, kind in OTHER_KINDS if mark.search(name)), None)
 
 
 def checked_header(file: Path) -> dict[str, tuple[int, ...]]:

@@ -14,7 +14,6 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal
 
-import diffusers
 import torch
 
 from shared.artifacts.files import atomic_folder, check_writable
@@ -23,12 +22,15 @@ from shared.models.layouts.clip_vocabulary import clip_tokenizer
 from shared.models.layouts.pickles import unpickled
 from shared.models.layouts.prediction import V
 from shared.models.layouts.single_file import SingleFile, prediction_of
+from shared.models.save import pipeline_index
 from shared.models.source import INDEX, read_index
 from shared.models.weight_files import PICKLES, read_json
 from shared.models.weights import write_tensors
 
 SUFFIX = ".safetensors"
 NAMES = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
+CLASSES = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL", "text_encoder": "CLIPTextModel",
+           "tokenizer": "CLIPTokenizer"}  # fmt: skip
 COPIED = (".json", ".txt", ".md", ".model", SUFFIX)  # of a folder; code and pictures are not
 OWNED = (INDEX, INDEX)  # a folder is replaced where it is empty: others may hold what nobody wants to lose
 PredictionType = Literal["epsilon", "v_prediction"]
@@ -90,20 +92,7 @@ def write_folder(file: Path, folder: Path, asked: Path, prediction_type: str | N
     scheduler = configs["scheduler"]
     (folder / "scheduler").mkdir()
     _write_json(folder / "scheduler" / "scheduler_config.json", scheduler)
-    index = {
-        "_class_name": "StableDiffusionPipeline",
-        "_diffusers_version": diffusers.__version__,
-        "feature_extractor": [None, None],
-        "image_encoder": [None, None],
-        "requires_safety_checker": False,
-        "safety_checker": [None, None],
-        "scheduler": ["diffusers", scheduler["_class_name"]],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
-    }
-    _write_json(folder / INDEX, index)
+    _write_json(folder / INDEX, pipeline_index({**CLASSES, "scheduler": scheduler["_class_name"]}))
     return notes
 
 

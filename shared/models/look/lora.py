@@ -9,10 +9,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from shared.models.adapters.recipe import other_kind
 from shared.models.layouts.family import SD1, SD2, Header
 
 DOWN = re.compile(r"(.+?)[._](lora_down|lora_A|lora\.down|lora_linear_layer\.down)(\.\w+)?\.weight")
-OTHERS = {"hada_w1_a": "LoHa", "lokr_w1": "LoKr", "lokr_w1_a": "LoKr", "oft_blocks": "OFT", "dora_scale": "DoRA"}
 TEXT_KEYS = re.compile(r"attn2[._]to_k$")  # what makes keys of the text: as wide as the text encoder's states
 BY_WIDTH = {768: SD1, 1024: SD2, 2048: "Stable Diffusion XL"}
 BY_NAME = (
@@ -42,10 +42,10 @@ class Lora:
 def lora_of(header: Header, metadata: Mapping[str, str]) -> Lora | None:
     """None for a file that is none."""
     downs = {match[1]: header[name] for name in header if (match := DOWN.fullmatch(name))}
-    relatives = {last: name for name in header for last in OTHERS if last in name.split(".")}
-    if not downs and not relatives:
+    relative = next((kind for name in header if (kind := other_kind(name))), None)
+    if not downs and relative is None:
         return None
-    kind = OTHERS[next(iter(relatives))] if relatives else "LoRA"
+    kind = relative or "LoRA"
     layers = list(downs) or sorted({name.rpartition(".")[0] for name in header})
     text = sum(1 for layer in layers if TEXT_ENCODER.match(layer))
     changes = {"denoiser": len(layers) - text, "text encoder": text}

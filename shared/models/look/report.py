@@ -19,6 +19,7 @@ from shared.models.layouts.prediction import said
 from shared.models.look.licence import licence_of
 from shared.models.look.lora import Lora, lora_of
 from shared.models.made_for import made_for
+from shared.models.pipelines.classes import DISTILLED, makes, pipeline_of
 from shared.models.source import check_model, read_index
 from shared.models.weight_files import PICKLES, Entry, read_entries, read_json, weight_files
 
@@ -96,17 +97,23 @@ def look(path: Path) -> Look:
 def abilities(path: Path) -> tuple[tuple[str, ...], str]:
     """What Kinoform makes with a model: "image", "clip", "asset", "score"; or, where nothing, why."""
     try:
-        check_model(path)
+        check_model(path, pipelines=None)
+        runner = pipeline_of(read_index(path)) if path.is_dir() else None
     except ModelError as error:
         return (), str(error)
+    if runner is not None:
+        kind = makes(runner)
+        if kind is None:
+            return (), f"as the installed diffusers has no {runner} that makes pictures or clips"
+        return (kind, *(("asset",) if runner in DISTILLED else ())), ""
     can = {"image", "asset"}
-    for part, makes in BESIDE.items():
+    for part, more in BESIDE.items():
         if path.is_dir() and (path / part).is_dir():
             try:
                 check_model(path, [part])
             except ModelError:
                 continue
-            can.add(makes)
+            can.add(more)
     return tuple(name for name in ("image", "clip", "asset", "score") if name in can), ""
 
 

@@ -78,6 +78,10 @@ class PipelineModel:
         """Keys of a recipe that have no part in what comes out."""
         return unused_keys(self.takes, recipe)
 
+    def distilled(self) -> DistilledPipeline:
+        """The same one, for score distillation."""
+        return DistilledPipeline(self.name, self.path, self.pipeline, self._hashes)
+
     def hashes(self) -> dict[str, str]:
         """SHA-256 of every weights file, by its path in the model folder. Computed once."""
         if not self._hashes:

@@ -12,10 +12,11 @@ import torch
 from diffusers import DiffusionPipeline
 from diffusers.hooks import HookRegistry
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from shared.artifacts.media import read_image
+from shared.artifacts.pixels import fitted
 from shared.diffusion.schedulers import named_scheduler
 from shared.errors import InputError, KinoformError
 from shared.models.pipelines.keys import call_values, check_keys, names_of, told_defaults
@@ -133,10 +134,9 @@ def _pictures(model: PipelineModel, recipe: Any) -> dict[str, Image.Image]:
     for key in ("image", "last", "mask"):
         file = getattr(recipe, key, None)
         if file is not None and key in names_of(model.takes):
-            picture = Image.fromarray(read_image(file))
-            found[names_of(model.takes)[key]] = (
-                picture if wanted is None else ImageOps.fit(picture, wanted, Image.Resampling.LANCZOS)
-            )
+            picture = read_image(file)
+            shown = picture if wanted is None else fitted(picture, *wanted)
+            found[names_of(model.takes)[key]] = Image.fromarray(shown)
     return found
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from shared.diffusion.conditioning import Conditioning
 from shared.diffusion.guidance import guided
 from shared.diffusion.sampling import sample
 from shared.models.image_model import ImageModel
@@ -34,8 +33,8 @@ def prior_examples(model: ImageModel, recipe: DreamboothTrainRecipe, out: Path) 
             if (opened.metadata() or {}).get("made_from") == key:
                 return Examples(opened.get_tensor("latents"), captions)
     side = model.default_size // model.codec.factor
-    denoiser = guided(model.denoiser, Conditioning(model.text.encode([""])), SCALE, rescale=RESCALE)
-    asked_for = Conditioning(model.text.encode([recipe.class_prompt]))
+    denoiser = guided(model.denoiser, model.conditions([""]), SCALE, rescale=RESCALE)
+    asked_for = model.conditions([recipe.class_prompt])
     seeds = [recipe.seed + i for i in range(recipe.prior_pictures)]
     made = []
     for start in range(0, len(seeds), BATCH):

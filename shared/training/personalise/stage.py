@@ -31,6 +31,7 @@ from shared.training.personalise.recipe import (
     LoraTrainRecipe,
     TextualInversionRecipe,
 )
+from shared.training.text_encoder import check_one_encoder
 
 TRIED = 8  # pictures on which words are tried as a new one's beginning
 CHECKPOINTS = {LoraTrainRecipe: "lora.pt", DreamboothTrainRecipe: "dreambooth.pt",
@@ -176,9 +177,10 @@ def train(
     recipe: ConceptRecipe, data: Path, out: Path, resume: bool = False, device: str = "cpu"
 ) -> Iterator[TrainState]:
     """Trains on the pictures below `data`; leaves `pytorch_lora_weights.safetensors` in `out`, of LoRA and DreamBooth,
-    and `learned_embeds.safetensors`, of a new word.
+    and `learned_embeds.safetensors`, of a new word. Raises ModelError for a model with two text encoders.
     """
     model = load_image_model(recipe.model, device=device)
+    check_one_encoder(model)
     examples = read_examples(data, model.codec, model.default_size, recipe.caption)
     prior = prior_examples(model, recipe, out) if isinstance(recipe, DreamboothTrainRecipe) else None
     learned = learner(model, recipe, examples)

@@ -3,11 +3,18 @@
 import pytest
 import torch
 
+from shared.errors import ModelError
 from shared.models.image_model import load_text
 from shared.models.source import resolve_model
+from shared.training.personalise import stage as personalise
+from shared.training.personalise.recipe import LoraTrainRecipe
 from shared.training.recipe import ImageTrainRecipe
 from shared.training.text_encoder import new_text, with_words
 from tests.near import near
+from tests.tiny import build_xl_folder
+from tests.video.tiny import write_clips
+from video.recipe import VideoTrainRecipe
+from video.training import stage as video
 
 SMALL = ImageTrainRecipe(text_width=48, text_layers=1)
 
@@ -47,3 +54,14 @@ def test_the_embedded_model_learns_words_and_forgets_none(caption):
 def test_where_all_words_are_known_nothing_changes():
     known = load_text(resolve_model("world"))
     assert with_words(known, ImageTrainRecipe(), ["a red cube"]).text_encoder is known.text_encoder
+
+
+def test_a_model_with_two_text_encoders_is_refused_by_every_stage_that_would_tell_it_of_one(tmp_path):
+    model = str(build_xl_folder(tmp_path / "xl"))
+    data = write_clips(tmp_path / "data")
+    for train, recipe in (
+        (personalise.train, LoraTrainRecipe(model=model, steps=1)),
+        (video.train, VideoTrainRecipe(model=model, steps=1)),
+    ):
+        with pytest.raises(ModelError, match="expected a model with one text encoder, got 2 of them"):
+            next(train(recipe, data, tmp_path / recipe.__class__.__name__))

@@ -1,15 +1,18 @@
 import hashlib
+import json
 import shutil
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from benchmarks.model_classes import save
 from shared.errors import ModelError
 from shared.models.image_model import load_image_model
 from shared.models.look.report import FOLDER, LORA, SINGLE, TENSORS, abilities, look
 from shared.models.source import WORLD
 from tests.shared.models.layouts.narrow import build_single_file
+from tests.shared.models.pipelines.tiny.table import TINY
 from tests.tiny import build_image_folder
 
 
@@ -40,6 +43,18 @@ def test_the_embedded_model_can_everything():
     assert found.can == ("image", "clip", "asset", "score")
     assert found.frames == 16
     assert {"temporal", "image_encoder"} <= {part.name for part in found.parts}
+
+
+def test_pipelines_of_diffusers_can_what_their_classes_make(tmp_path):
+    for name, can in (("FluxPipeline", ("image", "asset")), ("AnimateDiffPipeline", ("clip",))):
+        save(TINY[name], tmp_path / name)
+        found = look(tmp_path / name)
+        assert (found.kind, found.can, found.problem) == (name, can, "")
+    index = json.loads((tmp_path / "FluxPipeline/model_index.json").read_text())
+    (tmp_path / "FluxPipeline/model_index.json").write_text(json.dumps({**index, "_class_name": "FluxesPipeline"}))
+    assert abilities(tmp_path / "FluxPipeline")[1] == (
+        "as the installed diffusers has no FluxesPipeline that makes pictures or clips"
+    )
 
 
 def test_what_is_wrong_stands_beside_its_part(folder):

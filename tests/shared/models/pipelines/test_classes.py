@@ -1,15 +1,19 @@
 """Who runs a folder, and what is refused by its index alone."""
 
+import inspect
 import json
 import shutil
 import subprocess
 import sys
 
+import diffusers
 import pytest
 
 from shared.errors import ModelError
-from shared.models.pipelines.classes import check_components, components, is_known, pipeline_of
+from shared.models.pipelines.classes import check_components, components, is_known, makes, pipeline_of
+from shared.models.pipelines.keys import FRAMES
 from shared.models.source import WORLD, check_model, read_index
+from tests.shared.models.pipelines.tiny.table import TINY
 
 
 @pytest.mark.parametrize(
@@ -83,3 +87,10 @@ def test_a_faulty_folder_is_refused(folder, fault):
     broken(folder)
     with pytest.raises(ModelError, match=said):
         check_components(folder, read_index(folder))
+
+
+def test_what_a_class_makes_is_read_from_its_source_as_its_signature_says():
+    for name in {name.partition(" ")[0] for name in TINY}:
+        parameters = inspect.signature(getattr(diffusers, name).__call__).parameters
+        assert makes(name) == ("clip" if any(word in parameters for word in FRAMES) else "image"), name
+    assert makes("NoSuchPipeline") is None
