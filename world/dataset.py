@@ -34,7 +34,7 @@ from world.prompt import (
     is_held_out,
 )
 from world.render import render
-from world.scene import Frame, objects_by_name, random_clip, random_still, random_views
+from world.scene import Frame, objects_by_name, random_clip, random_start, random_still, random_views
 
 CLIP_FPS = 8
 CLIP_FRAMES = 16
@@ -42,14 +42,13 @@ CLIP_FRAMES = 16
 
 @dataclass(frozen=True)
 class Sample:
-    """A composition, one way of saying it, and its pictures ("t h w 3"; t = 1 for a still). of_views: it stands still,
-    and the pictures are taken from all around."""
+    """A composition, one way of saying it, and its pictures ("t h w 3"; t = 1 for a still)."""
 
     composition: Composition
     caption: str
     frames: tuple[Frame, ...]
     pixels: UInt8[np.ndarray, "t h w 3"]
-    of_views: bool = False
+    kind: Kind
 
 
 def visible(obj: str, motion: str) -> bool:
@@ -63,7 +62,7 @@ def draw_composition(rng: np.random.Generator, *, kind: Kind, split: str = "trai
     """
     while True:
         c = Composition(str(rng.choice(OBJECT_NAMES)), str(rng.choice(COLOUR_NAMES)))
-        if kind == "clips":
+        if kind in ("clips", "starts"):
             c = replace(c, motion=str(rng.choice(list(MOTIONS))))
             if not visible(c.obj, c.motion or ""):
                 continue
@@ -111,7 +110,7 @@ def draw_samples(
             start = 0
             for composition, caption, taken in batch:
                 views = pixels[start : start + len(taken)]
-                yield Sample(composition, caption, tuple(taken), views, kind == "views")
+                yield Sample(composition, caption, tuple(taken), views, kind)
                 start += len(taken)
             batch = []
 
@@ -119,7 +118,7 @@ def draw_samples(
 def _taken(c: Composition, rng: np.random.Generator, kind: Kind, frames: int) -> list[Frame]:
     if kind == "images":
         return [random_still(c, rng)]
-    return random_clip(c, rng, frames) if kind == "clips" else random_views(c, rng, frames)
+    return {"clips": random_clip, "starts": random_start, "views": random_views}[kind](c, rng, frames)
 
 
 def write_dataset(
@@ -187,8 +186,9 @@ def describe(sample: Sample) -> dict[str, object]:
     """The caption and the exact attributes of a sample, for its line in captions.jsonl."""
     first = sample.frames[0]
     attributes = {k: v for k, v in asdict(sample.composition).items() if v is not None}
-    if sample.of_views:
+    if sample.kind == "views":
         cameras = [[round(frame.azimuth, 3), round(frame.elevation, 3)] for frame in sample.frames]
         return {"caption": sample.caption, **attributes, "cameras": cameras}
     camera = {"azimuth": round(first.azimuth, 3), "elevation": round(first.elevation, 3)}
-    return {"caption": sample.caption, **attributes, **camera}
+    start = {"start": "given"} if sample.kind == "starts" else {}
+    return {"caption": sample.caption, **attributes, **camera, **start}

@@ -31,7 +31,7 @@ MOTIONS = {
     "orbit": "orbiting camera",
 }
 # What a data set is of, and from which compositions; the order is that of their seeds.
-Kind = Literal["images", "clips", "views"]
+Kind = Literal["images", "clips", "views", "starts"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 SPLITS = ("train", "held-out", "all")
 

@@ -99,6 +99,36 @@ def _placed(c: Composition, rng: np.random.Generator) -> tuple[Instance, ...]:
     )
 
 
+START_SCALE = (0.5, 1.03)
+START_SHIFT = 0.5  # of the room that a smaller thing has
+
+
+def random_start(c: Composition, rng: np.random.Generator, frames: int = 16) -> list[Frame]:
+    """`frames` pictures of the composition's motion, from a start that only its picture tells: any size, place and side
+    of the thing, as stills have it or smaller.
+
+    What moves goes away from there, perhaps out of the picture.
+    """
+    first = random_still(replace(c, view=None), rng)
+    size, swing = rng.uniform(*START_SCALE), rng.uniform(0.92, 1.08)
+    room = START_SHIFT * (START_SCALE[1] - size)
+    start = rng.uniform(-room, room, 2)
+    begin = _pose(c.motion or "still", 0.0, swing, 1.0)
+    pictures = []
+    for index in range(frames):
+        x, y, scale, yaw, camera = _pose(c.motion or "still", index / (frames - 1), swing, 1.0)
+        right, up = start[0] + 0.8 * (x - begin[0]), start[1] + 0.8 * (y - begin[1])
+        pose = first.cameras(1).camera_to_world[0].numpy()
+        moved = replace(
+            first.instances[0],
+            position=_triple(pose[:3, 0] * right + pose[:3, 1] * up),
+            scale=size * (scale / begin[2]) ** 0.6,
+            yaw=yaw,
+        )
+        pictures.append(replace(first, instances=(moved,), azimuth=first.azimuth + camera))
+    return pictures
+
+
 def random_clip(c: Composition, rng: np.random.Generator, frames: int = 16) -> list[Frame]:
     """`frames` pictures over one period of the composition's motion (left, right, up and down are the viewer's).
 

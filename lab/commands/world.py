@@ -18,7 +18,7 @@ from world.prompt import SPLITS, Composition, Kind
 NAME = "world"
 HELP = "Render the procedural world as a data set, or write one exact mesh of it."
 
-NAMES = {"images": "pictures", "clips": "clips", "views": "sets of views"}
+NAMES = {"images": "pictures", "clips": "clips", "views": "sets of views", "starts": "clips"}
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,9 @@ def add_parser(commands: Any) -> None:
     kinds = render.add_mutually_exclusive_group()
     kinds.add_argument("--clips", action="store_true", default=False, help="clips instead of pictures")
     kinds.add_argument("--views", action="store_true", default=False, help="views from all around, each set a clip")
+    kinds.add_argument(
+        "--starts", action="store_true", default=False, help="clips that start from a picture of any kind, to be given"
+    )
     render.add_argument("--frames", metavar="N", default=None, help="frames of a clip, or views (default 16)")
     render.add_argument("--jobs", metavar="N", default=None, help="processes that render (default: one a core)")
     render.add_argument("--seed", metavar="N", default="0", help="the random numbers' seed (default 0)")
@@ -54,9 +57,9 @@ def add_parser(commands: Any) -> None:
 def run_render(args: argparse.Namespace) -> None:
     count = whole_number("--count", args.count, 1, 10_000_000)
     seed = whole_number("--seed", args.seed, 0, 2**63 - 1)
-    kind: Kind = "clips" if args.clips else "views" if args.views else "images"
+    kind: Kind = next((kind for kind in ("clips", "views", "starts") if getattr(args, kind)), "images")
     if args.frames is not None and kind == "images":
-        raise InputError("--frames", expected="--clips or --views beside it", got=args.frames)
+        raise InputError("--frames", expected="--clips, --views or --starts beside it", got=args.frames)
     frames = whole_number("--frames", args.frames or "16", 2, 2_000)
     jobs = whole_number("--jobs", args.jobs or str(os.cpu_count() or 1), 1, 1_000)
     if args.split not in SPLITS:

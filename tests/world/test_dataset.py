@@ -69,6 +69,13 @@ def test_clips_survive_their_compression(tmp_path):
     assert difference.mean() < 4
 
 
+def test_clips_that_start_from_a_picture_say_so(tmp_path):
+    list(write_dataset(tmp_path, 2, kind="starts", seed=5, size=64, frames=4))
+    media = load_media(tmp_path, frames=4)
+    assert media.starts
+    assert media.captions == [sample.caption for sample in draw_samples(2, kind="starts", seed=5, size=64, frames=4)]
+
+
 def test_views_go_all_around_and_are_read_with_their_cameras(tmp_path):
     list(write_dataset(tmp_path, 2, kind="views", seed=5, size=64, frames=12))
     samples = list(draw_samples(2, kind="views", seed=5, size=64, frames=12))

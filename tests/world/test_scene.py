@@ -17,6 +17,7 @@ from world.scene import (
     arrange,
     objects_by_name,
     random_clip,
+    random_start,
     random_still,
     random_views,
     scene_distance,
@@ -112,6 +113,26 @@ def test_sideways(motion, sign, seed):
     assert (sign * np.diff(right[inner]) > 0.3).all()
     assert np.ptp(up[inner]) < 1.5
     assert sign * (right[-1] - right[0]) > 8
+
+
+def test_clips_from_a_picture_start_as_any_still_and_then_do_their_motion():
+    sizes = set()
+    for seed in range(20):
+        frames = {
+            m: random_start(Composition("duck", "red", motion=m), np.random.default_rng(seed), 5) for m in MOTIONS
+        }
+        assert len({taken[0].instances for taken in frames.values()}) == 1  # the start does not tell the motion
+        at = {m: [frame.instances[0] for frame in taken] for m, taken in frames.items()}
+        pose = frames["still"][0].cameras(1).camera_to_world[0].numpy()
+        for motion, axis, sign in (("right", 0, 1), ("left", 0, -1), ("up", 1, 1), ("down", 1, -1)):
+            way = np.diff([np.array(i.position) @ pose[:3, axis] for i in at[motion]])
+            assert (sign * way > 0.15).all()
+        assert np.diff([i.scale for i in at["growing"]]).min() > 0 > np.diff([i.scale for i in at["shrinking"]]).max()
+        assert at["spinning"][-1].yaw == 360
+        assert frames["orbit"][-1].azimuth == pytest.approx(frames["orbit"][0].azimuth + 200)
+        assert len(set(at["still"])) == 1
+        sizes.add(at["still"][0].scale)
+    assert min(sizes) < 0.65 < 0.85 < max(sizes)
 
 
 @pytest.mark.parametrize("seed", [0, 1])

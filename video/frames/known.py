@@ -9,6 +9,8 @@ learn of given frames begin as those that knew none.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -33,15 +35,15 @@ def told(latents: Float[Tensor, "b c t h w"], given: Bool[Tensor, "b t"]) -> Flo
     return torch.cat([frames, mask.expand(-1, -1, 1, *frames.shape[3:])], dim=2)
 
 
-def drawn(clips: int, frames: int, share: float, draw: torch.Generator) -> Bool[Tensor, "b t"]:
-    """Which frames are given to whom in a training step: in about `share` of the clips some, in the others none.
+def drawn(shares: Sequence[float], frames: int, draw: torch.Generator) -> Bool[Tensor, "b t"]:
+    """Which frames are given to whom in a training step: with a chance of `shares[i]` some of clip i's, else none.
 
     Where some are, it is the first one in two cases of five, the first and the last in another two, and in the fifth
     as many at the beginning as chance wants, up to half of them.
     """
-    given = torch.zeros(clips, frames, dtype=torch.bool)
-    for clip, (u, v, w) in enumerate(torch.rand(clips, 3, generator=draw, dtype=torch.float64).tolist()):
-        if u >= share:
+    given = torch.zeros(len(shares), frames, dtype=torch.bool)
+    for clip, (u, v, w) in enumerate(torch.rand(len(shares), 3, generator=draw, dtype=torch.float64).tolist()):
+        if u >= shares[clip]:
             continue
         given[clip, : 1 + int(w * (frames // 2)) if v >= 0.8 else 1] = True
         if 0.4 <= v < 0.8:

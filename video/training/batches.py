@@ -49,7 +49,8 @@ class ClipBatches:
     """number -> batch of random clips with their captions' tokens. Every distinct caption is encoded once.
 
     latents: scaled, of one folder of clips after the other, any float dtype, with t = `recipe.clip_frames`.
-    captions: of all their clips. device: where latents and tokens are wanted.
+    captions: of all their clips. device: where latents and tokens are wanted. starts: of each folder, whether its clips
+    are only seen with their first frame given, where the recipe gives any; none is, where not said.
     """
 
     def __init__(
@@ -59,9 +60,11 @@ class ClipBatches:
         text: TextConditioner,
         recipe: VideoTrainRecipe,
         device: str = "cpu",
+        starts: Sequence[bool] = (),
     ) -> None:
         self.latents = latents
         self.device = device
+        self.known_shares = [1.0 if start else recipe.known_share for start in starts or [False] * len(latents)]
         self.places = [(folder, clip) for folder, part in enumerate(latents) for clip in range(len(part))]
         self.recipe = recipe
         distinct = sorted({"", *captions})
@@ -81,7 +84,8 @@ class ClipBatches:
         latents = latents.to(self.device).float().transpose(1, 2)
         given = None
         if self.recipe.known_share:
-            given = known.drawn(len(chosen), len(frames), self.recipe.known_share, draw).to(self.device)
+            shares = [self.known_shares[folder] for folder, _ in places]
+            given = known.drawn(shares, len(frames), draw).to(self.device)
         tokens = self.tokens[caption.to(self.device)].float()
         return Batch(latents, tokens, even_moments(self.recipe.clip_frames)[frames], given)
 
@@ -121,7 +125,7 @@ class ViewBatches:
             captions.append("" if dropped < self.recipe.caption_dropout else media.captions[thing])
         given = None
         if self.recipe.known_share:
-            given = known.drawn(things, count, self.recipe.known_share, draw).to(self.device)
+            given = known.drawn([self.recipe.known_share] * things, count, draw).to(self.device)
         return Batch(
             torch.stack(latents).to(self.device).float().transpose(1, 2),
             self.text.encode(captions).to(self.device),
@@ -178,9 +182,18 @@ class StillBatches:
 
 
 def read_folders(
-    data: Path, codec: Codec, *, size: int, frames: int, repeat: bool = True, stills: bool = False, views: bool = False
+    data: Path,
+    codec: Codec,
+    *,
+    size: int,
+    frames: int,
+    repeat: bool = True,
+    stills: bool = False,
+    views: bool = False,
+    starts: bool = False,
 ) -> list[LatentFolder]:
-    """The clips below `data` with their latents, with `stills` the pictures, and with `views` the views, too.
+    """The clips below `data` with their latents; with `stills` the pictures, with `views` the views, and with `starts`
+    the clips whose first frames are to be given, too.
 
     Clips are decoded, resampled to `frames`, cropped to `size` and encoded once; the results are cached beside them.
     Raises InputError when there is no clip, and without `repeat` for one that has fewer frames.
@@ -188,23 +201,23 @@ def read_folders(
     groups = find_folders(data)
     if not any(group.kind == "clip" for group in groups):
         raise InputError("training data", expected=f"clips below {data}", got="none")
-    kinds = {"clip": True, "picture": stills, "view": views}
+    kinds = {"clip": True, "picture": stills, "view": views, "start": starts}
     wanted = [group for group in groups if kinds[group.kind]]
     media = [load_media(group, size=size, frames=frames, repeat=repeat) for group in wanted]
     return [(folder, load_latents(folder, codec)) for folder in media]
 
 
-def clips_of(folders: list[LatentFolder]) -> tuple[list[Float[Tensor, "n t c h w"]], list[str]]:
-    """Latents, folder by folder, and captions of all clips."""
-    clips = [(media, latents) for media, latents in folders if media.frames > 1 and media.cameras is None]
-    return [latents for _, latents in clips], [caption for media, _ in clips for caption in media.captions]
+def clips_of(folders: list[LatentFolder]) -> list[LatentFolder]:
+    return [(media, latents) for media, latents in folders if media.frames > 1 and media.cameras is None]
 
 
 def batches_of(
     folders: list[LatentFolder], text: TextConditioner, recipe: VideoTrainRecipe, device: str
 ) -> ClipBatches | MixedBatches:
     """Clips, and views among them where the recipe wants and the data has any."""
-    clips = ClipBatches(*clips_of(folders), text, recipe, device)
+    media_of, latents_of = zip(*clips_of(folders), strict=True)
+    captions = [caption for media in media_of for caption in media.captions]
+    clips = ClipBatches(latents_of, captions, text, recipe, device, [media.starts for media in media_of])
     views = [(media, latents) for media, latents in folders if media.cameras is not None]
     if not recipe.views_share or not views:
         return clips

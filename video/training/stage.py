@@ -216,7 +216,9 @@ def train(
         repeat=recipe.fineness == 1,
         stills=together,
         views=recipe.views_share > 0,
+        starts=recipe.known_share > 0,
     )
+    plain = [(media, latents) for media, latents in folders if not media.starts]
     views = any(media.cameras is not None for media, _ in folders)
     network = VideoUNet(model.unet, first_layers(recipe, model, out, cameras=views).to(device))
     for state in train_video(
@@ -224,7 +226,7 @@ def train(
         batches_of(folders, model.text, recipe, device),
         model.schedule,
         recipe,
-        stills_at=StillBatches(folders, model.text, recipe, device) if together else None,
+        stills_at=StillBatches(plain, model.text, recipe, device) if together else None,
         prediction_type=model.denoiser.prediction_type,
         checkpoint=out / "video.pt",
         resume=resume,

@@ -35,7 +35,8 @@ CLIP_FRAMES = 16  # that a clip is read at where any number will do
 @dataclass(frozen=True)
 class MediaFolder:
     """pixels: uint8 "n t h w 3" (t = 1 for pictures), mapped from the file `cache`; captions: n strings. cameras: of
-    views, azimuth and elevation in degrees, "n t 2"; None of anything else.
+    views, azimuth and elevation in degrees, "n t 2"; None of anything else. starts: whether their first frames
+    are always to be given.
     """
 
     path: Path
@@ -43,6 +44,7 @@ class MediaFolder:
     pixels: np.ndarray
     captions: list[str]
     cameras: Float[Tensor, "n t 2"] | None = None
+    starts: bool = False
 
     @property
     def frames(self) -> int:
@@ -105,7 +107,7 @@ def load_media(
             write_rows(cache, len(group.entries), decoded)
     captions = [entry["caption"] for entry in group.entries]
     cameras = torch.tensor([entry["cameras"] for entry in group.entries]) if group.kind == "view" else None
-    return MediaFolder(group.folder, cache, mapped_rows(cache), captions, cameras)
+    return MediaFolder(group.folder, cache, mapped_rows(cache), captions, cameras, group.kind == "start")
 
 
 def _only_group(folder: Path, cache_dir: Path | None) -> Group:

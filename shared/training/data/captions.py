@@ -15,7 +15,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 from shared.artifacts.formats.frame_folder import ABOUT
 from shared.errors import InputError
@@ -30,11 +30,13 @@ LAYOUTS = "captions.jsonl, metadata.jsonl, captions.csv or a .txt beside each fi
 
 class Entry(TypedDict):
     """file: below its folder, with slashes. caption: on one line, it may be empty. cameras: of a clip whose frames are
-    views of a thing that stands still, azimuth and elevation of each in degrees."""
+    views of a thing that stands still, azimuth and elevation of each in degrees. start: "given" for a clip that is
+    only learned from with its first frame given: its caption does not say how it begins."""
 
     file: str
     caption: str
     cameras: NotRequired[list[tuple[float, float]]]
+    start: NotRequired[Literal["given"]]
 
 
 @dataclass
@@ -225,6 +227,10 @@ def _entry(values: Mapping[str, object], index: Path, line: int) -> Entry:
     entry = Entry(file=_inside(texts[0].strip(), index.parent, where), caption=_one_line(texts[1]))
     if "cameras" in values:
         entry["cameras"] = _cameras(values["cameras"], where)
+    if "start" in values:
+        if values["start"] != "given":
+            raise InputError(where, expected='"start" as "given", or without it', got=values["start"])
+        entry["start"] = "given"
     return entry
 
 

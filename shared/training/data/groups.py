@@ -21,7 +21,7 @@ from shared.training.data.inspection import Seen, inspect
 MOST_LEFT_OUT = 0.1  # share of the entries; with more, it is the folder that needs mending
 CACHE = ".kinoform"
 NAMED = 5  # faults that a message names
-Kind = Literal["picture", "clip", "view"]
+Kind = Literal["picture", "clip", "view", "start"]
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Group:
-    """All usable pictures, or clips, or clips whose frames are views, of one folder with captions. seen: one for each
-    entry."""
+    """All usable pictures, or clips, or clips whose frames are views, or clips that start from a given frame, of one
+    folder with captions. seen: one for each entry."""
 
     folder: Path
     kind: Kind
@@ -167,7 +167,7 @@ def cache_folder(folder: Path, cache_dir: Path | None = None) -> Path:
 
 
 def _groups(source: Source, seen: dict[str, Seen], cache: Path) -> list[Group]:
-    kinds: dict[Kind, list[Entry]] = {"picture": [], "clip": [], "view": []}
+    kinds: dict[Kind, list[Entry]] = {"picture": [], "clip": [], "view": [], "start": []}
     for entry in source.entries:
         found = seen[entry["file"]]
         if not found.fault:
@@ -184,7 +184,7 @@ def _kind(entry: Entry, seen: Seen, folder: Path) -> Kind:
     if seen.kind != "clip" or seen.frames < 2:
         return "picture"
     if "cameras" not in entry:
-        return "clip"
+        return "start" if "start" in entry else "clip"
     if len(entry["cameras"]) != seen.frames:
         raise InputError(
             f"cameras of {folder / entry['file']}", expected=f"one for each of {seen.frames} frames",

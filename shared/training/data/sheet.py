@@ -16,7 +16,7 @@ from shared.training.data.groups import DataFolder, Group
 HEIGHT = 96  # of a picture on the sheet
 WIDTH = 440  # of the sheet's columns
 STRIP = 4  # frames of a clip
-COLUMNS = {"picture": 6, "clip": 3, "view": 3}
+COLUMNS = {"picture": 6, "clip": 3, "view": 3, "start": 3}
 LINES = 2  # of a caption
 
 

@@ -102,7 +102,7 @@ def survey_of(data: DataFolder) -> Survey:
         path=data.path,
         layouts=data.layouts,
         pictures=kinds["picture"],
-        clips=kinds["clip"] + kinds["view"],
+        clips=kinds.total() - kinds["picture"],
         bytes=sum(seen.bytes for seen in usable.values()),
         width=Spread.of(seen.width for seen in usable.values()),
         height=Spread.of(seen.height for seen in usable.values()),

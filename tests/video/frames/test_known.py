@@ -51,7 +51,7 @@ def test_told_are_latents_and_a_mask_frame_by_frame():
 
 
 def test_training_gives_the_first_frame_or_both_ends_or_a_beginning_in_the_wanted_shares():
-    given = torch.cat([drawn(4, 8, 0.5, generator(0, step)) for step in range(500)])
+    given = torch.cat([drawn([0.5] * 4, 8, generator(0, step)) for step in range(500)])
     some = given[given.any(dim=1)]
     assert len(some) / len(given) == pytest.approx(0.5, abs=0.03)
     assert some[:, 0].all()
@@ -62,7 +62,7 @@ def test_training_gives_the_first_frame_or_both_ends_or_a_beginning_in_the_wante
     begun = some[~ends]
     assert set(begun.sum(dim=1).tolist()) == {1, 2, 3, 4}
     assert all(row[: int(n)].all() and not row[int(n) :].any() for row, n in zip(begun, begun.sum(dim=1), strict=True))
-    assert not drawn(64, 8, 0.0, generator(0)).any()
+    assert not drawn([0.0] * 64, 8, generator(0)).any()
 
 
 @torch.no_grad()

@@ -1,5 +1,7 @@
 """What a training of temporal layers sees in a step: clips, parts of them, views; each with what belongs to it."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -69,8 +71,8 @@ def test_stages_in_turn_read_the_same_clips_at_other_numbers_of_frames(tmp_path)
     data, codec = write_clips(tmp_path, frames=10), Codec(tiny_vae())
     assert load_media(data).frames == 16  # as the stages of pictures do
     for frames in (4, 10):
-        (latents,), captions = clips_of(read_folders(data, codec, size=64, frames=frames, repeat=False))
-        assert latents.shape[:2] == (len(captions), frames)
+        ((media, latents),) = clips_of(read_folders(data, codec, size=64, frames=frames, repeat=False))
+        assert latents.shape[:2] == (len(media.captions), frames)
 
 
 def test_clips_of_several_folders_are_all_drawn():
@@ -78,6 +80,26 @@ def test_clips_of_several_folders_are_all_drawn():
     recipe = small_recipe(batch_size=64, caption_dropout=0.0)
     batch = ClipBatches(latents, list("aaaaa"), TextConditioner(*tiny_text()), recipe)(0)
     assert set(batch.latents[:, 0, 0, 0, 0].tolist()) == {0.0, 1.0}
+
+
+def test_of_clips_that_start_from_a_picture_the_first_frame_is_always_given():
+    latents = [torch.full((n, 4, 2, 1, 1), float(i)) for i, n in enumerate((2, 3))]
+    recipe, text = small_recipe(batch_size=64, known_share=0.2), TextConditioner(*tiny_text())
+    batch = ClipBatches(latents, list("aaaaa"), text, recipe, starts=[False, True])(0)
+    first_given, start = batch.given[:, 0], batch.latents[:, 0, 0, 0, 0] == 1
+    assert first_given[start].all()
+    assert 0 < int(first_given[~start].sum()) < 0.5 * int((~start).sum())
+
+
+def test_clips_that_start_from_a_picture_are_read_where_they_are_wanted(tmp_path):
+    write_clips(tmp_path / "clips", frames=4)
+    index = write_clips(tmp_path / "starts", frames=4) / "captions.jsonl"
+    lines = [json.loads(line) for line in index.read_text().splitlines()]
+    index.write_text("".join(json.dumps({**line, "start": "given"}) + "\n" for line in lines))
+    codec = Codec(tiny_vae())
+    for starts, expected in ((False, [False]), (True, [False, True])):
+        folders = read_folders(tmp_path, codec, size=64, frames=4, starts=starts)
+        assert [media.starts for media, _ in clips_of(folders)] == expected
 
 
 def test_a_folder_of_pictures_is_no_training_data_for_video(tmp_path):

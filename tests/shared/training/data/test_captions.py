@@ -137,6 +137,15 @@ def test_a_circle_of_links_is_walked_once(tmp_path):
     assert [len(source.entries) for source in find_sources(tmp_path)] == [1]
 
 
+def test_a_clip_may_say_that_its_start_is_to_be_given(tmp_path):
+    index = tmp_path / "captions.jsonl"
+    index.write_text('{"file": "a.mp4", "caption": "a cat", "start": "given"}\n')
+    assert read_captions(tmp_path)[0]["start"] == "given"
+    index.write_text('{"file": "a.mp4", "caption": "a cat", "start": 1}\n')
+    with pytest.raises(InputError, match=r"line 1: expected .start. as"):
+        read_captions(tmp_path)
+
+
 def test_cameras_of_views_are_read_and_wrong_ones_named(tmp_path):
     index = tmp_path / "captions.jsonl"
     media(tmp_path, "a.mp4")
