@@ -36,7 +36,7 @@ from benchmarks.geometry import (
     surface_points,
     volumetric_iou,
 )
-from benchmarks.judge import Judge, same_thing
+from benchmarks.judge import Judge, as_asked
 from benchmarks.report import Row, mean, share, table
 from dreamfusion.asset import export_asset
 from dreamfusion.distill import ViewsState, distill
@@ -103,23 +103,28 @@ def measure_mesh(judge: Judge, mesh: trimesh.Trimesh, wanted: Composition) -> As
     points, colours = surface_points(placed)
     exact_points, _ = surface_points(scene_mesh(instances))
     exact_colours = surface_colours(instances, torch.from_numpy(points).float())[:, :3] / 255.0
-    seen = judge.look(judged_views(mesh))
+    seen = judge.look(judged_views(mesh, pair=wanted.other is not None))
     together = seen.merged([range(JUDGED_VIEWS)])  # a thing is one thing from all sides
     return AssetMeasure(
         silhouette_iou=float(overlap.mean()),
         volumetric_iou=volumetric_iou(distance, Solid(mesh, 96), pose, sample_cube(64, seed=1)),
         chamfer=chamfer(points, exact_points),
         colour_error=float(np.linalg.norm(colours - exact_colours, axis=1).mean()),
-        recognised=bool(same_thing([wanted], together.named())[0]),
-        recognised_views=tuple(same_thing([wanted] * JUDGED_VIEWS, seen.named()).tolist()),
+        recognised=bool(as_asked([wanted], together.named())[0]),
+        recognised_views=tuple(as_asked([wanted] * JUDGED_VIEWS, seen.named()).tolist()),
         watertight=bool(mesh.is_watertight),
         pose=pose,
     )
 
 
-def judged_views(mesh: trimesh.Trimesh, size: int = 64) -> np.ndarray:
-    """Renders of the mesh from front, right, back and left, a little from above and off the axes, "4 h w 3"."""
-    return render_mesh(mesh, around(JUDGED_VIEWS, size, elevation=20.0, start=20.0))
+def judged_views(mesh: trimesh.Trimesh, size: int = 64, *, pair: bool = False) -> np.ndarray:
+    """Renders of the mesh from front, right, back and left, a little from above and off the axes, "4 h w 3".
+
+    pair: all from about the front, as pictures of two things are: from elsewhere one hides the other, and what was on
+    the left is on the right.
+    """
+    start, span = (-20.0, 50.0) if pair else (20.0, 360.0)
+    return render_mesh(mesh, around(JUDGED_VIEWS, size, elevation=20.0, start=start, span=span))
 
 
 def true_pictures(wanted: Composition, count: int, seed: int) -> Pictures:
@@ -149,6 +154,22 @@ def measure_assets(
         return distill(model, recipe, views=views)
 
     return measure_made(judge, make, wanted, out, say, {**changes, "model": model.name})
+
+
+def measure_pair_assets(
+    judge: Judge, model: ImageModel, wanted: Sequence[Composition], out: Path | None, say: Callable[[str], None]
+) -> list[Row]:
+    """`measure_assets` of two objects each: how well they fit the exact ones, and whether all is as it was asked."""
+    rows = {row.metric: row for row in measure_assets(judge, model, wanted, out, say)}
+    return [
+        replace(rows["assets, silhouette IoU"], metric="assets of two objects, silhouette IoU", aim=None),
+        replace(rows["assets, colour error (RGB distance)"], metric="assets of two objects, colour error"),
+        replace(
+            rows["assets, object and colour, 4 sides together"],
+            metric="assets of two objects, both recognised, with their relation",
+            aim=0.6,
+        ),
+    ]
 
 
 def measure_made(
@@ -184,8 +205,10 @@ def measure_made(
             f"{JUDGED_VIEWS} sides), {seconds:.0f} s ({processor:.0f} of processors)"
         )
         if out is not None:
-            write_mesh(out / f"{index:02d}-{c.colour}-{c.obj}.ply", mesh)
-            sheets.append([*judged_views(mesh, 128), *judged_views(scene_mesh(arrange(c)), 128)])
+            write_mesh(out / f"{index:02d}-{c.caption().replace(' ', '-')}.ply", mesh)
+            pair = c.other is not None
+            exact = scene_mesh(arrange(c))
+            sheets.append([*judged_views(mesh, 128, pair=pair), *judged_views(exact, 128, pair=pair)])
             words.append(f"{c.caption()}: IoU {measure.silhouette_iou:.2f} (right: exact)")
     if sheets and out is not None:
         write_image(out / "assets.png", contact_sheet(sheets, words))

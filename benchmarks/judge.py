@@ -148,10 +148,17 @@ def same_pair(wanted: Sequence[Composition], found: Sequence[Composition]) -> np
     return np.array([w.without_view() == f for w, f in zip(wanted, found, strict=True)], dtype=bool)
 
 
+def as_asked(wanted: Sequence[Composition], found: Sequence[Composition]) -> np.ndarray:
+    """`same_pair` of what has two objects, `same_thing` of what has one; whatever moves."""
+    still = [replace(w, motion=None) for w in wanted]
+    pairs = np.array([w.other is not None for w in wanted], dtype=bool)
+    return np.where(pairs, same_pair(still, found), same_thing(still, found))
+
+
 @dataclass(frozen=True)
 class ClipVerdict:
-    """For each of n clips: what is seen in it; motion right; object and colour right from all frames together, in every
-    window of WINDOW frames, and in each single frame ("n t").
+    """For each of n clips: what is seen in it; motion right; what is there right (`as_asked`) from all frames together,
+    in every window of WINDOW frames, and in each single frame ("n t").
     """
 
     named: list[Composition]
@@ -169,11 +176,11 @@ def judge_clips(judge: Judge, wanted: Sequence[Composition], clips: UInt8[np.nda
     whole = frames.merged([range(i * t, (i + 1) * t) for i in range(n)])
     windows = frames.merged([range(start, start + WINDOW) for start in range(0, n * t, WINDOW)])
     each = [w for w in wanted for _ in range(t)]
-    in_windows = same_thing(each[::WINDOW], windows.named()).reshape(n, -1)
-    in_frames = same_thing(each, frames.named()).reshape(n, t)
+    in_windows = as_asked(each[::WINDOW], windows.named()).reshape(n, -1)
+    in_frames = as_asked(each, frames.named()).reshape(n, t)
     things = whole.named()
     named = [replace(thing, motion=name) for thing, name in zip(things, motions, strict=True)]
-    return ClipVerdict(named, motion, same_thing(wanted, things), np.asarray(in_windows.all(axis=1)), in_frames)
+    return ClipVerdict(named, motion, as_asked(wanted, things), np.asarray(in_windows.all(axis=1)), in_frames)
 
 
 def check(judge: Judge, scale: float = 1.0) -> tuple[list[Row], list[str]]:

@@ -67,4 +67,7 @@ def true_pictures(compositions: Sequence[Composition], size: int) -> UInt8[np.nd
 
 
 def true_clip(composition: Composition, frames: int, size: int) -> UInt8[np.ndarray, "t h w 3"]:
+    """A render of the motion; of two objects, which no motion of the world has, one picture in every frame."""
+    if composition.other is not None:
+        return np.repeat(true_pictures([composition], size), frames, axis=0)
     return render(random_clip(composition, np.random.default_rng(SEED), frames), size).pixels.numpy()

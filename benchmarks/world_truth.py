@@ -1,7 +1,7 @@
 """How often the model makes what it is asked for, on compositions that its training never saw.
 
-    python -m benchmarks.world_truth [--only images pairs clips given edits assets] [--quick] [--seeds N] [--json]
-                                     [--out DIR] [--model FOLDER]
+    python -m benchmarks.world_truth [--only images pairs clips pair-clips given edits assets pair-assets] [--quick]
+                                     [--seeds N] [--json] [--out DIR] [--model FOLDER]
 
 Prompts are a fixed list, drawn once by seed. What pictures and clips show is named by a judge that was trained on
 renders alone (benchmarks/judge.py), whose own accuracy on real renders comes first: no model can look better than its
@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from benchmarks.asset_truth import measure_assets
+from benchmarks.asset_truth import measure_assets, measure_pair_assets
 from benchmarks.edit_truth import measure_edits
 from benchmarks.given_truth import measure_given
 from benchmarks.judge import WINDOW, ClipVerdict, Judge, check, judge_clips, same_pair, same_thing
@@ -40,8 +40,10 @@ from world.dataset import draw_composition
 from world.prompt import COLOUR_NAMES, KINDS, MOTIONS, OBJECT_NAMES, Composition, Kind, is_held_out
 
 SEED = 2_024
-PARTS = ("images", "pairs", "clips", "given", "edits", "assets")
-COUNTS = {"images": 96, "pairs": 64, "clips": 60, "given": 30, "edits": 50, "assets": 12}
+COUNTS = {
+    "images": 96, "pairs": 64, "clips": 60, "pair-clips": 24, "given": 30, "edits": 50, "assets": 12, "pair-assets": 6,
+}  # fmt: skip
+PARTS = tuple(COUNTS)
 QUICK = 6  # --quick divides the counts by this
 SEEDS = 3  # of clips
 IMAGES_A_BATCH, CLIPS_A_BATCH = 24, 4
@@ -154,6 +156,20 @@ def measure_clips(judge: Judge, model: VideoModel, count: int, seeds: int, out: 
     return medians(rounds)
 
 
+def measure_pair_clips(judge: Judge, model: VideoModel, count: int, out: Path | None) -> list[Row]:
+    """Two objects that stand still, which the training's clips never show."""
+    wanted = [replace(c, motion="still") for c in drawn_compositions(count, "images")]
+    clips = make_clips(model, wanted)
+    verdict = judge_clips(judge, wanted, clips)
+    right = np.asarray(verdict.motion & verdict.thing)
+    if out is not None:
+        write_image(out / "pair-clips.png", clips_sheet(wanted, verdict.named, right, clips))
+    return [
+        share("clips of two objects, objects, colours and relation", verdict.thing),
+        share("clips of two objects, everything, and they stand still", right, 0.70),
+    ]
+
+
 def clip_rows(
     wanted: Sequence[Composition], verdict: ClipVerdict, right: np.ndarray, clips: UInt8[np.ndarray, "n t h w 3"]
 ) -> list[Row]:
@@ -179,6 +195,14 @@ def flicker(clips: UInt8[np.ndarray, "n t h w 3"]) -> Float[np.ndarray, " n"]:
     return np.abs(np.diff(corners.mean(axis=(2, 3, 4)), axis=1)).mean(axis=1)
 
 
+def below(out: Path | None, name: str) -> Path | None:
+    """A folder of its own in `out`, where there is that."""
+    if out is not None:
+        (out / name).mkdir(exist_ok=True)
+        return out / name
+    return None
+
+
 def run(
     judge: Judge, source: str, only: Sequence[str], counts: dict[str, int], seeds: int, out: Path | None
 ) -> list[Row]:
@@ -186,16 +210,20 @@ def run(
     say("judging real renders")
     rows, _ = check(judge, 0.5)
     image = load_image_model(source)
-    video = load_video_model(source) if {"clips", "given"} & {*only} else None
+    video = load_video_model(source) if {"clips", "pair-clips", "given"} & {*only} else None
     parts: dict[str, Callable[[], list[Row]]] = {
         "images": lambda: measure_images(judge, image, counts["images"], out),
         "pairs": lambda: measure_pairs(judge, image, counts["pairs"], out),
         "clips": lambda: measure_clips(judge, video, counts["clips"], seeds, out) if video else [],
+        "pair-clips": lambda: measure_pair_clips(judge, video, counts["pair-clips"], out) if video else [],
         "given": lambda: (
             measure_given(judge, video, drawn_compositions(counts["given"], "clips"), out, say) if video else []
         ),
         "edits": lambda: measure_edits(judge, image, single_compositions(counts["edits"]), out, say),
         "assets": lambda: measure_assets(judge, image, single_compositions(counts["assets"]), out, say),
+        "pair-assets": lambda: measure_pair_assets(
+            judge, image, drawn_compositions(counts["pair-assets"], "images"), below(out, "pairs"), say
+        ),
     }
     for name in PARTS:
         if name in only:
@@ -210,7 +238,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.world_truth", description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
     parser.add_argument(
-        "--count", type=int, metavar="N", help="samples of each part (default: 96, 64, 60, 30, 50 and 12)"
+        "--count", type=int, metavar="N", help=f"samples of each part (default: {', '.join(map(str, COUNTS.values()))})"
     )
     parser.add_argument(
         "--seeds", type=int, metavar="N", help=f"rounds of clips, of which medians count (default {SEEDS})"

@@ -76,9 +76,10 @@ def sample_views(
     return make_views(azimuth, elevation, light, size)
 
 
-def around(count: int, size: int, *, elevation: float = 20.0, start: float = 0.0) -> Views:
-    """`count` views evenly around the object, beginning at azimuth `start`, each lit from above its right shoulder."""
-    azimuth = start + torch.arange(count) * (360.0 / count)
+def around(count: int, size: int, *, elevation: float = 20.0, start: float = 0.0, span: float = 360.0) -> Views:
+    """`count` views evenly around the object, or over `span` degrees, from azimuth `start` on, each lit from above its
+    right shoulder."""
+    azimuth = start + torch.arange(count) * (span / count)
     light = direction(azimuth + 30.0, torch.full((count,), 50.0))
     return make_views(azimuth, torch.full((count,), elevation), light, size)
 

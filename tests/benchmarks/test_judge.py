@@ -1,10 +1,12 @@
 """The judge's answers, and that roughening never changes what is right."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from benchmarks.judge import Judge, Verdict, judge_clips, same_pair, same_thing
+from benchmarks.judge import Judge, Verdict, as_asked, judge_clips, same_pair, same_thing
 from benchmarks.judge_networks import HEADS, MotionNetwork, PictureNetwork
 from benchmarks.judge_training import (
     UNKNOWN,
@@ -51,6 +53,17 @@ def test_right_and_wrong():
     assert same_thing([RED_CUBE, RED_CUBE], [RED_CUBE, bluish]).tolist() == [True, False]
     seen = Composition("cone", "blue", None, None, "next to", "cube", "red")
     assert same_pair([PAIR, PAIR, PAIR], [PAIR, seen, RED_CUBE]).tolist() == [True, False, False]
+
+
+def test_what_was_asked_is_one_thing_or_two_whatever_moves():
+    one = Composition("cube", "red", motion="left")
+    two = Composition("cube", "red", "still", None, "on top of", "sphere", "blue")
+    assert as_asked([one, two, one], [replace(one, motion=None), replace(two, motion=None), two]).tolist() == [
+        True,
+        True,
+        False,
+    ]
+    assert not as_asked([two, two], [Composition("cube", "red"), replace(two, motion=None, other="cone")]).any()
 
 
 def test_merging_is_the_product_of_probabilities():

@@ -41,5 +41,11 @@ def test_clips_stand_over_true_renders():
         assert holds(sheet, frames[-1])
 
 
+def test_a_true_clip_of_two_things_shows_both_standing_still():
+    clip = true_clip(Composition("cube", "red", "still", None, "next to", "sphere", "blue"), 4, 48).astype(int)
+    assert (clip == clip[0]).all()
+    assert ((clip[0, ..., 0] - clip[0, ..., 2]) > 60).sum() > 50 < ((clip[0, ..., 2] - clip[0, ..., 0]) > 60).sum()
+
+
 def test_true_renders_are_always_the_same():
     assert (true_pictures([DUCK], 16) == true_pictures([DUCK], 16)).all()

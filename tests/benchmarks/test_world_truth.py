@@ -17,7 +17,7 @@ from tests.tiny import build_image_folder
 from world.dataset import draw_samples
 from world.mesh import scene_mesh
 from world.prompt import OBJECT_NAMES, Composition, is_held_out
-from world.scene import Instance
+from world.scene import Instance, arrange
 
 
 def test_prompts_are_held_out_and_always_the_same():
@@ -54,6 +54,17 @@ def test_the_exact_mesh_moved_and_resized_has_full_marks(judge):
     for recognised in (True, False):  # where the front of an unrecognised thing is means nothing
         rows = by_metric([(wanted, replace(measure, recognised=recognised))])
         assert rows["assets, recognised, with the front where it should be"].value == recognised
+
+
+def test_pairs_are_measured_against_both_objects_and_seen_from_the_front(judge, monkeypatch):
+    pair = Composition("cube", "red", None, None, "next to", "sphere", "blue")
+    mesh = scene_mesh(arrange(pair), 64)
+    measure = measure_mesh(judge, mesh, pair)
+    assert measure.silhouette_iou > 0.95
+    assert measure.colour_error < 0.05
+    for view in judged_views(mesh, 48, pair=True).astype(int):
+        red, blue = view[..., 0] - view[..., 2] > 60, view[..., 2] - view[..., 0] > 60
+        assert np.argwhere(red)[:, 1].mean() < np.argwhere(blue)[:, 1].mean() - 10  # the first is on the left
 
 
 def by_metric(measures):
