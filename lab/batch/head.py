@@ -23,9 +23,7 @@ from lab.batch.ledger.ledger import Ledger
 from lab.batch.ledger.rows import Row
 from lab.batch.ledger.states import State
 from lab.batch.place import Place
-from lab.batch.steps import steps
 from lab.batch.taken import is_of_batch, made_before
-from lab.kinds import kinds
 from shared.errors import InputError, KinoformError, OutputError
 
 POLL_SECONDS = 0.2
@@ -56,7 +54,8 @@ class Head:
     """most: how many tasks of a step are done together. score: also say how well results agree with their prompts.
     forever: wait for more when all is done. hang: seconds after which a silent worker is taken for stuck.
     stopping: asked in every round; once it says yes, nothing new is begun. arrivals: called in every round, for what
-    else there is to take up; whether there was anything.
+    else there is to take up; whether there was anything. finish: called with every file that is made, before it is
+    published: it may change it.
     """
 
     place: Place
@@ -68,6 +67,7 @@ class Head:
     hang: float = HANG_SECONDS
     stopping: Callable[[], bool] = lambda: False
     arrivals: Callable[[], bool] = lambda: False
+    finish: Callable[[Path], None] = lambda file: None
     _running: dict[int, Running] = field(init=False, default_factory=dict)
     _last: dict[str, str] = field(init=False, default_factory=dict)  # the affinity of what a worker did last
     _twins: bool = field(init=False, default=True)
@@ -204,7 +204,7 @@ class Head:
         results = self.place.results
         outputs = {key: self.ledger.output(row.manifest, id) for key, id in row.inputs.items()}
         files = {key: str(results / output) for key, output in outputs.items()}
-        names = {key: _beside(row.output, output) for key, output in outputs.items()}
+        names = {key: publish.beside(row.output, output) for key, output in outputs.items()}
         target = self._stage(row.token or 0, row.number) / Path(row.output).name
         return Order(row.number, row.recipe, str(target), files, names)
 
@@ -240,6 +240,7 @@ class Head:
     def _publish(self, report: Report, row: Row) -> Iterator[Happened]:
         stage, now = self._stage(report.token, row.number), time.time()
         try:
+            self.finish(stage / Path(row.output).name)
             files = publish.staged(stage, row.output)
             if self.ledger.intend(row.number, report.token, files, seconds=report.seconds, scores=report.scores):
                 publish.publish(stage, self.place.results, row, files)
@@ -282,17 +283,3 @@ class Head:
                 with suppress(sqlite3.Error):
                     self.ledger.give_back(row.number, token, now=time.time())
         self._running.clear()
-
-
-def _beside(output: str, other: str) -> str:
-    """The name of another result, seen from the folder of this one."""
-    here, there = Path(output).parent.parts, Path(other).parts
-    same = 0
-    while same < min(len(here), len(there) - 1) and here[same] == there[same]:
-        same += 1
-    return "/".join([*[".."] * (len(here) - same), *there[same:]])
-
-
-def batch_sizes(exact: bool, device: str) -> dict[str, int]:
-    """How many tasks of each step are best done together. exact: one by one."""
-    return {name: 1 if exact else kind.batch_size(device) for name, kind in kinds().items() if name in steps()}

@@ -19,7 +19,7 @@ from lab.batch.ledger.reader import Reader
 from lab.batch.ledger.states import State
 from lab.batch.place import Place
 from lab.commands.plan import parse_size
-from lab.outputs import check_folder, existing_folder, whole_number
+from lab.outputs import check_folder, existing_folder, signer, whole_number
 from lab.show.batch_status import lost, told
 from lab.show.console import Console
 from shared.artifacts.files import check_writable, write_bytes
@@ -56,6 +56,7 @@ def _options(args: argparse.Namespace) -> BatchOptions:
         device=device.check(args.device),
         workers=None if args.workers is None else whole_number("--workers", args.workers, 1, 1024),
         memory=0 if args.memory is None else parse_size(args.memory),
+        signer=signer(args),
         hang=whole_number("--hang", args.hang, 1, 10**7),
     )
 

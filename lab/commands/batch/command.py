@@ -6,7 +6,7 @@ import argparse
 from functools import partial
 from typing import Any
 
-from lab.flags import Parser, add_command, add_device_flag
+from lab.flags import Parser, add_command, add_device_flag, add_sign_flag
 
 NAME = "batch"
 HELP = "Make all that a manifest asks for, whatever happens meanwhile; look at it, stop it, go on."
@@ -71,6 +71,7 @@ def _add_run_flags(parser: Parser) -> None:
     parser.add_argument(
         "--no-score", action="store_true", default=False, help="do not ask the model's CLIP about results"
     )
+    add_sign_flag(parser)
     group = parser.add_argument_group("workers")
     group.add_argument("--workers", metavar="N", default=None, help="processes (default: one a GPU, or one a core)")
     group.add_argument(

@@ -18,10 +18,14 @@ from lab.batch.ledger.enqueue import enqueue
 from lab.batch.ledger.ledger import Ledger
 from lab.batch.ledger.states import LOST, State
 from lab.batch.place import Place
+from lab.jobs.save import origin
+from lab.kinds import kinds
 from lab.show.batch_page import BatchPage
 from lab.show.batch_status import Pace, Standing, lasting, lost, standing, told
 from lab.show.console import Console
 from lab.signals import collected
+from shared.artifacts.run_record import read_record
+from shared.artifacts.signature import GENERATED, MEDIA_TYPES, Signer
 from shared.errors import InputError, KinoformError
 
 SUFFIXES = (".yaml", ".yml", ".json", ".jsonl", ".txt")  # of manifests that are watched for
@@ -33,7 +37,7 @@ WORKER_BYTES = 2 * 2**30  # that one is reckoned with
 @dataclass(frozen=True)
 class BatchOptions:
     """settings: defaults of all jobs. exact: each task alone. workers: processes, or what fits where None. memory:
-    bytes that each may take, 0 for any. hang: seconds of silence.
+    bytes that each may take, 0 for any. hang: seconds of silence. signer: of what is made.
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -43,6 +47,7 @@ class BatchOptions:
     workers: int | None = None
     memory: int = 0
     hang: int = 1200
+    signer: Signer | None = None
 
 
 def run_batch(file: Path, place: Place, options: BatchOptions, console: Console) -> None:
@@ -69,6 +74,25 @@ def watch_folder(folder: Path, place: Place, options: BatchOptions, console: Con
         console.say(f"watching {folder} for manifests ({' '.join(SUFFIXES)}); Ctrl-C ends it")
         arrivals = Arrivals(folder, ledger, options, console)
         _go(place, ledger, options, console, arrivals, forever=True)
+
+
+@dataclass
+class Signing:
+    """Called with every file that is made: signs it, where that is asked for and its format holds a signature."""
+
+    signer: Signer | None
+    console: Console
+    passed_over: set[str] = field(default_factory=set)
+
+    def __call__(self, file: Path) -> None:
+        if self.signer is None:
+            return
+        if file.suffix.lower() in MEDIA_TYPES:
+            record = read_record(file)
+            self.signer.sign(file, file, origin(record) if record.command in kinds() else GENERATED)
+        elif file.suffix not in self.passed_over:
+            self.passed_over.add(file.suffix)
+            self.console.warn(f"{file.suffix} files stay unsigned: C2PA has no place in them")
 
 
 @dataclass
@@ -113,13 +137,14 @@ def _go(
     *,
     forever: bool,
 ) -> None:
-    from lab.batch.head import Head, batch_sizes
+    from lab.batch.head import Head
+    from lab.batch.steps import batch_sizes
 
     executor, where = executor_of(place, ledger, options, forever=forever)
     with collected() as signals:
         head = Head(
             place, ledger, executor, batch_sizes(options.exact, where), options.score, forever, float(options.hang),
-            stopping=lambda: bool(signals), arrivals=arrivals,
+            stopping=lambda: bool(signals), arrivals=arrivals, finish=Signing(options.signer, console),
         )  # fmt: skip
         gone = head.look_after()
         if gone:
