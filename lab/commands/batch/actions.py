@@ -84,13 +84,17 @@ def _status(args: argparse.Namespace) -> None:
             console.say(line)
         counts, headed, paused = ledger.counts(), place.is_headed(), ledger.paused
         running = [
-            f"running: {row.id}{'' if row.share is None else f' {row.share:.0%}'} ({row.worker})"
+            f"{row.id}{'' if row.share is None else f' {row.share:.0%}'} ({row.worker})"
             for row in ledger.each(State.RUNNING)
         ]
+        failures = list(lost(ledger, shlex.quote(args.folder)))
         head = f"head: {place.holder()}" if headed else "no head: the command that began it, again, goes on"
         lines = [told(counts), *(["paused: kinoform batch resume " + shlex.quote(args.folder)] if paused else []), head]
-        lines += [*running, *lost(ledger, shlex.quote(args.folder))]
-        console.result(lines, counts={state.value: n for state, n in counts.items()}, headed=headed, paused=paused)
+        lines += [*(f"running: {each}" for each in running), *failures]
+        console.result(
+            lines, counts={state.value: n for state, n in counts.items()}, headed=headed, paused=paused,
+            running=running, failures=failures,
+        )  # fmt: skip
 
 
 def _live(place: Place, ledger: Reader) -> Iterator[str]:

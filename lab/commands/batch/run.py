@@ -29,7 +29,7 @@ from shared.artifacts.signature import GENERATED, MEDIA_TYPES, Signer
 from shared.errors import InputError, KinoformError
 
 SUFFIXES = (".yaml", ".yml", ".json", ".jsonl", ".txt")  # of manifests that are watched for
-SETTLED_SECONDS = 1.0  # since a manifest was last written to
+SETTLED_SECONDS = 1.0  # in which a manifest has not changed
 MOST_WORKERS = 8  # that are started unasked
 WORKER_BYTES = 2 * 2**30  # that one is reckoned with
 
@@ -104,6 +104,7 @@ class Arrivals:
     options: BatchOptions
     console: Console
     seen: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    changed: dict[Path, tuple[tuple[int, int], float]] = field(default_factory=dict)  # and when, by our own clock
 
     def __call__(self) -> bool:
         from lab.batch.content import entries
@@ -114,8 +115,10 @@ class Arrivals:
             if file.suffix.lower() not in SUFFIXES or file.name.startswith(".") or not file.is_file():
                 continue
             stat = file.stat()
-            known = (stat.st_mtime_ns, stat.st_size)
-            if self.seen.get(file) == known or time.time() - stat.st_mtime < SETTLED_SECONDS:
+            known, now = (stat.st_mtime_ns, stat.st_size), time.monotonic()
+            if self.changed.get(file, (None,))[0] != known:
+                self.changed[file] = known, now
+            if self.seen.get(file) == known or now - self.changed[file][1] < SETTLED_SECONDS:
                 continue
             self.seen[file] = known
             try:
