@@ -65,7 +65,11 @@ def _add_set_flag(parser: Parser) -> None:
 
 
 def _add_run_flags(parser: Parser) -> None:
-    parser.add_argument("--out", metavar="DIR", required=True, help="the folder of the batch")
+    parser.add_argument(
+        "--out", metavar="DIR", required=True,
+        help="the folder of the batch, or a URL that results are copied to, such as s3://bucket/night (fsspec)",
+    )  # fmt: skip
+    parser.add_argument("--ledger", metavar="DIR", default=None, help="with a URL: the folder of the batch itself")
     _add_set_flag(parser)
     parser.add_argument("--exact", action="store_true", default=False, help="each alone, not several in one batch")
     parser.add_argument(

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from lab.batch.ledger.enqueue import enqueue
 from lab.batch.ledger.ledger import Ledger
 from lab.batch.ledger.states import LOST, State
 from lab.batch.place import Place
+from lab.batch.results.remote import Remote, claim
 from lab.jobs.save import origin
 from lab.kinds import kinds
 from lab.show.batch_page import BatchPage
@@ -37,7 +39,7 @@ WORKER_BYTES = 2 * 2**30  # that one is reckoned with
 @dataclass(frozen=True)
 class BatchOptions:
     """settings: defaults of all jobs. exact: each task alone. workers: processes, or what fits where None. memory:
-    bytes that each may take, 0 for any. hang: seconds of silence. signer: of what is made.
+    bytes that each may take, 0 for any. hang: seconds of silence. signer: of what is made. remote: where it goes, too.
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -48,6 +50,7 @@ class BatchOptions:
     memory: int = 0
     hang: int = 1200
     signer: Signer | None = None
+    remote: Remote | None = None
 
 
 def run_batch(file: Path, place: Place, options: BatchOptions, console: Console) -> None:
@@ -57,7 +60,7 @@ def run_batch(file: Path, place: Place, options: BatchOptions, console: Console)
 
     with console.timed("read"):
         asked = entries(read_manifest(file, defaults=options.settings))
-    with place.headed(), closing(Ledger.open(place.ledger)) as ledger:
+    with place.headed(), closing(_opened(place, options)) as ledger:
         with console.timed("enqueue"):
             counts = enqueue(ledger, file.name, asked, now=time.time())
         parts = (
@@ -70,10 +73,15 @@ def run_batch(file: Path, place: Place, options: BatchOptions, console: Console)
 
 def watch_folder(folder: Path, place: Place, options: BatchOptions, console: Console) -> None:
     """Until it is interrupted."""
-    with place.headed(), closing(Ledger.open(place.ledger)) as ledger:
+    with place.headed(), closing(_opened(place, options)) as ledger:
         console.say(f"watching {folder} for manifests ({' '.join(SUFFIXES)}); Ctrl-C ends it")
         arrivals = Arrivals(folder, ledger, options, console)
         _go(place, ledger, options, console, arrivals, forever=True)
+
+
+def _opened(place: Place, options: BatchOptions) -> Ledger:
+    claim(place, options.remote)
+    return Ledger.open(place.ledger)
 
 
 @dataclass
@@ -143,11 +151,15 @@ def _go(
     from lab.batch.head import Head
     from lab.batch.steps import batch_sizes
 
+    deliver = None if options.remote is None else partial(options.remote.deliver, place.results)
+    if options.remote is not None:
+        console.say(f"results go to {options.remote.shown}; ledger and page: {place.folder}")
     executor, where = executor_of(place, ledger, options, forever=forever)
     with collected() as signals:
         head = Head(
             place, ledger, executor, batch_sizes(options.exact, where), options.score, forever, float(options.hang),
             stopping=lambda: bool(signals), arrivals=arrivals, finish=Signing(options.signer, console),
+            deliver=deliver,
         )  # fmt: skip
         gone = head.look_after()
         if gone:
