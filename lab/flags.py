@@ -92,6 +92,14 @@ def add_device_flag(parser: Parser) -> None:
     )
 
 
+def add_sign_flag(place: Any) -> None:
+    """`--sign`, which `lab.outputs.signer` reads."""
+    place.add_argument(
+        "--sign", metavar=("CERT", "KEY"), nargs=2, help="sign what is written (C2PA): PEM files of a certificate "
+        "and its key; equal runs then give no equal bytes",
+    )  # fmt: skip
+
+
 def add_recipe_flags(
     parser: Parser, recipe: type[Recipe], *, kind: str, preset: str | None = None, first: Sequence[str] = ()
 ) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from pathlib import Path
 
 from dreamfusion.mesh.files.formats import ASSET_SUFFIXES, check_mesh_file
 from shared.artifacts.files import check_writable, is_replaceable
+from shared.artifacts.signature import Signer
 from shared.errors import InputError
 
 
@@ -59,3 +61,12 @@ def existing_folder(flag: str, text: str) -> Path:
     if not path.is_dir():
         raise InputError(flag, expected="a folder that exists", got=text, hint="It is a file" if path.exists() else "")
     return path
+
+
+def signer(args: argparse.Namespace) -> Signer | None:
+    """Who signs, by `--sign`; tried, before any work. Raises InputError where that would fail."""
+    if not hasattr(args, "sign"):
+        return None
+    found = Signer(*map(Path, args.sign))
+    found.check()
+    return found

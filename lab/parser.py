@@ -7,10 +7,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from lab.commands import data, decode, describe, doctor, make, plan, rerun, score, train, words, world
+from lab.commands import data, decode, doctor, make, plan, rerun, score, train, words, world
 from lab.commands.batch import command as batch
 from lab.commands.batch import gallery
 from lab.commands.models import convert, inspect, listing
+from lab.commands.records import describe, verify
 from lab.flags import Parser
 from lab.kinds.table import plugin_kind
 from shared.errors import InputError
@@ -30,6 +31,7 @@ OWN: tuple[Any, ...] = (
     score,
     decode,
     describe,
+    verify,
     rerun,
     gallery,
     doctor,

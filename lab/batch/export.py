@@ -12,6 +12,7 @@ from typing import Any
 from lab.batch.ledger.reader import Reader
 from lab.batch.ledger.states import State
 from shared.artifacts.files import check_writable, write_bytes
+from shared.errors import printable
 
 SUFFIXES = (".csv", ".jsonl")
 COLUMNS = (
@@ -21,7 +22,9 @@ COLUMNS = (
 
 
 def export(ledger: Reader, output: Path) -> int:
-    """Write all tasks to a .csv or .jsonl file; the number of them. JSONL has the recipe, too.
+    """Write all tasks to a .csv or .jsonl file, one a line; the number of them. JSONL has the recipe, too.
+
+    What would steer a terminal is escaped (`shared.errors.printable`): in JSONL so that readers get the text as it was.
 
     Raises InputError for another ending.
     """
@@ -34,11 +37,18 @@ def export(ledger: Reader, output: Path) -> int:
     for values, recipe in _rows(ledger):
         count += 1
         if table is not None:
-            table.writerow({**values, "tags": " ".join(values["tags"])})
+            shown = {**values, "tags": " ".join(values["tags"])}
+            table.writerow({name: printable(each) if isinstance(each, str) else each for name, each in shown.items()})
         else:
-            text.write(json.dumps({**values, "recipe": recipe}, ensure_ascii=False) + "\n")
+            text.write(_json_line({**values, "recipe": recipe}) + "\n")
     write_bytes(output, text.getvalue().encode())
     return count
+
+
+def _json_line(values: dict[str, Any]) -> str:
+    """JSON in which every character can be shown."""
+    line = json.dumps(values, ensure_ascii=False)
+    return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in line)
 
 
 def _rows(ledger: Reader) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:

@@ -11,21 +11,21 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from lab.batch import publish, requests
+from lab.batch import requests
+from lab.batch.content import COMPANIED
 from lab.batch.executors.executor import Assignment, Executor, Order, Report
 from lab.batch.ledger.ledger import Ledger
-from lab.batch.ledger.rows import Row
+from lab.batch.ledger.rows import Files, Row
 from lab.batch.ledger.states import State
 from lab.batch.place import Place
-from lab.batch.steps import steps
-from lab.batch.taken import is_of_batch, made_before
-from lab.kinds import kinds
+from lab.batch.results import publish
+from lab.batch.results.taken import is_of_batch, made_before
 from shared.errors import InputError, KinoformError, OutputError
 
 POLL_SECONDS = 0.2
@@ -56,7 +56,9 @@ class Head:
     """most: how many tasks of a step are done together. score: also say how well results agree with their prompts.
     forever: wait for more when all is done. hang: seconds after which a silent worker is taken for stuck.
     stopping: asked in every round; once it says yes, nothing new is begun. arrivals: called in every round, for what
-    else there is to take up; whether there was anything.
+    else there is to take up; whether there was anything. finish: called with every file that is made, before it is
+    published: it may change it. deliver: called with the names of files that are published, before they count as
+    done; what went wrong, or None.
     """
 
     place: Place
@@ -68,6 +70,8 @@ class Head:
     hang: float = HANG_SECONDS
     stopping: Callable[[], bool] = lambda: False
     arrivals: Callable[[], bool] = lambda: False
+    finish: Callable[[Path], None] = lambda file: None
+    deliver: Callable[[Iterable[str]], str | None] | None = None
     _running: dict[int, Running] = field(init=False, default_factory=dict)
     _last: dict[str, str] = field(init=False, default_factory=dict)  # the affinity of what a worker did last
     _twins: bool = field(init=False, default=True)
@@ -109,7 +113,7 @@ class Head:
             if row.files:
                 with suppress(InputError):
                     publish.publish(stage, self.place.results, row, row.files)
-            if publish.is_there(self.place.results, row.files):
+            if publish.is_there(self.place.results, row.files) and not self._undelivered(row.files):
                 self.ledger.finish(row.number, token, now=time.time())
             else:
                 self.ledger.give_back(row.number, token, now=time.time())
@@ -125,6 +129,10 @@ class Head:
 
     def _is_anything_left(self) -> bool:
         return self.forever or self.ledger.counts()[State.QUEUED] > 0
+
+    def _undelivered(self, names: Iterable[str]) -> str | None:
+        """Deliver files; what went wrong, or None."""
+        return None if self.deliver is None else self.deliver(names)
 
     def _stage(self, token: int, number: int) -> Path:
         return self.place.stage / str(token) / str(number)
@@ -151,6 +159,9 @@ class Head:
                 self.ledger.again(twin.number, "its file was gone or changed", now=time.time())
                 continue
             files = publish.taken_over(self.place.results, twin, row)
+            wrong = self._undelivered(files)
+            if wrong:  # its twin's was delivered: the place is gone for all
+                raise OutputError(f"{row.id}: {wrong}", hint="The same command goes on, once it is there again")
             self.ledger.adopt(row.number, files, now=time.time(), scores=twin.scores)
             self._twins = True  # what waited for it may have twins
             yield Happened("known", self.ledger.row(row.number))
@@ -162,11 +173,10 @@ class Head:
                 rows = self.ledger.lease(worker, self.most, now=time.time(), like=self._last.get(worker, ""))
                 left = []
                 for row in rows:
-                    ended = self._from_before(row)
-                    if ended is None:
+                    ended = list(self._from_before(row))
+                    yield from ended
+                    if not ended:
                         left.append(row)
-                    else:
-                        yield ended
                 if left or not rows:
                     break
             if not left:
@@ -174,22 +184,23 @@ class Head:
             self._last[worker] = left[0].affinity
             self._give(worker, left)
 
-    def _from_before(self, row: Row) -> Happened | None:
+    def _from_before(self, row: Row) -> Iterator[Happened]:
         """How a task ends at once whose file is there: taken over if it is what would be made, else failed, unless it
-        is an older result that may be replaced.
+        is an older result that may be replaced. Nothing, where it is to be made.
         """
         target = self.place.results / row.output
         token = row.token or 0
         try:
             publish.check_inside(self.place.results, target)
             if not target.exists():
-                return None
+                return
             files = made_before(row, self._order(row), target)
+            if files is not None and self.deliver is not None and target.suffix.lower() in COMPANIED:
+                return  # made again, with all that belongs to it
             if files is not None:
                 self.ledger.intend(row.number, token, files)
-                self.ledger.finish(row.number, token, now=time.time())
-                self._twins = True
-                return Happened("known", self.ledger.row(row.number))
+                yield from self._finish(row, token, files, "known")
+                return
             if not is_of_batch(target):
                 hint = "Move it away, or name the task otherwise"
                 raise InputError(
@@ -197,14 +208,13 @@ class Head:
                 )
         except InputError as error:
             self.ledger.fail(row.number, token, str(error), now=time.time(), for_good=True)
-            return Happened("failed", self.ledger.row(row.number))
-        return None
+            yield Happened("failed", self.ledger.row(row.number))
 
     def _order(self, row: Row) -> Order:
         results = self.place.results
         outputs = {key: self.ledger.output(row.manifest, id) for key, id in row.inputs.items()}
         files = {key: str(results / output) for key, output in outputs.items()}
-        names = {key: _beside(row.output, output) for key, output in outputs.items()}
+        names = {key: publish.beside(row.output, output) for key, output in outputs.items()}
         target = self._stage(row.token or 0, row.number) / Path(row.output).name
         return Order(row.number, row.recipe, str(target), files, names)
 
@@ -240,15 +250,24 @@ class Head:
     def _publish(self, report: Report, row: Row) -> Iterator[Happened]:
         stage, now = self._stage(report.token, row.number), time.time()
         try:
+            self.finish(stage / Path(row.output).name)
             files = publish.staged(stage, row.output)
             if self.ledger.intend(row.number, report.token, files, seconds=report.seconds, scores=report.scores):
                 publish.publish(stage, self.place.results, row, files)
-                self.ledger.finish(row.number, report.token, now=now)
-                self._twins = True
-                yield Happened("done", self.ledger.row(row.number))
+                yield from self._finish(row, report.token, files, "done")
         except InputError as error:
             self.ledger.fail(row.number, report.token, str(error), now=now, for_good=True)
             yield Happened("failed", self.ledger.row(row.number))
+
+    def _finish(self, row: Row, token: int, files: Files, what: Literal["done", "known"]) -> Iterator[Happened]:
+        """The end of a task whose files are published."""
+        wrong = self._undelivered(files)
+        if wrong:
+            yield from self._failed(Report(token, "broke", error=wrong, fault="work"), row)
+            return
+        self.ledger.finish(row.number, token, now=time.time())
+        self._twins = True
+        yield Happened(what, self.ledger.row(row.number))
 
     def _failed(self, report: Report, row: Row) -> Iterator[Happened]:
         """A failure is the task's own. A full disk is nobody's: all stops until there is room."""
@@ -282,17 +301,3 @@ class Head:
                 with suppress(sqlite3.Error):
                     self.ledger.give_back(row.number, token, now=time.time())
         self._running.clear()
-
-
-def _beside(output: str, other: str) -> str:
-    """The name of another result, seen from the folder of this one."""
-    here, there = Path(output).parent.parts, Path(other).parts
-    same = 0
-    while same < min(len(here), len(there) - 1) and here[same] == there[same]:
-        same += 1
-    return "/".join([*[".."] * (len(here) - same), *there[same:]])
-
-
-def batch_sizes(exact: bool, device: str) -> dict[str, int]:
-    """How many tasks of each step are best done together. exact: one by one."""
-    return {name: 1 if exact else kind.batch_size(device) for name, kind in kinds().items() if name in steps()}

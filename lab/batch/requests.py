@@ -106,7 +106,7 @@ def _do_here(place: Place, request: Request) -> Answer:
 
 def _ask_head(place: Place, request: Request) -> Answer | None:
     """None where the head ended before it answered."""
-    name = f"{time.time_ns():020d}-{secrets.token_hex(4)}"
+    name = f"{time.monotonic_ns():020d}-{secrets.token_hex(4)}"  # in their order, whoever sets the clock
     asked, answered = place.requests / f"{name}.json", place.requests / f"{name}.answer"
     write_bytes(asked, json.dumps(asdict(request)).encode())
     until = time.monotonic() + ANSWER_SECONDS

@@ -54,3 +54,8 @@ class KindStep:
 def steps() -> dict[str, Step]:
     """All steps by name."""
     return {**{name: KindStep(kind) for name, kind in kinds().items()}, **{tool.name: tool for tool in TOOLS}}
+
+
+def batch_sizes(exact: bool, device: str) -> dict[str, int]:
+    """How many tasks of each step are best done together. exact: one by one."""
+    return {name: 1 if exact else kind.batch_size(device) for name, kind in kinds().items() if name in steps()}

@@ -31,7 +31,7 @@ PACKAGES = (
     "pydantic",
     "numpy",
 )
-OPTIONAL = ("xformers", "nerfstudio", "usd-core", "ray", "gradio")
+OPTIONAL = ("xformers", "nerfstudio", "usd-core", "ray", "gradio", "c2pa-python")
 
 # Shapes of attention that are common, guidance included: batch, heads, length, channels a head, and the positions that
 # attend over frames.

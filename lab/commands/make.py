@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab import device
-from lab.flags import Parser, add_command, add_device_flag, add_recipe_flags, given_values
+from lab.flags import Parser, add_command, add_device_flag, add_recipe_flags, add_sign_flag, given_values
 from lab.jobs.best import Scorer, candidates, run_best
 from lab.jobs.names import SHEET, folder_of, many, names
 from lab.jobs.prompts import Asked, read_prompts
 from lab.jobs.run import Context, Job, check, run
 from lab.kinds import Kind, Output, kinds
-from lab.outputs import whole_number
+from lab.outputs import signer, whole_number
 from lab.show.console import Console
 from lab.show.run import show_run
 from lab.show.sheet import Sheet
 from lab.vocabulary import stored_words, with_nearest
 from shared.artifacts.files import check_writable
+from shared.artifacts.signature import is_signed
 from shared.errors import InputError, KinoformError, one_line
 from shared.models.source import find_model
 
@@ -74,6 +75,7 @@ def add_parser(commands: Any, kind: Kind) -> None:
     group.add_argument("--preview", metavar="FILE", help="a PNG that shows how far it is, made anew every second")
     if kind.turntable:
         group.add_argument("--turntable", metavar="FILE", help="also write a clip of it turning, such as turn.mp4")
+    add_sign_flag(group)
     add_device_flag(parser)
 
 
@@ -108,11 +110,11 @@ def make(kind: Kind, args: argparse.Namespace) -> None:
     paths = names(output, kind, recipes) if several else [output]
     jobs = [Job(recipe, _output(args, path, several)) for recipe, path in zip(recipes, paths, strict=True)]
     batch = whole_number("--batch", args.batch, 1, 4096) if hasattr(args, "batch") else None
-    context = Context(device.check(args.device), batch)
+    context = Context(device.check(args.device), batch, signer=signer(args))
     check(jobs, context)
     sheet = Sheet(folder_of(output) / SHEET, jobs) if several else None
     if sheet is not None:
-        jobs = _wanted(jobs, console, overwrite=args.overwrite, tries=tries)
+        jobs = _wanted(jobs, console, overwrite=args.overwrite, tries=tries, signed=context.signer is not None)
         check_writable(sheet.path, (".png",))
     written = [path for path in (*paths, sheet and sheet.path, getattr(args, "turntable", None)) if path is not None]
     runner = run if tries == 1 else partial(run_best, count=tries, scorer=_scorer(args, base))
@@ -181,9 +183,9 @@ def _output(args: argparse.Namespace, path: str, several: bool) -> Output:
     return Output(path, turntable)
 
 
-def _wanted(jobs: Sequence[Job], console: Console, *, overwrite: bool, tries: int) -> list[Job]:
+def _wanted(jobs: Sequence[Job], console: Console, *, overwrite: bool, tries: int, signed: bool) -> list[Job]:
     """The jobs that are still to do: a file that was made from the very same recipe, with one of the seeds that were to
-    be tried, is not made again.
+    be tried, is not made again. signed: whether those that are there must be so, too.
 
     Raises InputError where another file is in the way.
     """
@@ -204,6 +206,8 @@ def _wanted(jobs: Sequence[Job], console: Console, *, overwrite: bool, tries: in
                 f"output {path}", expected="a new file, or one of the same recipe", got="another, which is there",
                 hint="Use --overwrite, or another folder",
             )  # fmt: skip
+        if signed and not is_signed(path):
+            left.append(job)
     if len(left) < len(jobs):
         console.say(f"{len(jobs) - len(left)} of {len(jobs)} are there already")
     return left

@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from lab.jobs.events import Done, Event, Failed, Stepped
 from lab.jobs.run import Context, Job, run
+from lab.jobs.save import save
 from lab.kinds import Output
 
 
@@ -43,19 +44,21 @@ def run_best(jobs: Sequence[Job], context: Context, *, count: int, scorer: Score
                 if index not in best or score > best[index][0]:
                     best[index] = score, event
             if not left[index]:
-                yield from _kept(jobs[index], index, best.pop(index, None), event)
+                yield from _kept(jobs[index], index, best.pop(index, None), event, context)
         else:
             yield event
 
 
-def _kept(job: Job, index: int, best: tuple[float, Done] | None, last: Done | Failed) -> Iterator[Event]:
+def _kept(
+    job: Job, index: int, best: tuple[float, Done] | None, last: Done | Failed, context: Context
+) -> Iterator[Event]:
     if best is None:
         assert isinstance(last, Failed)
         yield replace(last, index=index)
         return
     _, done = best
     try:
-        written = job.kind.save(done.result, job.recipe, job.output, lambda stage: nullcontext())
+        written = save(job, done.result, context.signer, lambda stage: nullcontext())
     except Exception as error:
         yield Failed(index, error)
         return

@@ -20,8 +20,10 @@ from lab import device
 from lab.jobs.events import Done, Event, Failed, Stepped, Timed, Warned
 from lab.jobs.models import Models
 from lab.jobs.record import differences, record_of
+from lab.jobs.save import save
 from lab.kinds import Kind, Output, kind_of
 from lab.kinds.pipelines import runs_by_pipeline
+from shared.artifacts.signature import Signer, check_signable
 from shared.errors import InputError, KinoformError
 from shared.models.adapters.recipe import check_adapters
 from shared.models.made_for import MadeFor, made_for
@@ -64,12 +66,13 @@ class Job:
 @dataclass
 class Context:
     """What jobs run in. device: the user's choice, still unresolved. batch: the most that is sampled at once; what the
-    kind finds best where None. models: those that are loaded, kept for the next jobs.
+    kind finds best where None. models: those that are loaded, kept for the next jobs. signer: of all that is written.
     """
 
     device: str = "auto"
     batch: int | None = None
     models: Models = field(default_factory=Models)
+    signer: Signer | None = None
 
 
 def run(jobs: Sequence[Job], context: Context) -> Iterator[Event]:
@@ -103,6 +106,8 @@ def check(jobs: Sequence[Job], context: Context) -> list[str]:
     advice: list[str] = []
     for job in jobs:
         job.kind.check(job.recipe, job.output)
+        if context.signer is not None:
+            check_signable(Path(path) for path in (job.output.path, job.output.turntable) if path is not None)
         for key, file in job.files.items():
             if not Path(file).is_file():
                 raise InputError(key, expected="a file that exists", got=file)
@@ -247,7 +252,7 @@ class _Batch:
     def _finished(self, model: Any, job: Job, record: RunRecord, last: Any) -> tuple[Result, list[Path]]:
         with _latents_kept(job, last, record):
             result = self.kind.finish(model, job.recipe, last, record, self.where, self._timed)
-            return result, self.kind.save(result, job.recipe, job.output, self._timed)
+            return result, list(save(job, result, self.context.signer, self._timed))
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

@@ -53,6 +53,22 @@ def test_items_appear_while_the_page_is_open(tmp_path, visit):
         assert not shown.locator("#progress").is_visible()
 
 
+def test_what_a_card_says_of_its_result_fits(tmp_path, visit):
+    """On a phone, its kind or its state; elsewhere also the time that it took."""
+    write_image(tmp_path / "a.png", np.zeros((64, 64, 3), np.uint8))
+    times = {0.0: "< 0.1 s", 0.06: "0.1 s", 9.97: "10 s", 59.7: "1 min 00 s", 119.6: "2 min 00 s", 3725: "1 h 02 min"}
+    done = [Item(f"{n}", "done", "upscale", f"took {n}.", output="a.png", seconds=n) for n in times]
+    Page(tmp_path, "Times").update([*done, Item("late", "running", "upscale", "not yet")])
+    with visit(tmp_path) as shown:
+        for seconds, words in times.items():
+            assert card(shown, f"took {seconds}.").locator(".meta").inner_text().split("\n") == ["Upscale", words]
+    with visit(tmp_path, width=390, height=844, has_touch=True, is_mobile=True) as shown:
+        assert card(shown, "took 0.0.").locator(".meta").inner_text() == "Upscale"
+        assert card(shown, "not yet").locator(".meta").inner_text() == "Running"
+        cut = "spans => spans.filter(span => span.scrollWidth > span.clientWidth).map(span => span.textContent)"
+        assert shown.locator(".card .meta > *").evaluate_all(cut) == []
+
+
 def test_new_results_wait_while_others_are_looked_at(tmp_path, visit):
     page = Page(tmp_path, "Growing")
     write_image(tmp_path / "a.png", np.zeros((64, 64, 3), np.uint8))

@@ -13,7 +13,7 @@ from lab.batch.steps import steps
 from lab.batch.tools import score_of
 from lab.jobs.events import Done, Failed, Stepped
 from lab.jobs.run import Context
-from shared.errors import InputError, KinoformError, ModelError, OutputError
+from shared.errors import InputError, KinoformError, ModelError, OutputError, one_line
 
 ALIVE_SECONDS = 0.2  # between two signs of life
 SCORED = ("image", "clip", "asset")
@@ -71,5 +71,6 @@ def _broke(token: int, number: int, error: Exception) -> Report:
         fault = "input"
     elif isinstance(error, OutputError):
         fault = "disk"
-    text = str(error) if isinstance(error, KinoformError) else f"{type(error).__name__}: {error}"
+    named = f"{type(error).__name__}: {one_line(str(error), limit=400)}"
+    text = str(error) if isinstance(error, KinoformError) else named
     return Report(token, "broke", number, error=text, fault=fault)

@@ -18,8 +18,9 @@ from lab.batch.export import export
 from lab.batch.ledger.reader import Reader
 from lab.batch.ledger.states import State
 from lab.batch.place import Place
+from lab.batch.results.remote import Remote, is_url, local_folder
 from lab.commands.plan import parse_size
-from lab.outputs import check_folder, existing_folder, whole_number
+from lab.outputs import check_folder, existing_folder, signer, whole_number
 from lab.show.batch_status import lost, told
 from lab.show.console import Console
 from shared.artifacts.files import check_writable, write_bytes
@@ -34,16 +35,23 @@ LIVE_SECONDS = 1.0
 def _run(args: argparse.Namespace) -> None:
     from lab.commands.batch.run import run_batch
 
-    run_batch(
-        Path(args.file), Place(check_folder("--out", args.out).resolve()), _options(args), Console(as_json=args.json)
-    )
+    run_batch(Path(args.file), _out(args), _options(args), Console(as_json=args.json))
 
 
 def _watch(args: argparse.Namespace) -> None:
     from lab.commands.batch.run import watch_folder
 
     folder = existing_folder("FOLDER", args.folder)
-    watch_folder(folder, Place(check_folder("--out", args.out).resolve()), _options(args), Console(as_json=args.json))
+    watch_folder(folder, _out(args), _options(args), Console(as_json=args.json))
+
+
+def _out(args: argparse.Namespace) -> Place:
+    """The batch's own folder."""
+    if is_url(args.out):
+        return Place(check_folder("--ledger", args.ledger or str(local_folder(args.out))).resolve())
+    if args.ledger is not None:
+        raise InputError("--ledger", expected="a URL as --out", got=args.out, hint="A folder has its ledger in itself")
+    return Place(check_folder("--out", args.out).resolve())
 
 
 def _options(args: argparse.Namespace) -> BatchOptions:
@@ -56,6 +64,8 @@ def _options(args: argparse.Namespace) -> BatchOptions:
         device=device.check(args.device),
         workers=None if args.workers is None else whole_number("--workers", args.workers, 1, 1024),
         memory=0 if args.memory is None else parse_size(args.memory),
+        signer=signer(args),
+        remote=Remote.open(args.out) if is_url(args.out) else None,
         hang=whole_number("--hang", args.hang, 1, 10**7),
     )
 
@@ -72,7 +82,8 @@ def settings(given: list[str]) -> dict[str, Any]:
 
 
 def _place(args: argparse.Namespace) -> Place:
-    return Place(existing_folder("DIR", args.folder).resolve())
+    folder = str(local_folder(args.folder)) if is_url(args.folder) else args.folder
+    return Place(existing_folder("DIR", folder).resolve())
 
 
 def _status(args: argparse.Namespace) -> None:
@@ -83,13 +94,17 @@ def _status(args: argparse.Namespace) -> None:
             console.say(line)
         counts, headed, paused = ledger.counts(), place.is_headed(), ledger.paused
         running = [
-            f"running: {row.id}{'' if row.share is None else f' {row.share:.0%}'} ({row.worker})"
+            f"{row.id}{'' if row.share is None else f' {row.share:.0%}'} ({row.worker})"
             for row in ledger.each(State.RUNNING)
         ]
+        failures = list(lost(ledger, shlex.quote(args.folder)))
         head = f"head: {place.holder()}" if headed else "no head: the command that began it, again, goes on"
         lines = [told(counts), *(["paused: kinoform batch resume " + shlex.quote(args.folder)] if paused else []), head]
-        lines += [*running, *lost(ledger, shlex.quote(args.folder))]
-        console.result(lines, counts={state.value: n for state, n in counts.items()}, headed=headed, paused=paused)
+        lines += [*(f"running: {each}" for each in running), *failures]
+        console.result(
+            lines, counts={state.value: n for state, n in counts.items()}, headed=headed, paused=paused,
+            running=running, failures=failures,
+        )  # fmt: skip
 
 
 def _live(place: Place, ledger: Reader) -> Iterator[str]:

@@ -6,7 +6,7 @@ import argparse
 from functools import partial
 from typing import Any
 
-from lab.flags import Parser, add_command, add_device_flag
+from lab.flags import Parser, add_command, add_device_flag, add_sign_flag
 
 NAME = "batch"
 HELP = "Make all that a manifest asks for, whatever happens meanwhile; look at it, stop it, go on."
@@ -65,12 +65,17 @@ def _add_set_flag(parser: Parser) -> None:
 
 
 def _add_run_flags(parser: Parser) -> None:
-    parser.add_argument("--out", metavar="DIR", required=True, help="the folder of the batch")
+    parser.add_argument(
+        "--out", metavar="DIR", required=True,
+        help="the folder of the batch, or a URL that results are copied to, such as s3://bucket/night (fsspec)",
+    )  # fmt: skip
+    parser.add_argument("--ledger", metavar="DIR", default=None, help="with a URL: the folder of the batch itself")
     _add_set_flag(parser)
     parser.add_argument("--exact", action="store_true", default=False, help="each alone, not several in one batch")
     parser.add_argument(
         "--no-score", action="store_true", default=False, help="do not ask the model's CLIP about results"
     )
+    add_sign_flag(parser)
     group = parser.add_argument_group("workers")
     group.add_argument("--workers", metavar="N", default=None, help="processes (default: one a GPU, or one a core)")
     group.add_argument(

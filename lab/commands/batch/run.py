@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,19 @@ from lab.batch.ledger.enqueue import enqueue
 from lab.batch.ledger.ledger import Ledger
 from lab.batch.ledger.states import LOST, State
 from lab.batch.place import Place
+from lab.batch.results.remote import Remote, claim
+from lab.jobs.save import origin
+from lab.kinds import kinds
 from lab.show.batch_page import BatchPage
 from lab.show.batch_status import Pace, Standing, lasting, lost, standing, told
 from lab.show.console import Console
 from lab.signals import collected
+from shared.artifacts.run_record import read_record
+from shared.artifacts.signature import GENERATED, MEDIA_TYPES, Signer
 from shared.errors import InputError, KinoformError
 
 SUFFIXES = (".yaml", ".yml", ".json", ".jsonl", ".txt")  # of manifests that are watched for
-SETTLED_SECONDS = 1.0  # since a manifest was last written to
+SETTLED_SECONDS = 1.0  # in which a manifest has not changed
 MOST_WORKERS = 8  # that are started unasked
 WORKER_BYTES = 2 * 2**30  # that one is reckoned with
 
@@ -33,7 +39,7 @@ WORKER_BYTES = 2 * 2**30  # that one is reckoned with
 @dataclass(frozen=True)
 class BatchOptions:
     """settings: defaults of all jobs. exact: each task alone. workers: processes, or what fits where None. memory:
-    bytes that each may take, 0 for any. hang: seconds of silence.
+    bytes that each may take, 0 for any. hang: seconds of silence. signer: of what is made. remote: where it goes, too.
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -43,6 +49,8 @@ class BatchOptions:
     workers: int | None = None
     memory: int = 0
     hang: int = 1200
+    signer: Signer | None = None
+    remote: Remote | None = None
 
 
 def run_batch(file: Path, place: Place, options: BatchOptions, console: Console) -> None:
@@ -52,7 +60,7 @@ def run_batch(file: Path, place: Place, options: BatchOptions, console: Console)
 
     with console.timed("read"):
         asked = entries(read_manifest(file, defaults=options.settings))
-    with place.headed(), closing(Ledger.open(place.ledger)) as ledger:
+    with place.headed(), closing(_opened(place, options)) as ledger:
         with console.timed("enqueue"):
             counts = enqueue(ledger, file.name, asked, now=time.time())
         parts = (
@@ -65,10 +73,34 @@ def run_batch(file: Path, place: Place, options: BatchOptions, console: Console)
 
 def watch_folder(folder: Path, place: Place, options: BatchOptions, console: Console) -> None:
     """Until it is interrupted."""
-    with place.headed(), closing(Ledger.open(place.ledger)) as ledger:
+    with place.headed(), closing(_opened(place, options)) as ledger:
         console.say(f"watching {folder} for manifests ({' '.join(SUFFIXES)}); Ctrl-C ends it")
         arrivals = Arrivals(folder, ledger, options, console)
         _go(place, ledger, options, console, arrivals, forever=True)
+
+
+def _opened(place: Place, options: BatchOptions) -> Ledger:
+    claim(place, options.remote)
+    return Ledger.open(place.ledger)
+
+
+@dataclass
+class Signing:
+    """Called with every file that is made: signs it, where that is asked for and its format holds a signature."""
+
+    signer: Signer | None
+    console: Console
+    passed_over: set[str] = field(default_factory=set)
+
+    def __call__(self, file: Path) -> None:
+        if self.signer is None:
+            return
+        if file.suffix.lower() in MEDIA_TYPES:
+            record = read_record(file)
+            self.signer.sign(file, file, origin(record) if record.command in kinds() else GENERATED)
+        elif file.suffix not in self.passed_over:
+            self.passed_over.add(file.suffix)
+            self.console.warn(f"{file.suffix} files stay unsigned: C2PA has no place in them")
 
 
 @dataclass
@@ -80,6 +112,7 @@ class Arrivals:
     options: BatchOptions
     console: Console
     seen: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    changed: dict[Path, tuple[tuple[int, int], float]] = field(default_factory=dict)  # and when, by our own clock
 
     def __call__(self) -> bool:
         from lab.batch.content import entries
@@ -90,8 +123,10 @@ class Arrivals:
             if file.suffix.lower() not in SUFFIXES or file.name.startswith(".") or not file.is_file():
                 continue
             stat = file.stat()
-            known = (stat.st_mtime_ns, stat.st_size)
-            if self.seen.get(file) == known or time.time() - stat.st_mtime < SETTLED_SECONDS:
+            known, now = (stat.st_mtime_ns, stat.st_size), time.monotonic()
+            if self.changed.get(file, (None,))[0] != known:
+                self.changed[file] = known, now
+            if self.seen.get(file) == known or now - self.changed[file][1] < SETTLED_SECONDS:
                 continue
             self.seen[file] = known
             try:
@@ -113,13 +148,18 @@ def _go(
     *,
     forever: bool,
 ) -> None:
-    from lab.batch.head import Head, batch_sizes
+    from lab.batch.head import Head
+    from lab.batch.steps import batch_sizes
 
+    deliver = None if options.remote is None else partial(options.remote.deliver, place.results)
+    if options.remote is not None:
+        console.say(f"results go to {options.remote.shown}; ledger and page: {place.folder}")
     executor, where = executor_of(place, ledger, options, forever=forever)
     with collected() as signals:
         head = Head(
             place, ledger, executor, batch_sizes(options.exact, where), options.score, forever, float(options.hang),
-            stopping=lambda: bool(signals), arrivals=arrivals,
+            stopping=lambda: bool(signals), arrivals=arrivals, finish=Signing(options.signer, console),
+            deliver=deliver,
         )  # fmt: skip
         gone = head.look_after()
         if gone:

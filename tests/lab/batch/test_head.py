@@ -5,6 +5,8 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 from functools import partial
 
 import pytest
@@ -23,7 +25,7 @@ from tests.lab.batch.pictures import (
     wait_until,
     workers_of,
 )
-from tests.lab.command import is_refusal
+from tests.lab.command import environment, is_refusal
 
 BIG = {"scale": 16}  # a second of work and more, of pictures of 128 pixels
 
@@ -123,6 +125,52 @@ def test_a_task_without_memory_is_poisoned_and_the_others_go_on(tmp_path):
     assert "Memory" in found["large"].error
     assert found["small"].state is State.DONE
     assert "kinoform batch retry" in made.stderr
+
+
+SET_BACK = """
+import sys, time
+from pathlib import Path
+mark, real = Path(sys.argv.pop(1)), time.time
+time.time = lambda: real() - 3600 * mark.exists()
+from lab.main import main
+sys.exit(main(sys.argv[1:]))
+"""  # a head whose clock is set back by an hour once there is a file of a name
+
+
+def clocked(mark, *arguments, folder):
+    with (folder / "said.txt").open("ab") as said:
+        command = [sys.executable, "-c", SET_BACK, str(mark), "batch", *map(str, arguments)]
+        return subprocess.Popen(command, cwd=folder, env=environment(), stdout=said, stderr=said)
+
+
+def test_a_clock_that_is_set_back_costs_no_lease_and_changes_no_order(tmp_path):
+    path, out = big_manifest(tmp_path, 3), tmp_path / "out"
+    head = clocked(tmp_path / "mark", "run", path, "--out", "out", "--workers", "1", "--hang", "60", folder=tmp_path)
+    wait_until(lambda: state(out, "b0") is State.DONE)
+    (tmp_path / "mark").touch()
+    assert head.wait(200) == 0
+    found = rows(out)
+    assert [(row.state, row.attempts) for row in found.values()] == [(State.DONE, 0)] * 3
+    assert found["b2"].changed < found["b0"].changed - 3000  # it was set back indeed
+    made = [line for line in (tmp_path / "said.txt").read_text().splitlines() if line.startswith("made ")]
+    assert made == ["made b0.png", "made b1.png", "made b2.png"]
+    assert batch("run", path, "--out", "out", folder=tmp_path).stdout.count("made ") == 0
+
+
+def test_a_manifest_from_the_future_is_taken_up(tmp_path):
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "mark").touch()
+    head = clocked(tmp_path / "mark", "watch", "inbox", "--out", "out", folder=tmp_path)
+    try:
+        wait_until(lambda: "watching inbox" in (tmp_path / "said.txt").read_text())
+        job = {"name": "a", "kind": "upscale", "source": str(picture(tmp_path / "a.png"))}
+        (tmp_path / "inbox/jobs.json").write_text(json.dumps({"version": 1, "jobs": [job]}))
+        wait_until(lambda: (tmp_path / "out/results/a.png").is_file(), 60)
+        assert batch("pause", "out", folder=tmp_path).stdout == "paused\n"
+        assert batch("resume", "out", folder=tmp_path).stdout.startswith("going on")
+    finally:
+        head.send_signal(signal.SIGINT)
+        assert head.wait(60) == 130
 
 
 def test_a_full_disk_stops_the_batch_and_the_same_command_goes_on(tmp_path):

@@ -70,11 +70,12 @@ const whole = (number) => number.toLocaleString("en");
 const plural = (count, one, many) => `${whole(count)} ${count === 1 ? one : many}`;
 const fixed = (number) => (typeof number === "number" ? String(+number.toFixed(4)) : String(number));
 
-function duration(seconds) {
-  if (seconds < 10) return `${+seconds.toFixed(1)} s`;
-  if (seconds < 60) return `${Math.round(seconds)} s`;
+function duration(exact) {
+  if (exact < 0.05) return "< 0.1 s";
+  const seconds = exact < 9.95 ? +exact.toFixed(1) : Math.round(exact);
+  if (seconds < 60) return `${seconds} s`;
   const minutes = Math.floor(seconds / 60);
-  if (minutes < 60) return `${minutes} min ${String(Math.round(seconds % 60)).padStart(2, "0")} s`;
+  if (minutes < 60) return `${minutes} min ${String(seconds % 60).padStart(2, "0")} s`;
   return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} min`;
 }
 

@@ -282,6 +282,7 @@ function metaOf(item) {
         text: typeof score.value === "number" ? score.value.toFixed(3) : score.value,
       }),
     );
-  else if (item.seconds !== undefined) parts.push(h("span", { class: "meta-score", text: duration(item.seconds) }));
+  else if (item.seconds !== undefined)
+    parts.push(h("span", { class: "meta-score meta-time", text: duration(item.seconds) }));
   return parts;
 }

@@ -84,3 +84,12 @@ def taken_over(results: Path, twin: Row, row: Row) -> dict[str, tuple[str, int, 
     os.replace(part, target)
     sync(target.parent)
     return {row.output: facts(target)}
+
+
+def beside(output: str, other: str) -> str:
+    """The name of another result, seen from the folder of this one."""
+    here, there = Path(output).parent.parts, Path(other).parts
+    same = 0
+    while same < min(len(here), len(there) - 1) and here[same] == there[same]:
+        same += 1
+    return "/".join([*[".."] * (len(here) - same), *there[same:]])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lab.batch.executors.executor import Order
 from lab.batch.ledger.rows import Row
-from lab.batch.publish import facts
+from lab.batch.results.publish import facts
 from lab.batch.steps import steps
 from lab.batch.tools import OF_SOURCE
 from lab.jobs.record import used_hashes

@@ -1,0 +1,1 @@
+"""What files say of themselves: what made them, and who says so."""

@@ -1,0 +1,44 @@
+"""Writes results where their jobs say; signed, where that is asked for: then no unsigned file is ever at its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from shared.artifacts.signature import COMPOSITE, GENERATED, Signer
+
+if TYPE_CHECKING:
+    from lab.jobs.run import Job
+    from lab.results import Result
+    from shared.artifacts.run_record import RunRecord
+
+
+def save(job: Job, result: Result, signer: Signer | None, timed: Callable[[str], Any]) -> Sequence[Path]:
+    """Write one result; the paths that were written. timed: as `Kind.save` has it."""
+    if signer is None:
+        return job.kind.save(result, job.recipe, job.output, timed)
+    wanted = [Path(path) for path in (job.output.path, job.output.turntable) if path is not None]
+    with TemporaryDirectory(prefix="kinoform-") as folder:
+        staged = {path: Path(folder, str(number), path.name) for number, path in enumerate(wanted)}
+        names = {path: str(place) for path, place in zip(map(str, wanted), staged.values(), strict=True)}
+        unsigned = replace(
+            job.output, path=_other(names, job.output.path), turntable=_other(names, job.output.turntable)
+        )
+        job.kind.save(result, job.recipe, unsigned, timed)
+        with timed("sign"):
+            for path, place in staged.items():
+                signer.sign(place, path, origin(result.record))
+    return wanted
+
+
+def origin(record: RunRecord) -> str:
+    """What a result comes of, in IPTC's words: of a model alone, or of a picture that was given as well."""
+    pictures = [key for key in record.inputs if "." not in key]  # keys with a number name weights
+    return COMPOSITE if pictures else GENERATED
+
+
+def _other(names: dict[str, str], path: str | None) -> str | None:
+    return None if path is None else names[str(Path(path))]
