@@ -1,0 +1,180 @@
+"""Reaching a Ray cluster: somebody's, by its address, or one of our own on this machine, for as long as the head lives.
+
+Both ask for a token of whoever connects (Ray's token authentication); our own has a new one each time.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import secrets
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shared.errors import InputError, KinoformError, one_line
+
+OLDEST = (2, 52)  # whose clusters can ask for a token
+CONNECT_SECONDS = 5.0
+START_SECONDS = 150.0
+END_SECONDS = 20.0
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent to anybody
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+INSTALL = "pip install 'kinoform[ray]'"
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What one worker takes of a node. memory: bytes."""
+
+    cpus: int
+    gpus: int
+    memory: int
+
+    def __str__(self) -> str:
+        gpus = ", a GPU" if self.gpus else ""
+        return f"{self.cpus} free cores{gpus} and {self.memory / 2**30:.1f} GiB"
+
+    def fit(self, resources: dict[str, float]) -> int:
+        """How many workers a node of these resources can have."""
+        pairs = (("CPU", self.cpus), ("GPU", self.gpus), ("memory", self.memory))
+        return int(min(resources.get(name, 0) // needed for name, needed in pairs if needed))
+
+
+@dataclass
+class Cluster:
+    """ray: the module, connected. keeper: the process that keeps a cluster of our own."""
+
+    ray: Any
+    keeper: subprocess.Popen[str] | None = None
+
+    def nodes(self) -> list[dict[str, float]]:
+        """What each node that is there has, in all: CPU, GPU, memory in bytes, and more."""
+        return [dict(node["Resources"]) for node in self.ray.nodes() if node["Alive"]]
+
+    def close(self) -> None:
+        """Leave it, and end it if it is ours."""
+        self.ray.shutdown()
+        if self.keeper is not None:
+            _end(self.keeper)
+
+
+def check_ray() -> None:
+    """Raises InputError where Ray is not installed, or too old."""
+    got = "none"
+    if importlib.util.find_spec("ray") is not None:
+        got = importlib.metadata.version("ray")
+        if tuple(int(part) for part in got.split(".")[:2]) >= OLDEST:
+            return
+    raise InputError("--executor ray", expected="the package ray, 2.52 or newer", got=got, hint=INSTALL)
+
+
+def own(cpus: int, gpus: int, memory: int) -> Cluster:
+    """A cluster of this machine alone, which ends with this process. memory: bytes that its workers share out."""
+    check_ray()
+    _set({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), **QUIET})
+    folder = tempfile.mkdtemp(prefix="kinoform-", dir="/tmp" if Path("/tmp").is_dir() else None)  # sockets: short
+    command = [sys.executable, "-m", "lab.batch.executors.ray_keeper", folder, str(cpus), str(gpus), str(memory)]
+    log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (as long as the cluster is)
+    keeper = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
+    )
+    try:
+        assert keeper.stdout is not None
+        ready, _, _ = select.select([keeper.stdout], [], [], START_SECONDS)
+        address = keeper.stdout.readline().strip() if ready else ""
+        if not address:
+            log.seek(0)
+            said = [line.strip() for line in log if line.strip()]
+            raise KinoformError("Ray's cluster on this machine does not start", got=said[-1] if said else "no word")
+        return Cluster(_connected(address), keeper)
+    except BaseException:
+        _end(keeper)
+        raise
+
+
+def reached(address: str) -> Cluster:
+    """The cluster at HOST:PORT of which this machine is a node, or "auto" for the one that runs here.
+
+    Raises InputError where there is none, or it does not take our token.
+    """
+    check_ray()
+    if os.environ.get("RAY_AUTH_TOKEN", os.environ.get("RAY_AUTH_TOKEN_PATH")) is None:
+        own_token = Path.home() / ".ray" / "auth_token"
+        if not own_token.is_file():
+            raise InputError(
+                "--address", expected=f"the cluster's token in RAY_AUTH_TOKEN or {own_token}", got="none",
+                hint="Start its nodes with RAY_AUTH_MODE=token; ray get-auth-token --generate makes one",
+            )  # fmt: skip
+    _set({"RAY_AUTH_MODE": "token", **QUIET})
+    if address != "auto":
+        _knock(address)
+    return Cluster(_connected(address))
+
+
+def _knock(address: str) -> None:
+    """Ray itself would go on trying for a minute."""
+    host, colon, port = address.rpartition(":")
+    if not (colon and host and port.isdigit() and "/" not in host):
+        raise InputError("--address", expected="HOST:PORT or auto", got=address)
+    try:
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise InputError("--address", expected="a Ray cluster", got=f"{address}: {error}") from error
+
+
+def _connected(address: str) -> Any:
+    with _signals_kept():
+        ray: Any = importlib.import_module("ray")
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level="CRITICAL", namespace="kinoform")
+        except BaseException as error:
+            with suppress(Exception):
+                ray.shutdown()
+            if not isinstance(error, Exception):
+                raise
+            first = one_line(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
+            raise InputError(
+                "--address", expected="a Ray cluster that takes our token, with this machine as one of its nodes",
+                got=f"{address}: {first}",
+            ) from error  # fmt: skip
+    return ray
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray answers SIGTERM in its own way; we have ours."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _set(variables: dict[str, str]) -> None:
+    """Before Ray is imported, which reads them then."""
+    os.environ.update(variables)
+
+
+def _end(keeper: subprocess.Popen[str]) -> None:
+    for pipe in (keeper.stdin, keeper.stdout):
+        if pipe is not None:
+            pipe.close()
+    try:
+        keeper.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        keeper.kill()
+        keeper.wait()
