@@ -30,7 +30,8 @@ START_SECONDS = 150.0
 END_SECONDS = 20.0
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent to anybody
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # of what it prints among our lines: what has happened is said by the batch
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else it warns of what will change
 }
 INSTALL = "pip install 'kinoform[ray]'"
 
