@@ -3,6 +3,7 @@
 import os
 import secrets
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ os.environ.update(
     RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32), RAY_USAGE_STATS_ENABLED="0",
     OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive", HF_HUB_OFFLINE="1", PYTHONPATH=str(Path(__file__).parents[2]),
 )  # fmt: skip
-MARK = "KINOFORM_TEST"
+MARK = "KINOFORM_TEST"  # by which processes are known
 QUICK = {  # a node that is gone is noticed in seconds
     "health_check_initial_delay_ms": 1000,
     "health_check_period_ms": 500,
@@ -38,22 +39,16 @@ def nodes(*cpus):
         cluster.shutdown()
 
 
-@pytest.fixture(scope="module")
-def shared_cluster():
-    """Its address: two cores in one node."""
-    with nodes(2) as cluster:
-        yield cluster.address
-
-
 @pytest.fixture
 def mine(monkeypatch):
-    """A function: numbers of the living processes that the test has started, and those below them."""
-    mark = f"{MARK}={secrets.token_hex(8)}"
-    monkeypatch.setenv(*mark.split("="))
-    return lambda words="": marked(mark, words)
+    """A function: numbers of the living processes that the test has started, and those below them, whose commands have
+    some words."""
+    mark = secrets.token_hex(8)
+    monkeypatch.setenv(MARK, mark)
+    return partial(_marked, f"{MARK}={mark}")
 
 
-def marked(mark, words=""):
+def _marked(mark, words=""):
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:

@@ -2,22 +2,20 @@
 
 import json
 import os
-import re
 import signal
 import sys
 import time
 
-import pytest
-
 sys.path.insert(0, os.path.dirname(__file__))  # tests here share `conftest`
 from conftest import nodes
 
+from lab.batch import requests
 from lab.batch.ledger.states import State
-from tests.lab.batch.pictures import alive, batch, hashes, kill, manifest, picture, rows, start, wait_until
+from lab.batch.place import Place
+from tests.lab.batch.pictures import batch, hashes, kill, picture, rows, start, wait_until
 from tests.lab.command import is_refusal
 
 WORKER = "lab.batch.executors.worker"
-TOKEN = os.environ["RAY_AUTH_TOKEN"]
 
 
 def images(folder, count, **values):
@@ -27,12 +25,10 @@ def images(folder, count, **values):
     return "jobs.json"
 
 
-def enlarged(folder, count, scale=16):
+def enlarged(folder, count):
     """Without a model: a second of work each, and more."""
-    jobs = [
-        {"name": f"b{n}", "kind": "upscale", "scale": scale, "source": str(picture(folder / f"in/{n}.png", n, size=128))}
-        for n in range(count)
-    ]
+    sources = [picture(folder / f"in/{n}.png", n, size=128) for n in range(count)]
+    jobs = [{"name": f"b{n}", "kind": "upscale", "scale": 16, "source": str(file)} for n, file in enumerate(sources)]
     (folder / "jobs.json").write_text(json.dumps({"version": 1, "jobs": jobs}))
     return "jobs.json"
 
@@ -111,3 +107,39 @@ def test_the_first_interrupt_drains_and_the_second_stops(tmp_path, mine):
     assert time.monotonic() - stopped < 15
     assert len(hashes(tmp_path / "out")) == made
     assert not mine()
+
+
+def test_at_an_address_nothing_but_the_workers_ends_with_the_head(tmp_path, mine):
+    """And a worker that is killed costs its task no attempt, a task that is cancelled stops at once."""
+    long = {"kind": "image", "name": "long", "prompt": "a red cube", "steps": 1000, "priority": 1}
+    enlarged(tmp_path, 4)
+    jobs = json.loads((tmp_path / "jobs.json").read_text())["jobs"]
+    (tmp_path / "jobs.json").write_text(json.dumps({"version": 1, "jobs": [long, *jobs]}))
+    out, place = tmp_path / "out", Place(tmp_path / "out")
+    with nodes(2) as cluster:
+        command = ("run", "jobs.json", "--out", "out", "--executor", "ray", "--address", cluster.address)
+        head = start(*command, "--workers", "1", folder=tmp_path)
+        until(head, lambda: any(row.share for row in running(out)))
+        (worker,) = mine(WORKER)
+        assert [row.id for row in running(out)] == ["long"]
+        asked = time.monotonic()
+        requests.ask(place, requests.Request("cancel", ("long",)))
+        until(head, lambda: running(out))
+        assert time.monotonic() - asked < 10  # of a minute and more
+        assert mine(WORKER) == [worker]  # which went on
+        os.kill(worker, signal.SIGKILL)
+        until(head, lambda: "taken away: b" in said(tmp_path))
+        until(head, lambda: running(out) and mine(WORKER))
+        kill(head)
+        wait_until(lambda: not mine(WORKER), 20)
+        assert cluster.remaining_processes_alive()
+        again = batch(*command, folder=tmp_path)
+        assert "1 of 5 tasks were not made" in again.stderr
+        assert not mine(WORKER)
+        found = rows(out)
+        assert [found[name].state for name in ("long", "b0", "b3")] == [State.CANCELLED, State.DONE, State.DONE]
+        assert {row.attempts for row in found.values()} == {0}
+        refused = batch(*command, "--threads", "3", "--out", "other", folder=tmp_path)
+        assert (refused.returncode, refused.stderr.count("a node with 3 cores and 2.0 GiB")) == (2, 1)
+        refused = batch(*command[:-1], "127.0.0.1:1", folder=tmp_path)
+        assert is_refusal(refused.returncode, refused.stderr, "--address", "expected a Ray cluster")

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from shared.errors import InputError, KinoformError, one_line
 
@@ -30,6 +30,8 @@ START_SECONDS = 150.0
 END_SECONDS = 20.0
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent to anybody
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_NUM_REDIS_GET_RETRIES": "5",  # seconds in which a cluster must take our token
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # of what it prints among our lines: what has happened is said by the batch
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else it warns of what will change
 }
@@ -46,7 +48,7 @@ class Needs:
 
     def __str__(self) -> str:
         gpus = ", a GPU" if self.gpus else ""
-        return f"{self.cpus} free cores{gpus} and {self.memory / 2**30:.1f} GiB"
+        return f"{self.cpus} cores{gpus} and {self.memory / 2**30:.1f} GiB"
 
     def fit(self, resources: dict[str, float]) -> int:
         """How many workers a node of these resources can have."""
@@ -61,6 +63,10 @@ class Cluster:
     ray: Any
     keeper: subprocess.Popen[str] | None = None
 
+    @property
+    def is_ours(self) -> bool:
+        return self.keeper is not None
+
     def nodes(self) -> list[dict[str, float]]:
         """What each node that is there has, in all: CPU, GPU, memory in bytes, and more."""
         return [dict(node["Resources"]) for node in self.ray.nodes() if node["Alive"]]
@@ -72,38 +78,56 @@ class Cluster:
             _end(self.keeper)
 
 
-def check_ray() -> None:
-    """Raises InputError where Ray is not installed, or too old."""
+def check(address: str | None) -> None:
+    """What can be said before Ray is imported, of a cluster at an address or else one of our own. Raises InputError
+    where Ray is not installed or too old, no token is here, or nobody at the address.
+    """
     got = "none"
     if importlib.util.find_spec("ray") is not None:
         got = importlib.metadata.version("ray")
-        if tuple(int(part) for part in got.split(".")[:2]) >= OLDEST:
-            return
-    raise InputError("--executor ray", expected="the package ray, 2.52 or newer", got=got, hint=INSTALL)
+    if got == "none" or tuple(int(part) for part in got.split(".")[:2]) < OLDEST:
+        raise InputError("--executor ray", expected="the package ray, 2.52 or newer", got=got, hint=INSTALL)
+    if address is None:
+        return
+    file = Path.home() / ".ray" / "auth_token"
+    if not (os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} or file.is_file()):
+        hint = "Start its nodes with RAY_AUTH_MODE=token; ray get-auth-token --generate makes one"
+        raise InputError(
+            "--address", expected=f"the cluster's token in RAY_AUTH_TOKEN or {file}", got="none", hint=hint
+        )
+    if address != "auto":
+        _knock(address)
 
 
 def own(cpus: int, gpus: int, memory: int) -> Cluster:
-    """A cluster of this machine alone, which ends with this process. memory: bytes that its workers share out."""
-    check_ray()
+    """A cluster of this machine alone, which ends with this process. memory: bytes that its workers share out.
+
+    Raises KinoformError where it does not start.
+    """
     _set({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), **QUIET})
     folder = tempfile.mkdtemp(prefix="kinoform-", dir="/tmp" if Path("/tmp").is_dir() else None)  # sockets: short
     command = [sys.executable, "-m", "lab.batch.executors.ray_keeper", folder, str(cpus), str(gpus), str(memory)]
-    log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (as long as the cluster is)
-    keeper = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
-    )
-    try:
-        assert keeper.stdout is not None
-        ready, _, _ = select.select([keeper.stdout], [], [], START_SECONDS)
-        address = keeper.stdout.readline().strip() if ready else ""
-        if not address:
-            log.seek(0)
-            said = [line.strip() for line in log if line.strip()]
-            raise KinoformError("Ray's cluster on this machine does not start", got=said[-1] if said else "no word")
-        return Cluster(_connected(address), keeper)
-    except BaseException:
-        _end(keeper)
-        raise
+    with tempfile.TemporaryFile("w+") as log:
+        keeper = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
+        )
+        try:
+            return Cluster(_connected(_told(keeper, log)), keeper)
+        except BaseException:
+            _end(keeper)
+            raise
+
+
+def _told(keeper: subprocess.Popen[str], log: IO[str]) -> str:
+    """The address of the cluster that it keeps."""
+    assert keeper.stdout is not None
+    ready, _, _ = select.select([keeper.stdout], [], [], START_SECONDS)
+    address = keeper.stdout.readline().strip() if ready else ""
+    if not address:
+        log.seek(0)
+        said = [line.strip() for line in log if line.strip()]
+        raise KinoformError("Ray's cluster on this machine does not start", got=said[-1] if said else "no word")
+    return address
 
 
 def reached(address: str) -> Cluster:
@@ -111,17 +135,7 @@ def reached(address: str) -> Cluster:
 
     Raises InputError where there is none, or it does not take our token.
     """
-    check_ray()
-    if os.environ.get("RAY_AUTH_TOKEN", os.environ.get("RAY_AUTH_TOKEN_PATH")) is None:
-        own_token = Path.home() / ".ray" / "auth_token"
-        if not own_token.is_file():
-            raise InputError(
-                "--address", expected=f"the cluster's token in RAY_AUTH_TOKEN or {own_token}", got="none",
-                hint="Start its nodes with RAY_AUTH_MODE=token; ray get-auth-token --generate makes one",
-            )  # fmt: skip
     _set({"RAY_AUTH_MODE": "token", **QUIET})
-    if address != "auto":
-        _knock(address)
     return Cluster(_connected(address))
 
 
@@ -137,7 +151,7 @@ def _knock(address: str) -> None:
 
 
 def _connected(address: str) -> Any:
-    with _signals_kept():
+    with _signals_kept(), _silence():
         ray: Any = importlib.import_module("ray")
         try:
             ray.init(address=address, log_to_driver=False, logging_level="CRITICAL", namespace="kinoform")
@@ -152,6 +166,20 @@ def _connected(address: str) -> Any:
                 got=f"{address}: {first}",
             ) from error  # fmt: skip
     return ray
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Nothing that compiled code prints as it begins is for our user; what matters comes as an error."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 @contextmanager

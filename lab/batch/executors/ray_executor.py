@@ -88,12 +88,12 @@ class RayExecutor:
         ray = self.cluster.ray
         seats = [seat for seat in self.seats if seat.actor is not None]
         self.seats = []
-        ended = [seat.actor.close.remote() for seat in seats if seat.greeted]
-        with suppress(ray.exceptions.RayError):
+        if not self.cluster.is_ours:  # else all of it ends at once
+            ended = [seat.actor.close.remote() for seat in seats if seat.greeted]
             if ended:
                 ray.wait(ended, num_returns=len(ended), timeout=CLOSE_SECONDS)
-        for seat in seats:
-            ray.kill(seat.actor)
+            for seat in seats:
+                ray.kill(seat.actor)
         self.cluster.close()
 
     def _take_seats(self) -> None:
@@ -165,7 +165,8 @@ class RayExecutor:
         if not greeted:
             seat.failed_starts += 1
             if seat.failed_starts >= STARTS:
-                raise KinoformError(f"{seat.name} cannot start", got=last, hint="Is kinoform installed on all nodes?")
+                hint = "Do all nodes have Kinoform installed, and were they started with RAY_AUTH_MODE=token?"
+                raise KinoformError(f"{seat.name} cannot start", got=last, hint=hint)
         if token is None:
             return []
         if isinstance(error, self.cluster.ray.exceptions.OutOfMemoryError):

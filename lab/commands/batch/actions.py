@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab import device
 from lab.batch import requests
+from lab.batch.executors import ray_cluster
 from lab.batch.export import export
 from lab.batch.ledger.reader import Reader
 from lab.batch.ledger.states import State
@@ -55,6 +56,8 @@ def _options(args: argparse.Namespace) -> BatchOptions:
         raise InputError("--executor", expected=" or ".join(EXECUTORS), got=args.executor)
     if args.address is not None and args.executor != "ray":
         raise InputError("--address", expected="--executor ray with it", got=f"--executor {args.executor}")
+    if args.executor == "ray":
+        ray_cluster.check(args.address)
     workers = WorkerOptions(
         executor=args.executor,
         address=args.address,
