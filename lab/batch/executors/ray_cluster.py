@@ -16,9 +16,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,6 +29,7 @@ OLDEST = (2, 52)  # whose clusters can ask for a token
 CONNECT_SECONDS = 5.0
 START_SECONDS = 150.0
 END_SECONDS = 20.0
+GONE_SECONDS = 20.0  # without an answer
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent to anybody
     "RAY_BACKEND_LOG_LEVEL": "fatal",
@@ -58,24 +60,43 @@ class Needs:
 
 @dataclass
 class Cluster:
-    """ray: the module, connected. keeper: the process that keeps a cluster of our own."""
+    """ray: the module, connected. address: HOST:PORT. keeper: the process that keeps a cluster of our own. lost_since:
+    when its address was first found dead, by a clock that nobody sets.
+    """
 
     ray: Any
+    address: str
     keeper: subprocess.Popen[str] | None = None
+    lost_since: float | None = None
+    _nodes: list[dict[str, float]] = field(default_factory=list)
 
     @property
     def is_ours(self) -> bool:
         return self.keeper is not None
 
     def nodes(self) -> list[dict[str, float]]:
-        """What each node that is there has, in all: CPU, GPU, memory in bytes, and more."""
-        return [dict(node["Resources"]) for node in self.ray.nodes() if node["Alive"]]
+        """What each node that is there has, in all: CPU, GPU, memory in bytes, and more.
+
+        Raises KinoformError where the cluster is gone: Ray itself would wait for it, and end this process silently.
+        """
+        if _is_there(self.address):
+            self.lost_since = None
+            self._nodes = [dict(node["Resources"]) for node in self.ray.nodes() if node["Alive"]]
+        elif self.lost_since is None:
+            self.lost_since = time.monotonic()
+        elif time.monotonic() - self.lost_since >= GONE_SECONDS:
+            hint = "Nothing is lost: the same command goes on, once it is there again"
+            raise KinoformError(f"Ray's cluster at {self.address}", expected="an answer", got="none", hint=hint)
+        return self._nodes
 
     def close(self) -> None:
-        """Leave it, and end it if it is ours."""
-        self.ray.shutdown()
-        if self.keeper is not None:
-            _end(self.keeper)
+        """Leave it, and end it if it is ours. What is left of one that is gone ends with this process: as it ends, Ray
+        ends this process, too.
+        """
+        if self.lost_since is None:
+            self.ray.shutdown()
+            if self.keeper is not None:
+                _end(self.keeper)
 
 
 def check(address: str | None) -> None:
@@ -112,7 +133,8 @@ def own(cpus: int, gpus: int, memory: int) -> Cluster:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
         )
         try:
-            return Cluster(_connected(_told(keeper, log)), keeper)
+            address = _told(keeper, log)
+            return Cluster(_connected(address), address, keeper)
         except BaseException:
             _end(keeper)
             raise
@@ -136,7 +158,8 @@ def reached(address: str) -> Cluster:
     Raises InputError where there is none, or it does not take our token.
     """
     _set({"RAY_AUTH_MODE": "token", **QUIET})
-    return Cluster(_connected(address))
+    ray = _connected(address)
+    return Cluster(ray, ray.get_runtime_context().gcs_address)
 
 
 def _knock(address: str) -> None:
@@ -144,10 +167,17 @@ def _knock(address: str) -> None:
     host, colon, port = address.rpartition(":")
     if not (colon and host and port.isdigit() and "/" not in host):
         raise InputError("--address", expected="HOST:PORT or auto", got=address)
+    if not _is_there(address):
+        raise InputError("--address", expected="a Ray cluster", got=f"{address}, where nobody answers")
+
+
+def _is_there(address: str) -> bool:
+    host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
-    except (OSError, OverflowError) as error:
-        raise InputError("--address", expected="a Ray cluster", got=f"{address}: {error}") from error
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 def _connected(address: str) -> Any:

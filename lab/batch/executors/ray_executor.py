@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,7 +87,7 @@ class RayExecutor:
         ray = self.cluster.ray
         seats = [seat for seat in self.seats if seat.actor is not None]
         self.seats = []
-        if not self.cluster.is_ours:  # else all of it ends at once
+        if not self.cluster.is_ours and self.cluster.lost_since is None:  # else all of it ends at once
             ended = [seat.actor.close.remote() for seat in seats if seat.greeted]
             if ended:
                 ray.wait(ended, num_returns=len(ended), timeout=CLOSE_SECONDS)
@@ -102,7 +101,7 @@ class RayExecutor:
         wanted = room if self.most is None else min(room, self.most)
         self.seats += [Seat(f"ray-{number + 1}") for number in range(len(self.seats), wanted)]
         for seat in self.seats[:wanted]:
-            if seat.actor is None:
+            if seat.actor is None and self.cluster.lost_since is None:
                 self._start(seat)
 
     def _start(self, seat: Seat) -> None:
@@ -157,7 +156,7 @@ class RayExecutor:
 
         Raises KinoformError where actors die as they start, again and again.
         """
-        with suppress(Exception):
+        if isinstance(error, self.cluster.ray.exceptions.ActorUnavailableError):  # it may still be there
             self.cluster.ray.kill(seat.actor)
         token, greeted = seat.token, seat.greeted
         seat.actor, seat.token, seat.greeted = None, None, False

@@ -1,13 +1,15 @@
 """What is said of a Ray cluster before Ray is imported; Ray itself is tried by `make test-ray`."""
 
 import socket
+import time
+from types import SimpleNamespace
 
 import pytest
 
 from lab.batch.executors import ray_cluster
-from lab.batch.executors.ray_cluster import Needs, check
+from lab.batch.executors.ray_cluster import Cluster, Needs, check
 from lab.main import main
-from shared.errors import InputError
+from shared.errors import InputError, KinoformError
 
 
 @pytest.fixture
@@ -84,10 +86,44 @@ def test_how_many_workers_a_node_has_room_for():
     assert Needs(1, 1, 2**30).fit({"CPU": 8.0, "memory": 2.0**33}) == 0
 
 
-def test_ours_is_told_before_ray_is_imported(monkeypatch):
-    """What turns its statistics, its dashboard's and its own lines off, and asks for a token."""
+class Ray:
+    """One node, for as long as somebody listens at its address."""
+
+    def __init__(self, address):
+        self.get_runtime_context = lambda: SimpleNamespace(gcs_address=address)
+        self.nodes = lambda: [{"Alive": True, "Resources": {"CPU": 3.0}}, {"Alive": False, "Resources": {"CPU": 9.0}}]
+        self.left = 0
+
+    def shutdown(self):
+        self.left += 1
+
+
+def test_what_ray_reads_is_set_before_it_is_imported(monkeypatch):
+    """What turns its statistics and its own lines off, and token authentication on."""
     seen = {}
     monkeypatch.setattr(ray_cluster.os, "environ", seen)
-    monkeypatch.setattr(ray_cluster, "_connected", lambda address: address)
-    assert ray_cluster.reached("here:1").ray == "here:1"
+    monkeypatch.setattr(ray_cluster, "_connected", lambda address: dict(seen) and Ray("here:1"))
+    assert ray_cluster.reached("auto").address == "here:1"
     assert (seen["RAY_AUTH_MODE"], seen["RAY_USAGE_STATS_ENABLED"]) == ("token", "0")
+
+
+def test_a_cluster_that_is_gone_is_told_of(monkeypatch):
+    monkeypatch.setattr(ray_cluster, "GONE_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        cluster = Cluster(Ray(address), address)
+        assert cluster.nodes() == [{"CPU": 3.0}]
+    assert cluster.nodes() == [{"CPU": 3.0}]  # it may come again
+    time.sleep(0.3)
+    with pytest.raises(KinoformError, match="the same command goes on"):
+        cluster.nodes()
+    cluster.close()
+    assert cluster.ray.left == 0  # which would wait for it
+    with socket.create_server(("127.0.0.1", server_port(address))):
+        cluster.nodes()
+    cluster.close()
+    assert cluster.ray.left == 1
+
+
+def server_port(address):
+    return int(address.rpartition(":")[2])

@@ -21,7 +21,7 @@ class Nodes(Cluster):
     """A cluster of which nothing but its nodes is there. each: cores and GPUs of a node."""
 
     def __init__(self, *each):
-        super().__init__(None)
+        super().__init__(None, "here:1")
         self.each, self.closed = each, False
 
     def nodes(self):
