@@ -89,6 +89,11 @@ class Cluster:
             raise KinoformError(f"Ray's cluster at {self.address}", expected="an answer", got="none", hint=hint)
         return self._nodes
 
+    def kill(self, actor: Any) -> None:
+        """End an actor at once; of a cluster that does not answer, it ends with that."""
+        if _is_there(self.address):
+            self.ray.kill(actor)
+
     def close(self) -> None:
         """Leave it, and end it if it is ours. What is left of one that is gone ends with this process: as it ends, Ray
         ends this process, too.

@@ -70,7 +70,7 @@ class RayExecutor:
 
     def drop(self, token: int) -> None:
         for seat in self._at(token):
-            self.cluster.ray.kill(seat.actor)
+            self.cluster.kill(seat.actor)
 
     def poll(self, seconds: float) -> list[Report]:
         asked = {seat.asked: seat for seat in self.seats if seat.asked is not None}
@@ -92,12 +92,13 @@ class RayExecutor:
             if ended:
                 ray.wait(ended, num_returns=len(ended), timeout=CLOSE_SECONDS)
             for seat in seats:
-                ray.kill(seat.actor)
+                self.cluster.kill(seat.actor)
         self.cluster.close()
 
     def _take_seats(self) -> None:
         """As many as there is room for, now that nodes may have come or gone."""
-        room = self.count or sum(map(self.needs.fit, self.cluster.nodes()))
+        nodes = self.cluster.nodes()
+        room = self.count or sum(map(self.needs.fit, nodes))
         wanted = room if self.most is None else min(room, self.most)
         self.seats += [Seat(f"ray-{number + 1}") for number in range(len(self.seats), wanted)]
         for seat in self.seats[:wanted]:
@@ -157,7 +158,7 @@ class RayExecutor:
         Raises KinoformError where actors die as they start, again and again.
         """
         if isinstance(error, self.cluster.ray.exceptions.ActorUnavailableError):  # it may still be there
-            self.cluster.ray.kill(seat.actor)
+            self.cluster.kill(seat.actor)
         token, greeted = seat.token, seat.greeted
         seat.actor, seat.token, seat.greeted = None, None, False
         last = one_line(next((line for line in reversed(str(error).splitlines()) if line.strip()), ""), limit=300)
