@@ -12,6 +12,7 @@ import pytest
 os.environ.update(
     RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32), RAY_USAGE_STATS_ENABLED="0",
     OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive", HF_HUB_OFFLINE="1", PYTHONPATH=str(Path(__file__).parents[2]),
+    RAY_memory_monitor_refresh_ms="0",  # others may fill this machine
 )  # fmt: skip
 MARK = "KINOFORM_TEST"  # by which processes are known
 QUICK = {  # a node that is gone is noticed in seconds

@@ -37,6 +37,7 @@ QUIET = {
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # of what it prints among our lines: what has happened is said by the batch
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else it warns of what will change
 }
+ALONE = {"RAY_memory_monitor_refresh_ms": "0"}  # who takes too much memory is found as for workers without Ray
 INSTALL = "pip install 'kinoform[ray]'"
 
 
@@ -130,7 +131,7 @@ def own(cpus: int, gpus: int, memory: int) -> Cluster:
 
     Raises KinoformError where it does not start.
     """
-    _set({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), **QUIET})
+    _set({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), **ALONE, **QUIET})
     folder = tempfile.mkdtemp(prefix="kinoform-", dir="/tmp" if Path("/tmp").is_dir() else None)  # sockets: short
     command = [sys.executable, "-m", "lab.batch.executors.ray_keeper", folder, str(cpus), str(gpus), str(memory)]
     with tempfile.TemporaryFile("w+") as log:

@@ -153,7 +153,8 @@ class RayExecutor:
             )  # fmt: skip
 
     def _lost(self, seat: Seat, error: Exception) -> list[Report]:
-        """An actor is no more: its node was taken away, or it was, which charges nobody; or there was no memory.
+        """An actor is no more: its node was taken away, or it was, which charges nobody. Nor does Ray's ending it for want
+        of memory on its node, which may be others' doing; a task that is too large itself fails by `memory`.
 
         Raises KinoformError where actors die as they start, again and again.
         """
@@ -162,13 +163,11 @@ class RayExecutor:
         token, greeted = seat.token, seat.greeted
         seat.actor, seat.token, seat.greeted = None, None, False
         last = one_line(next((line for line in reversed(str(error).splitlines()) if line.strip()), ""), limit=300)
-        if not greeted:
+        if not greeted and not isinstance(error, self.cluster.ray.exceptions.OutOfMemoryError):
             seat.failed_starts += 1
             if seat.failed_starts >= STARTS:
                 hint = "Do all nodes have Kinoform installed, and were they started with RAY_AUTH_MODE=token?"
                 raise KinoformError(f"{seat.name} cannot start", got=last, hint=hint)
         if token is None:
             return []
-        if isinstance(error, self.cluster.ray.exceptions.OutOfMemoryError):
-            return [Report(token, "gone", error=f"out of memory: Ray ended its worker {last}".strip(), fault="work")]
         return [Report(token, "gone", error="its worker or node was taken away")]
