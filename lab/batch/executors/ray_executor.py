@@ -153,8 +153,8 @@ class RayExecutor:
             )  # fmt: skip
 
     def _lost(self, seat: Seat, error: Exception) -> list[Report]:
-        """An actor is no more: its node was taken away, or it was, which charges nobody. Nor does Ray's ending it for want
-        of memory on its node, which may be others' doing; a task that is too large itself fails by `memory`.
+        """An actor is no more: its node was taken away, or it was, which charges nobody. Nor does it if Ray ended it for
+        want of memory on its node, which may be others' doing; a task that is too large itself fails by `memory`.
 
         Raises KinoformError where actors die as they start, again and again.
         """
