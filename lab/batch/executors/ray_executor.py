@@ -153,7 +153,7 @@ class RayExecutor:
             )  # fmt: skip
 
     def _lost(self, seat: Seat, error: Exception) -> list[Report]:
-        """An actor is no more: its node was taken away, or it was, which charges nobody. Nor does it if Ray ended it for
+        """An actor is no more: its node was taken away, or it was, which charges nobody. So it is if Ray ended it for
         want of memory on its node, which may be others' doing; a task that is too large itself fails by `memory`.
 
         Raises KinoformError where actors die as they start, again and again.
