@@ -1,4 +1,4 @@
-# make demo | test | test-web | check | docs | coverage | matrix | mutants | weights | release | clean
+# make demo | test | test-web | test-ray | check | docs | coverage | matrix | mutants | weights | release | clean
 # Each does its own set-up: no step has to be run before it.
 PYTHON ?= python3
 # Where a CPU build of torch is looked for when the configured index has none. `make venv TORCH_INDEX=` takes the default
@@ -15,7 +15,7 @@ PIP := $(call pip,$(VENV))
 PYTEST_ARGS ?= -n 2
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 
-.PHONY: venv check test browser test-web coverage matrix docs demo mutants weights release clean
+.PHONY: venv check test browser test-web test-ray coverage matrix docs demo mutants weights release clean
 
 # The CPU build of torch in an environment that has none: from the configured index, else from TORCH_INDEX.
 define cpu_torch
@@ -67,6 +67,17 @@ $(WEB)/.installed: $(STAMP)
 
 test-web: browser $(WEB)/.installed
 	CHROMIUM=$(CHROMIUM) $(WEB)/bin/python -m pytest -s tests/web
+
+# Batches on Ray, with real clusters. Ray comes into an environment of its own, which sees ours too.
+RAY := .venv-ray
+$(RAY)/.installed: $(STAMP)
+	test -x $(RAY)/bin/python || $(PYTHON) -m venv $(RAY)
+	$(call pip,$(RAY)) install -q "ray>=2.52,<3"
+	echo $(call purelib,$(VENV)) > $(call purelib,$(RAY))/kinoform.pth
+	touch $@
+
+test-ray: $(RAY)/.installed
+	$(RAY)/bin/python -m pytest tests/cluster
 
 # Which lines no test of the process runs; those that a test starts are not seen. Half as long again as `make test`.
 coverage: $(KERNELS)

@@ -80,6 +80,15 @@ class Reader:
         found = dict(self._all("SELECT state, count(*) FROM tasks GROUP BY state"))
         return {state: found.get(state.value, 0) for state in State}
 
+    def steps(self, *states: State) -> set[str]:
+        """What tasks in some states are."""
+        return {
+            step
+            for (step,) in self._all(
+                f"SELECT DISTINCT step FROM tasks WHERE state IN ({_marks(states)})", *map(str, states)
+            )
+        }
+
     def row(self, number: int) -> Row:
         (found,) = self.rows([number])
         return found

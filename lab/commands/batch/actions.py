@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab import device
 from lab.batch import requests
+from lab.batch.executors import ray_cluster
 from lab.batch.export import export
 from lab.batch.ledger.reader import Reader
 from lab.batch.ledger.states import State
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from lab.commands.batch.run import BatchOptions
 
 LIVE_SECONDS = 1.0
+EXECUTORS = ("local", "ray")
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -56,17 +58,30 @@ def _out(args: argparse.Namespace) -> Place:
 
 def _options(args: argparse.Namespace) -> BatchOptions:
     from lab.commands.batch.run import BatchOptions
+    from lab.commands.batch.workers import WorkerOptions
 
+    if args.executor not in EXECUTORS:
+        raise InputError("--executor", expected=" or ".join(EXECUTORS), got=args.executor)
+    if args.address is not None and args.executor != "ray":
+        raise InputError("--address", expected="--executor ray with it", got=f"--executor {args.executor}")
+    if args.executor == "ray":
+        ray_cluster.check(args.address)
+    workers = WorkerOptions(
+        executor=args.executor,
+        address=args.address,
+        device=device.check(args.device),
+        count=None if args.workers is None else whole_number("--workers", args.workers, 1, 1024),
+        threads=None if args.threads is None else whole_number("--threads", args.threads, 1, 1024),
+        memory=0 if args.memory is None else parse_size(args.memory),
+    )
     return BatchOptions(
         settings=settings(args.settings),
         exact=args.exact,
         score=not args.no_score,
-        device=device.check(args.device),
-        workers=None if args.workers is None else whole_number("--workers", args.workers, 1, 1024),
-        memory=0 if args.memory is None else parse_size(args.memory),
         signer=signer(args),
         remote=Remote.open(args.out) if is_url(args.out) else None,
         hang=whole_number("--hang", args.hang, 1, 10**7),
+        workers=workers,
     )
 
 

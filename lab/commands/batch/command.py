@@ -77,7 +77,18 @@ def _add_run_flags(parser: Parser) -> None:
     )
     add_sign_flag(parser)
     group = parser.add_argument_group("workers")
+    group.add_argument(
+        "--executor", metavar="NAME", default="local",
+        help="local: processes of this machine (default); ray: of a Ray cluster",
+    )  # fmt: skip
+    group.add_argument(
+        "--address", metavar="HOST:PORT", default=None,
+        help="of the Ray cluster, or auto (default: one of this machine alone)",
+    )  # fmt: skip
     group.add_argument("--workers", metavar="N", default=None, help="processes (default: one a GPU, or one a core)")
+    group.add_argument(
+        "--threads", metavar="N", default=None, help="of each (default: the cores are divided among them)"
+    )
     group.add_argument(
         "--memory", metavar="SIZE", default=None, help="that each may take at most, such as 4G (default: all)"
     )

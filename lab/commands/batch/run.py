@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -14,12 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lab.batch.executors.executor import Executor
 from lab.batch.ledger.enqueue import enqueue
 from lab.batch.ledger.ledger import Ledger
 from lab.batch.ledger.states import LOST, State
 from lab.batch.place import Place
 from lab.batch.results.remote import Remote, claim
+from lab.commands.batch.workers import WorkerOptions, executor_of
 from lab.jobs.save import origin
 from lab.kinds import kinds
 from lab.show.batch_page import BatchPage
@@ -28,29 +25,25 @@ from lab.show.console import Console
 from lab.signals import collected
 from shared.artifacts.run_record import read_record
 from shared.artifacts.signature import GENERATED, MEDIA_TYPES, Signer
-from shared.errors import InputError, KinoformError
+from shared.errors import KinoformError
 
 SUFFIXES = (".yaml", ".yml", ".json", ".jsonl", ".txt")  # of manifests that are watched for
 SETTLED_SECONDS = 1.0  # in which a manifest has not changed
-MOST_WORKERS = 8  # that are started unasked
-WORKER_BYTES = 2 * 2**30  # that one is reckoned with
 
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """settings: defaults of all jobs. exact: each task alone. workers: processes, or what fits where None. memory:
-    bytes that each may take, 0 for any. hang: seconds of silence. signer: of what is made. remote: where it goes, too.
+    """settings: defaults of all jobs. exact: each task alone. hang: seconds of silence. signer: of what is made.
+    remote: where it goes, too.
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     exact: bool = False
     score: bool = True
-    device: str = "auto"
-    workers: int | None = None
-    memory: int = 0
     hang: int = 1200
     signer: Signer | None = None
     remote: Remote | None = None
+    workers: WorkerOptions = field(default_factory=WorkerOptions)
 
 
 def run_batch(file: Path, place: Place, options: BatchOptions, console: Console) -> None:
@@ -154,8 +147,8 @@ def _go(
     deliver = None if options.remote is None else partial(options.remote.deliver, place.results)
     if options.remote is not None:
         console.say(f"results go to {options.remote.shown}; ledger and page: {place.folder}")
-    executor, where = executor_of(place, ledger, options, forever=forever)
-    with collected() as signals:
+    executor, where = executor_of(place, ledger, options.workers, forever=forever)
+    with closing(executor), collected() as signals:
         head = Head(
             place, ledger, executor, batch_sizes(options.exact, where), options.score, forever, float(options.hang),
             stopping=lambda: bool(signals), arrivals=arrivals, finish=Signing(options.signer, console),
@@ -235,35 +228,3 @@ class Paced(Standing):
     def note(self) -> str:
         left = "" if self.seconds_left is None else f", about {lasting(self.seconds_left)} left"
         return f" {self.running} running{left}"
-
-
-def executor_of(place: Place, ledger: Ledger, options: BatchOptions, *, forever: bool) -> tuple[Executor, str]:
-    """Who does the tasks, and on what: "cpu" or "cuda"."""
-    gpus = () if options.device == "cpu" else gpu_numbers()
-    where = "cuda" if gpus else "cpu"
-    if options.device == "cuda" and not gpus:
-        raise InputError("--device", expected="cpu or auto", got="cuda", hint="nvidia-smi sees no GPU here")
-    from lab.batch.executors.local import LocalExecutor
-
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    count = options.workers or (len(gpus) if gpus else min(cores, MOST_WORKERS, max(1, _memory() // WORKER_BYTES)))
-    if not forever:
-        counts = ledger.counts()
-        count = max(1, min(count, counts[State.QUEUED] + counts[State.BLOCKED] + counts[State.RUNNING]))
-    threads = max(1, cores // count)
-    return LocalExecutor(place.logs, count, threads, options.device, gpus, options.memory), where
-
-
-def gpu_numbers() -> tuple[int, ...]:
-    """NVIDIA GPUs of this machine, without torch."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return ()
-    found = subprocess.run([program, "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True)
-    return tuple(int(line) for line in found.stdout.split() if line.isdigit()) if found.returncode == 0 else ()
-
-
-def _memory() -> int:
-    from lab.commands.plan import machine_memory
-
-    return machine_memory("cpu") or WORKER_BYTES
