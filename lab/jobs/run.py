@@ -10,7 +10,7 @@ import shlex
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -177,6 +177,7 @@ class _Batch:
         yield from self._told()
         image = self.kind.image_model(model)
         yield from map(Warned, image.notes)
+        self.jobs = {index: replace(job, recipe=image.completed(job.recipe)) for index, job in self.jobs.items()}
         if image.one_by_one and len(self.jobs) > 1:
             for index in self.jobs:
                 yield from _run_group(self.jobs, [index], self.context, self.where)

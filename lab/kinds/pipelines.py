@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import ModelError
+from shared.models.layouts.hub import cached
 from shared.models.pipelines.classes import pipeline_of
-from shared.models.source import read_index, resolve_model
+from shared.models.pipelines.keys import R, Takes, completed
+from shared.models.pipelines.source import call_of
+from shared.models.source import find_model, read_index, resolve_model
 
 if TYPE_CHECKING:
     import torch
 
+    from lab.kinds.kind import Kind
     from shared.models.image_model import ImageModel
     from shared.models.pipelines.load import PipelineModel
     from shared.plan.estimate import Estimate
@@ -51,6 +55,26 @@ def load_clips(
     from video.generate import load_video_model
 
     return load_video_model(source, device=device, dtype=dtype, **adapters)
+
+
+def call_asked(kind: Kind, source: str, pipeline_class: str | None = None) -> Takes | None:
+    """The parameters of the pipeline class that a kind runs a model with; None where our core runs it, and for a model
+    that is not on this disk. Imports no torch.
+
+    Raises ModelError for a model that is none.
+    """
+    if kind.pipelines is not None:
+        return None
+    path = find_model(source) or cached(source)
+    if path is None or not path.is_dir():
+        return None
+    runner = pipeline_of(read_index(path), pipeline_class)
+    return None if runner is None else call_of(runner)
+
+
+def with_own(takes: Takes | None, recipe: R) -> R:
+    """The recipe with what the class of these parameters has of its own for what it does not set."""
+    return recipe if takes is None else completed(takes, recipe)
 
 
 def planned(plan: Callable[..., Estimate], recipe: Any, device: str) -> Estimate:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ from lab.batch.manifest.drafts import Draft
 from lab.batch.manifest.keys import JOB_KEYS, SIZE, at, moved, recipe_keys
 from lab.batch.step import Step
 from lab.flags import given_values
-from shared.errors import InputError
+from lab.kinds import kinds
+from lab.kinds.pipelines import call_asked, with_own
+from shared.errors import InputError, ModelError
+from shared.models.pipelines.keys import Takes
 from shared.recipe import Recipe, load_preset, moved_file, preset_names, weighted_file
 
 GIVEN_LATER = "what another task makes"  # for a file's name while the rest is validated
@@ -111,6 +115,7 @@ class Files:
         self._files: dict[str, str | None] = {}
         self._models: dict[str, str] = {}
         self._keys: dict[type[Recipe], list[str]] = {}
+        self._takes: dict[tuple[str, str, str | None], Takes | None] = {}
 
     def keys_of(self, recipe: type[Recipe]) -> list[str]:
         """The keys of a recipe that name files."""
@@ -133,6 +138,17 @@ class Files:
             self._models[name] = name if name == EMBEDDED else found
         return self._models[name]
 
+    def takes(self, step: str, recipe: Any) -> Takes | None:
+        """`call_asked` of a step that is a kind; None for a model that is not there, which its task will say."""
+        if step not in kinds():
+            return None
+        asked = step, self.model(recipe.model), getattr(recipe, "pipeline_class", None)
+        if asked not in self._takes:
+            self._takes[asked] = None
+            with suppress(ModelError):
+                self._takes[asked] = call_asked(kinds()[step], *asked[1:])
+        return self._takes[asked]
+
 
 def recipe_of(draft: Draft, files: Files) -> dict[str, Any]:
     """All keys of a draft's recipe with their values as JSON types; None for what its inputs fill.
@@ -141,12 +157,13 @@ def recipe_of(draft: Draft, files: Files) -> dict[str, Any]:
     """
     recipe = draft.step.recipe
     try:
-        values = recipe.parse({**draft.values, **dict.fromkeys(draft.inputs, GIVEN_LATER)}).resolved()
+        parsed = recipe.parse({**draft.values, **dict.fromkeys(draft.inputs, GIVEN_LATER)})
     except InputError as error:
         key, dot, inner = error.what.partition(".")
         if key not in recipe.model_fields:  # keys that do not go together
             raise InputError(draft.place, expected=error.expected, hint=error.hint) from error
         raise moved(error, draft.place_of(key) + dot + inner) from error
+    values = with_own(files.takes(draft.step.name, parsed), parsed).resolved()
     for key in files.keys_of(recipe):
         if key in draft.inputs:
             values[key] = None

@@ -22,7 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from shared.errors import ModelError
 from shared.models.pipelines.classes import check_components, components, has_weights, pipeline_of
-from shared.models.pipelines.keys import FRAMES, unused_keys
+from shared.models.pipelines.keys import FRAMES, R, completed, unused_keys
 from shared.models.source import read_index, resolve_model
 from shared.models.weight_files import weight_hashes
 from shared.models.weights import check_finite
@@ -78,6 +78,10 @@ class PipelineModel:
         """Keys of a recipe that have no part in what comes out."""
         return unused_keys(self.takes, recipe)
 
+    def completed(self, recipe: R) -> R:
+        """The recipe with the class's own defaults for what it does not set."""
+        return completed(self.takes, recipe)
+
     def distilled(self) -> DistilledPipeline:
         """The same one, for score distillation."""
         return DistilledPipeline(self.name, self.path, self.pipeline, self._hashes)
@@ -94,6 +98,9 @@ class DistilledPipeline(PipelineModel):
 
     def unused(self, recipe: Recipe) -> list[str]:
         return []
+
+    def completed(self, recipe: R) -> R:
+        return recipe
 
 
 def load_pipeline(

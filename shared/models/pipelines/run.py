@@ -19,7 +19,7 @@ from shared.artifacts.media import read_image
 from shared.artifacts.pixels import fitted
 from shared.diffusion.schedulers import named_scheduler
 from shared.errors import InputError, KinoformError
-from shared.models.pipelines.keys import call_values, check_keys, names_of, told_defaults
+from shared.models.pipelines.keys import call_values, check_keys, completed, names_of, told
 from shared.models.pipelines.load import DistilledPipeline, PipelineModel
 from shared.models.pipelines.sizes import check_sizes, own_size
 from shared.models.pipelines.stepping import Tell, stepped
@@ -53,7 +53,7 @@ def advice(model: PipelineModel, recipe: Any) -> list[str]:
         return []
     check_keys(model.class_name, model.takes, recipe)
     check_sizes(model, recipe)
-    return list(told_defaults(model.class_name, model.takes, recipe))
+    return told(model.class_name, model.takes)
 
 
 def run_pipeline(
@@ -61,11 +61,13 @@ def run_pipeline(
 ) -> Iterator[PipelineState]:
     """One picture, as one frame, or one clip; yields after every step of the pipeline, the last time with values.
 
-    What comes out is what the class itself makes of the same values, with a CPU generator of the recipe's seed.
+    What comes out is what the class itself makes of the same values, with a CPU generator of the recipe's seed. What
+    the recipe does not set is the class's own (`completed`).
     device: where to compute; where the model is, unless given. Closing the generator stops the pipeline before its next
     step. Raises InputError for a key that the class does not take, a size or number of frames that it cannot make, with
     the nearest, and for what it refuses itself; KinoformError where it fails.
     """
+    recipe = completed(model.takes, recipe)
     check_keys(model.class_name, model.takes, recipe)
     check_sizes(model, recipe)
     values = {**call_values(model.takes, recipe), **_pictures(model, recipe)}

@@ -6,19 +6,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import FluxPipeline
 
 from benchmarks.model_classes import save
-from lab.jobs.events import Done, Failed, Warned
+from lab.batch.content import entries
+from lab.batch.manifest import read_manifest
+from lab.jobs.events import Done, Failed
 from lab.jobs.run import Context, Job, run
 from lab.kinds import Output
 from lab.kinds.pipelines import load_clips, load_pictures, runs_by_pipeline
 from lab.main import main
+from shared.artifacts.media import read_image
 from shared.artifacts.run_record import read_record
 from shared.errors import ModelError
 from shared.images.recipe import ImageRecipe
 from shared.models.image_model import ImageModel
 from shared.models.source import WORLD
 from shared.models.weight_files import read_header, weight_hashes
+from shared.rng import generator
 from tests.lab.command import is_refusal
 from tests.shared.models.pipelines.tiny.table import TINY
 from video.generate import VideoModel
@@ -94,10 +99,46 @@ def test_a_closed_run_leaves_no_file(flux, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_differs_from_the_class_s_own_is_a_warning(flux):
-    events = list(run([picture(flux)], Context("cpu")))
-    said = [event.text for event in events if isinstance(event, Warned)]
-    assert said == ["guidance_scale 5.0: a FluxPipeline has 3.5 of its own"]
+def test_what_is_not_set_is_the_class_s_own_and_the_record_has_it(flux, tmp_path):
+    flags = ["--model", flux, "--size", "32x32", "--device", "cpu"]
+    own, said, again = tmp_path / "own.png", tmp_path / "said.png", tmp_path / "again.png"
+    assert main(["image", "a cube", *flags, "-o", str(own)]) == 0
+    assert main(["image", "a cube", *flags, "--steps", "28", "--guidance-scale", "3.5", "-o", str(said)]) == 0
+    assert own.read_bytes() == said.read_bytes()
+    recipe = read_record(own).recipe
+    assert (recipe["steps"], recipe["guidance_scale"], recipe["guidance_rescale"]) == (28, 3.5, 0.5)
+    assert main(["rerun", str(own), "-o", str(again), "--device", "cpu"]) == 0
+    assert again.read_bytes() == own.read_bytes()
+    pixels = FluxPipeline.from_pretrained(flux)(
+        "a cube", width=32, height=32, output_type="np", generator=generator(0)
+    ).images[0]
+    assert np.abs(read_image(own) - (pixels * 255).round()).max() <= 1
+
+
+def test_values_that_are_set_to_the_recipe_s_defaults_stay(flux, tmp_path):
+    file = tmp_path / "a.png"
+    flags = ["--model", flux, "--steps", "2", "--guidance-scale", "5", "--size", "32x32", "--device", "cpu"]
+    assert main(["image", "a cube", *flags, "-o", str(file)]) == 0
+    assert read_record(file).recipe["guidance_scale"] == 5.0
+
+
+def test_many_of_the_class_s_own_are_there_already_when_asked_again(flux, tmp_path, capsys):
+    asked = ["image", "a cube", "--model", flux, "--steps", "1", "--size", "32x32", "--count", "2", "--device", "cpu",
+             "-o", f"{tmp_path}/many/"]  # fmt: skip
+    assert main(asked) == 0
+    capsys.readouterr()
+    assert main(asked) == 0
+    assert "2 of 2 are there already" in capsys.readouterr().err
+
+
+def test_a_batch_knows_what_was_set(flux, tmp_path):
+    """Ledgers leave out what is at a recipe's default, which is not the class's."""
+    manifest = tmp_path / "m.yaml"
+    jobs = [{"prompt": "a", "name": "own"}, {"prompt": "a", "name": "set", "guidance_scale": 5}]
+    manifest.write_text(json.dumps({"defaults": {"kind": "image", "model": flux, **SHORT}, "jobs": jobs}), "utf-8")
+    recipes = {entry.id: ImageRecipe.parse(entry.recipe) for entry in entries(read_manifest(manifest))}
+    assert {name: recipe.guidance_scale for name, recipe in recipes.items()} == {"own": 3.5, "set": 5.0}
+    assert all("guidance_scale" in recipe.model_fields_set for recipe in recipes.values())
 
 
 @pytest.mark.parametrize(
