@@ -97,8 +97,8 @@ def make(kind: Kind, args: argparse.Namespace) -> None:
         kind.recipe.parse({**base, **values}) for asked in wanted for values in _values(asked, base, count, tries)
     ]
     first: Any = recipes[0]
-    takes = call_asked(kind, first.model, getattr(first, "pipeline_class", None))
-    recipes = [with_own(takes, recipe) for recipe in recipes]
+    call = call_asked(kind, first.model, getattr(first, "pipeline_class", None))
+    recipes = [with_own(call, recipe) for recipe in recipes]
     output = getattr(args, "output", None)
     several = len(recipes) > 1 or (output is not None and "{" in output)
     if output is None:

@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from lab.kinds import Kind
 from lab.kinds.kind import network_dtype
+from lab.kinds.pipelines import call_asked
 from shared.artifacts.files import sha256
 from shared.models.adapters.recipe import adapters_of
+from shared.models.layouts.hub import cached
+from shared.models.source import find_model
 from shared.recipe import weighted_file
 
 if TYPE_CHECKING:
     from shared.latents.codec import Codec
     from shared.latents.preview import LatentPreview
+    from shared.models.pipelines.load import PipelineModel
 
 
 class Models:
@@ -23,6 +27,7 @@ class Models:
         self._key: tuple[Any, ...] | None = None
         self._model: Any = None
         self._preview: LatentPreview | None = None
+        self._shape: tuple[Any, PipelineModel] | None = None
 
     def get(self, kind: Kind, recipe: Any, device: str) -> Any:
         """The model of a recipe: on the device, unless it is offloaded; in the precision it will run in.
@@ -51,6 +56,24 @@ class Models:
             self._model = load(recipe.model, device=where, dtype=dtype, **options, **adapters)
             self._key = key
         return self._model
+
+    def check(self, kind: Kind, recipe: Any) -> None:
+        """Refuse what a pipeline of diffusers cannot make, by its networks' shapes, before its weights are loaded.
+
+        Raises InputError, with the nearest that is right. What the core runs, and a model that is not on this disk, is
+        not looked at.
+        """
+        asked = getattr(recipe, "pipeline_class", None)
+        if call_asked(kind, recipe.model, asked) is None:
+            return
+        from shared.models.pipelines.load import load_pipeline
+        from shared.models.pipelines.run import advice
+
+        key = recipe.model, asked
+        if self._shape is None or key != self._shape[0]:
+            path = find_model(recipe.model) or cached(recipe.model)
+            self._shape = key, load_pipeline(path or recipe.model, pipeline_class=asked, weights=False)
+        advice(self._shape[1], recipe)
 
     def latent_preview(self, codec: Codec) -> LatentPreview:
         """Small pictures of the model's latents; made ready when first asked for."""

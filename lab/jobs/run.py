@@ -21,7 +21,7 @@ from lab.jobs.events import Done, Event, Failed, Stepped, Timed, Warned
 from lab.jobs.models import Models
 from lab.jobs.record import differences, record_of
 from lab.kinds import Kind, Output, kind_of
-from lab.kinds.pipelines import runs_by_pipeline
+from lab.kinds.pipelines import Call, call_asked, runs_by_pipeline
 from shared.errors import InputError, KinoformError
 from shared.models.adapters.recipe import check_adapters
 from shared.models.made_for import MadeFor, made_for
@@ -99,7 +99,7 @@ def check(jobs: Sequence[Job], context: Context) -> list[str]:
     model was made for. Raises InputError.
     """
     device.check(context.device)
-    made: dict[Any, MadeFor | None] = {}
+    made: dict[Any, tuple[Call | None, MadeFor | None]] = {}
     advice: list[str] = []
     for job in jobs:
         job.kind.check(job.recipe, job.output)
@@ -113,9 +113,11 @@ def check(jobs: Sequence[Job], context: Context) -> list[str]:
         if needed not in made:
             name, parts, pipelines, _ = needed
             check_model(name, parts, pipelines=pipelines, pipeline_class=asked)
-            path = find_model(name)
-            made[needed] = None if path is None or asked or runs_by_pipeline(path) else made_for(path)
-        model = made[needed]
+            path, call = find_model(name), call_asked(job.kind, name, asked)
+            made[needed] = call, None if path is None or asked or runs_by_pipeline(path) else made_for(path)
+        call, model = made[needed]
+        if call is not None:
+            call.check(job.recipe)
         advice += [] if model is None else job.kind.advice(job.recipe, model)
         if context.device == "cpu":
             job.recipe.check_device("cpu")
@@ -172,6 +174,7 @@ class _Batch:
 
     def events(self) -> Iterator[Event]:
         first = next(iter(self.jobs.values()))
+        self.context.models.check(self.kind, first.recipe)
         with self._timed("load"):
             model = self.context.models.get(self.kind, first.recipe, self.where)
         yield from self._told()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import ModelError
 from shared.models.layouts.hub import cached
 from shared.models.pipelines.classes import pipeline_of
-from shared.models.pipelines.keys import R, Takes, completed
+from shared.models.pipelines.keys import R, Takes, check_keys, completed
 from shared.models.pipelines.source import call_of
 from shared.models.source import find_model, read_index, resolve_model
+from shared.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -57,24 +59,35 @@ def load_clips(
     return load_video_model(source, device=device, dtype=dtype, **adapters)
 
 
-def call_asked(kind: Kind, source: str, pipeline_class: str | None = None) -> Takes | None:
-    """The parameters of the pipeline class that a kind runs a model with; None where our core runs it, and for a model
-    that is not on this disk. Imports no torch.
+@dataclass(frozen=True)
+class Call:
+    """How a pipeline class is called. takes: the parameters of its call."""
+
+    class_name: str
+    takes: Takes
+
+    def check(self, recipe: Recipe) -> None:
+        """Raises InputError for a key that the class does not take."""
+        check_keys(self.class_name, self.takes, recipe)
+
+
+def call_asked(kind: Kind, source: str, pipeline_class: str | None = None) -> Call | None:
+    """The call of the pipeline class that a kind runs a model with; None where our core runs it, for a class that is
+    not there, and for a model that is not on this disk. Imports no torch.
 
     Raises ModelError for a model that is none.
     """
-    if kind.pipelines is not None:
-        return None
     path = find_model(source) or cached(source)
-    if path is None or not path.is_dir():
+    if kind.pipelines is not None or path is None or not path.is_dir():
         return None
     runner = pipeline_of(read_index(path), pipeline_class)
-    return None if runner is None else call_of(runner)
+    takes = None if runner is None else call_of(runner)
+    return None if runner is None or takes is None else Call(runner, takes)
 
 
-def with_own(takes: Takes | None, recipe: R) -> R:
-    """The recipe with what the class of these parameters has of its own for what it does not set."""
-    return recipe if takes is None else completed(takes, recipe)
+def with_own(call: Call | None, recipe: R) -> R:
+    """The recipe with what the class of a call has of its own for what it does not set."""
+    return recipe if call is None else completed(call.takes, recipe)
 
 
 def planned(plan: Callable[..., Estimate], recipe: Any, device: str) -> Estimate:

@@ -14,9 +14,8 @@ from lab.batch.manifest.keys import JOB_KEYS, SIZE, at, moved, recipe_keys
 from lab.batch.step import Step
 from lab.flags import given_values
 from lab.kinds import kinds
-from lab.kinds.pipelines import call_asked, with_own
+from lab.kinds.pipelines import Call, call_asked, with_own
 from shared.errors import InputError, ModelError
-from shared.models.pipelines.keys import Takes
 from shared.recipe import Recipe, load_preset, moved_file, preset_names, weighted_file
 
 GIVEN_LATER = "what another task makes"  # for a file's name while the rest is validated
@@ -115,7 +114,7 @@ class Files:
         self._files: dict[str, str | None] = {}
         self._models: dict[str, str] = {}
         self._keys: dict[type[Recipe], list[str]] = {}
-        self._takes: dict[tuple[str, str, str | None], Takes | None] = {}
+        self._calls: dict[tuple[str, str, str | None], Call | None] = {}
 
     def keys_of(self, recipe: type[Recipe]) -> list[str]:
         """The keys of a recipe that name files."""
@@ -138,16 +137,16 @@ class Files:
             self._models[name] = name if name == EMBEDDED else found
         return self._models[name]
 
-    def takes(self, step: str, recipe: Any) -> Takes | None:
+    def call(self, step: str, recipe: Any) -> Call | None:
         """`call_asked` of a step that is a kind; None for a model that is not there, which its task will say."""
         if step not in kinds():
             return None
         asked = step, self.model(recipe.model), getattr(recipe, "pipeline_class", None)
-        if asked not in self._takes:
-            self._takes[asked] = None
+        if asked not in self._calls:
+            self._calls[asked] = None
             with suppress(ModelError):
-                self._takes[asked] = call_asked(kinds()[step], *asked[1:])
-        return self._takes[asked]
+                self._calls[asked] = call_asked(kinds()[step], *asked[1:])
+        return self._calls[asked]
 
 
 def recipe_of(draft: Draft, files: Files) -> dict[str, Any]:
@@ -163,7 +162,7 @@ def recipe_of(draft: Draft, files: Files) -> dict[str, Any]:
         if key not in recipe.model_fields:  # keys that do not go together
             raise InputError(draft.place, expected=error.expected, hint=error.hint) from error
         raise moved(error, draft.place_of(key) + dot + inner) from error
-    values = with_own(files.takes(draft.step.name, parsed), parsed).resolved()
+    values = with_own(files.call(draft.step.name, parsed), parsed).resolved()
     for key in files.keys_of(recipe):
         if key in draft.inputs:
             values[key] = None

@@ -109,9 +109,11 @@ def load_pipeline(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
     pipeline_class: str | None = None,
+    weights: bool = True,
 ) -> PipelineModel:
     """The model at `source` (see `resolve_model`) in the diffusers class that it names, or in `pipeline_class`.
 
+    weights: without them its networks have shapes alone, on the device "meta": enough to ask what it can make.
     Raises ModelError: nothing there; no class of the installed diffusers; a part that is missing, pickled, cut short,
     of a class that is not there, or whose weights do not fit or are not finite.
     """
@@ -123,7 +125,7 @@ def load_pipeline(
     wanted = inspect.signature(found.__init__).parameters
     with _quiet():
         parts = {
-            part: _part(path / part, library, part_class, device, dtype)
+            part: _part(path / part, library, part_class, device, dtype, weights)
             for part, library, part_class in components(index)
             if part in wanted
         }
@@ -152,7 +154,9 @@ def _pipeline_class(name: str | None, path: Path) -> type[DiffusionPipeline]:
     return found
 
 
-def _part(folder: Path, library: str, class_name: str, device: str | torch.device, dtype: torch.dtype) -> Any:
+def _part(
+    folder: Path, library: str, class_name: str, device: str | torch.device, dtype: torch.dtype, weights: bool
+) -> Any:
     """A part of a pipeline: a network in its place and precision, or a tokenizer, processor or scheduler."""
     module = _module(library)
     renamed = class_name.replace("FeatureExtractor", "ImageProcessor")  # as transformers calls them since 5
@@ -160,11 +164,22 @@ def _part(folder: Path, library: str, class_name: str, device: str | torch.devic
     if not (inspect.isclass(found) and hasattr(found, "from_pretrained")):
         raise ModelError(f"{folder.name} of model {folder.parent}", expected=f"a class of {library}", got=class_name)
     if has_weights(folder, class_name):
-        return _network(folder, found, device, dtype)
+        return (None if weights else _shape_of(folder, found)) or _network(folder, found, device, dtype)
     try:
         return found.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the libraries below raise whatever a broken file makes them stumble over
         raise ModelError(f"{folder}", expected=f"that of a {class_name}", got=first_line(error)) from error
+
+
+def _shape_of(folder: Path, found: Any) -> nn.Module | None:
+    """A part without its weights; None where its class cannot be built so, of which loading tells more."""
+    try:
+        with torch.device("meta"):
+            if issubclass(found, transformers.PreTrainedModel):
+                return found(found.config_class.from_pretrained(folder, local_files_only=True))
+            return found.from_config(found.load_config(folder, local_files_only=True))
+    except Exception:  # code that wants values, or a configuration that it stumbles over
+        return None
 
 
 def _network(folder: Path, found: Any, device: str | torch.device, dtype: torch.dtype) -> nn.Module:

@@ -156,6 +156,23 @@ def test_what_is_wrong_is_one_line(flux, tmp_path, capsys, flags, parts):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("flags", "parts"),
+    [
+        (["--size", "33x32"], ("width", "32 or 36", "got 33")),
+        (["--guidance-start", "0.5"], ("guidance-start with a FluxPipeline", "got 0.5")),
+    ],
+)
+def test_what_is_wrong_is_said_before_the_weights_are_loaded(flux, tmp_path, capsys, monkeypatch, flags, parts):
+    def load(*_, **__):
+        raise AssertionError("weights are loaded")
+
+    monkeypatch.setattr("lab.kinds.pipelines._load", load)
+    asked = ["image", "a cube", "--model", flux, "-o", str(tmp_path / "a.png"), "--json", *FLAGS]
+    assert is_refusal(main([*asked, *flags]), capsys.readouterr().err, *parts)
+    assert main(asked) == 1
+
+
 def test_assets_are_distilled_from_classes_whose_gradient_can_be_had(flux, folders, tmp_path, capsys):
     small = ["--steps", "2", "--field-resolution", "12", "--samples", "12", "--mesh-resolution", "16",
              "--device", "cpu", "--coarse-render-size", "12", "--render-size", "16"]  # fmt: skip
