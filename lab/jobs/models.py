@@ -11,7 +11,7 @@ from lab.kinds.pipelines import call_asked
 from shared.artifacts.files import sha256
 from shared.models.adapters.recipe import adapters_of
 from shared.models.layouts.hub import cached
-from shared.models.source import find_model
+from shared.models.source import find_model, read_index
 from shared.recipe import weighted_file
 
 if TYPE_CHECKING:
@@ -58,22 +58,27 @@ class Models:
         return self._model
 
     def check(self, kind: Kind, recipe: Any) -> None:
-        """Refuse what a pipeline of diffusers cannot make, by its networks' shapes, before its weights are loaded.
+        """Refuse what a model cannot do, with the nearest that it can, before its weights are loaded: of a pipeline of
+        diffusers all that the shapes of its networks tell, else a scheduler.
 
-        Raises InputError, with the nearest that is right. What the core runs, and a model that is not on this disk, is
-        not looked at.
+        Raises InputError. A model that is not on this disk is not looked at.
         """
-        asked = getattr(recipe, "pipeline_class", None)
-        if call_asked(kind, recipe.model, asked) is None:
+        asked, scheduler = getattr(recipe, "pipeline_class", None), getattr(recipe, "scheduler", None)
+        path = find_model(recipe.model) or cached(recipe.model)
+        if path is None or not path.is_dir():
             return
-        from shared.models.pipelines.load import load_pipeline
-        from shared.models.pipelines.run import advice
+        if call_asked(kind, recipe.model, asked) is not None:
+            from shared.models.pipelines.load import load_pipeline
+            from shared.models.pipelines.run import advice
 
-        key = recipe.model, asked
-        if self._shape is None or key != self._shape[0]:
-            path = find_model(recipe.model) or cached(recipe.model)
-            self._shape = key, load_pipeline(path or recipe.model, pipeline_class=asked, weights=False)
-        advice(self._shape[1], recipe)
+            if self._shape is None or self._shape[0] != (path, asked):
+                self._shape = (path, asked), load_pipeline(path, pipeline_class=asked, weights=False)
+            advice(self._shape[1], recipe)
+        elif scheduler is not None:
+            from shared.diffusion.schedulers import named_scheduler
+            from shared.models.parts import scheduler_of
+
+            named_scheduler(scheduler, scheduler_of(path, read_index(path)))
 
     def latent_preview(self, codec: Codec) -> LatentPreview:
         """Small pictures of the model's latents; made ready when first asked for."""

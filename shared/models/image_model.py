@@ -17,7 +17,6 @@ from shared.attention import install_attention
 from shared.diffusion.conditioning import Conditioning
 from shared.diffusion.denoiser import Denoiser
 from shared.diffusion.schedule import NoiseSchedule, prediction_type_of
-from shared.errors import ModelError
 from shared.latents.codec import Autoencoder, Codec
 from shared.models.adapters.embeddings import with_embeddings
 from shared.models.adapters.lora import fuse_loras
@@ -31,6 +30,7 @@ from shared.models.parts import (
     check_fit,
     class_of,
     load_part,
+    made_scheduler,
     named,
     scheduler_class_of,
 )
@@ -196,10 +196,7 @@ def _assemble(
     scheduler_class: type[SchedulerMixin],
     scheduler_config: dict[str, Any],
 ) -> ImageModel:
-    try:
-        scheduler = scheduler_class.from_config(scheduler_config)
-    except (TypeError, ValueError, NotImplementedError) as error:
-        raise ModelError(f"scheduler of model {name}", expected="a valid configuration", got=str(error)) from error
+    scheduler = made_scheduler(scheduler_class, scheduler_config, name)
     check_fit(name, unet, vae, text)
     for network in (unet, vae):
         install_attention(network)

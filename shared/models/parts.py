@@ -88,6 +88,20 @@ def scheduler_class_of(index: dict[str, Any], path: Path) -> type[SchedulerMixin
     return found
 
 
+def scheduler_of(folder: Path, index: dict[str, Any]) -> SchedulerMixin:
+    """A model folder's own scheduler. Raises ModelError where it is none of diffusers', or its configuration none."""
+    kind = scheduler_class_of(index, folder)
+    return made_scheduler(kind, read_json(folder / "scheduler" / "scheduler_config.json"), folder)
+
+
+def made_scheduler(kind: type[SchedulerMixin], config: dict[str, Any], name: str | Path) -> SchedulerMixin:
+    """A scheduler by its configuration. Raises ModelError, which names the model, for a wrong one."""
+    try:
+        return kind.from_config(config)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise ModelError(f"scheduler of model {name}", expected="a valid configuration", got=str(error)) from error
+
+
 def check_fit(
     name: str,
     unet: UNet2DConditionModel,

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, SchedulerMixin
 from diffusers.hooks import HookRegistry
 from jaxtyping import Float, UInt8
 from PIL import Image
@@ -53,6 +53,8 @@ def advice(model: PipelineModel, recipe: Any) -> list[str]:
         return []
     check_keys(model.class_name, model.takes, recipe)
     check_sizes(model, recipe)
+    if recipe.scheduler is not None:
+        named_scheduler(recipe.scheduler, own_scheduler(model))
     return told(model.class_name, model.takes)
 
 
@@ -213,7 +215,7 @@ def _placed(model: PipelineModel, recipe: Any, device: str | torch.device) -> It
     recipe.check_device(torch.device(device).type)
     with ExitStack() as stack:
         if recipe.scheduler is not None:
-            own = pipeline.scheduler
+            own = own_scheduler(model)
             pipeline.register_modules(scheduler=named_scheduler(recipe.scheduler, own))
             stack.callback(pipeline.register_modules, scheduler=own)
         if recipe.offload == "model":
@@ -233,6 +235,14 @@ def _placed(model: PipelineModel, recipe: Any, device: str | torch.device) -> It
             getattr(vae, f"enable_{what}")()
             stack.callback(getattr(vae, f"disable_{what}"))
         yield
+
+
+def own_scheduler(model: PipelineModel) -> SchedulerMixin:
+    """The one that a pipeline samples with. Raises InputError for a class that has none of that name."""
+    scheduler = getattr(model.pipeline, "scheduler", None)
+    if scheduler is None:
+        raise InputError(f"scheduler with a {model.class_name}", expected="none", got="one, which it has no place for")
+    return scheduler
 
 
 def _check_made(model: PipelineModel, recipe: Any, made: Float[np.ndarray, "t h w 3"]) -> None:

@@ -161,6 +161,7 @@ def test_what_is_wrong_is_one_line(flux, tmp_path, capsys, flags, parts):
     [
         (["--size", "33x32"], ("width", "32 or 36", "got 33")),
         (["--guidance-start", "0.5"], ("guidance-start with a FluxPipeline", "got 0.5")),
+        (["--scheduler", "ddim"], ("expected flow-match-euler-discrete, flow-match-heun-discrete", "got one for diff")),
     ],
 )
 def test_what_is_wrong_is_said_before_the_weights_are_loaded(flux, tmp_path, capsys, monkeypatch, flags, parts):
