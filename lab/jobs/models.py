@@ -51,19 +51,24 @@ class Models:
         adapters = adapters_of(recipe)
         key += tuple((name, *((text, _content(text)) for text in texts)) for name, texts in adapters.items())
         if key != self._key:
+            options: dict[str, Any] = {} if asked is None else {"pipeline_class": asked}
+            if self._key is not None and not adapters and _but_class(key) == _but_class(self._key):
+                options["parts"] = getattr(self._model, "parts", {})  # another class takes them over
             self._key, self._model, self._preview = None, None, None  # the old one goes before the new one comes
-            options = {} if asked is None else {"pipeline_class": asked}
             self._model = load(recipe.model, device=where, dtype=dtype, **options, **adapters)
             self._key = key
         return self._model
 
     def check(self, kind: Kind, recipe: Any) -> None:
         """Refuse what a model cannot do, with the nearest that it can, before its weights are loaded: of a pipeline of
-        diffusers all that the shapes of its networks tell, else a scheduler.
+        diffusers all that the shapes of its networks tell, else a scheduler; and pictures that are none.
 
         Raises InputError. A model that is not on this disk is not looked at.
         """
         asked, scheduler = getattr(recipe, "pipeline_class", None), getattr(recipe, "scheduler", None)
+        from shared.artifacts.pictures import check_pictures
+
+        check_pictures(recipe)
         path = find_model(recipe.model) or cached(recipe.model)
         if path is None or not path.is_dir():
             return
@@ -87,6 +92,11 @@ class Models:
         if self._preview is None or self._preview.codec is not codec:
             self._preview = LatentPreview(codec)
         return self._preview
+
+
+def _but_class(key: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A model's key without the pipeline class that runs it."""
+    return (*key[:2], *key[3:])
 
 
 def _content(text: str) -> str:

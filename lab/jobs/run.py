@@ -22,6 +22,7 @@ from lab.jobs.models import Models
 from lab.jobs.record import differences, record_of
 from lab.kinds import Kind, Output, kind_of
 from lab.kinds.pipelines import Call, call_asked, runs_by_pipeline
+from lab.kinds.settled import Settler
 from shared.errors import InputError, KinoformError
 from shared.models.adapters.recipe import check_adapters
 from shared.models.made_for import MadeFor, made_for
@@ -78,6 +79,8 @@ def run(jobs: Sequence[Job], context: Context) -> Iterator[Event]:
     What is wrong with a recipe or an output is raised as InputError at once, before anything is loaded. Closing the
     generator stops the work after the step under way, and leaves no half-written file.
     """
+    settled = Settler()
+    jobs = [replace(job, recipe=settled(job.kind, job.recipe)) for job in jobs]
     advice = check(jobs, context)
     said: set[str] = set()
     for event in chain(map(Warned, advice), _events(jobs, context)):
@@ -174,7 +177,8 @@ class _Batch:
 
     def events(self) -> Iterator[Event]:
         first = next(iter(self.jobs.values()))
-        self.context.models.check(self.kind, first.recipe)
+        if first.latents is None:
+            self.context.models.check(self.kind, first.recipe)
         with self._timed("load"):
             model = self.context.models.get(self.kind, first.recipe, self.where)
         yield from self._told()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from shared.errors import ModelError
 from shared.models.layouts.hub import cached
 from shared.models.pipelines.classes import pipeline_of
-from shared.models.pipelines.keys import R, Takes, check_keys, completed
+from shared.models.pipelines.keys import Takes, check_keys
 from shared.models.pipelines.source import call_of
 from shared.models.source import find_model, read_index, resolve_model
 from shared.recipe import Recipe
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from shared.plan.estimate import Estimate
     from video.generate import VideoModel
 
+NO_PARTS: Mapping[str, Any] = {}
 COMMANDS = {"image": "pictures", "clip": "clips"}
 
 
@@ -33,11 +34,15 @@ def load_pictures(
     device: str | torch.device,
     dtype: torch.dtype,
     pipeline_class: str | None = None,
+    parts: Mapping[str, Any] = NO_PARTS,
     **adapters: Sequence[str],
 ) -> ImageModel | PipelineModel:
-    """A model that makes pictures. Raises ModelError for one that makes clips, and as the loaders do."""
+    """A model that makes pictures. parts: of its folder, those that are loaded already.
+
+    Raises ModelError for one that makes clips, and as the loaders do.
+    """
     if _by_pipeline(source, pipeline_class):
-        return _load("image", source, device, dtype, pipeline_class, adapters)
+        return _load("image", source, device, dtype, pipeline_class, parts, adapters)
     from shared.models.image_model import load_image_model
 
     return load_image_model(source, device=device, dtype=dtype, **adapters)
@@ -49,11 +54,15 @@ def load_clips(
     device: str | torch.device,
     dtype: torch.dtype,
     pipeline_class: str | None = None,
+    parts: Mapping[str, Any] = NO_PARTS,
     **adapters: Sequence[str],
 ) -> VideoModel | PipelineModel:
-    """A model that makes clips. Raises ModelError for one that makes pictures, and as the loaders do."""
+    """A model that makes clips. parts: of its folder, those that are loaded already.
+
+    Raises ModelError for one that makes pictures, and as the loaders do.
+    """
     if _by_pipeline(source, pipeline_class):
-        return _load("clip", source, device, dtype, pipeline_class, adapters)
+        return _load("clip", source, device, dtype, pipeline_class, parts, adapters)
     from video.generate import load_video_model
 
     return load_video_model(source, device=device, dtype=dtype, **adapters)
@@ -85,11 +94,6 @@ def call_asked(kind: Kind, source: str, pipeline_class: str | None = None) -> Ca
     return None if runner is None or takes is None else Call(runner, takes)
 
 
-def with_own(call: Call | None, recipe: R) -> R:
-    """The recipe with what the class of a call has of its own for what it does not set."""
-    return recipe if call is None else completed(call.takes, recipe)
-
-
 def planned(plan: Callable[..., Estimate], recipe: Any, device: str) -> Estimate:
     """The plan of a recipe: `plan(recipe, device=device)` for what the core runs, of a pipeline what can be said."""
     if not _by_pipeline(recipe.model, getattr(recipe, "pipeline_class", None)):
@@ -114,12 +118,13 @@ def _load(
     device: str | torch.device,
     dtype: torch.dtype,
     pipeline_class: str | None,
+    parts: Mapping[str, Any],
     adapters: Mapping[str, Sequence[str]],
 ) -> PipelineModel:
     from shared.models.pipelines.adapters import with_adapters
     from shared.models.pipelines.load import load_pipeline
 
-    model = load_pipeline(source, device=device, dtype=dtype, pipeline_class=pipeline_class)
+    model = load_pipeline(source, device=device, dtype=dtype, pipeline_class=pipeline_class, parts=parts)
     if model.makes != kind:
         raise ModelError(
             f"model {source}", expected=f"one that makes {COMMANDS[kind]}",

@@ -14,7 +14,7 @@ from lab.batch.manifest.keys import JOB_KEYS, SIZE, at, moved, recipe_keys
 from lab.batch.step import Step
 from lab.flags import given_values
 from lab.kinds import kinds
-from lab.kinds.pipelines import Call, call_asked, with_own
+from lab.kinds.settled import Settler
 from shared.errors import InputError, ModelError
 from shared.recipe import Recipe, load_preset, moved_file, preset_names, weighted_file
 
@@ -114,7 +114,7 @@ class Files:
         self._files: dict[str, str | None] = {}
         self._models: dict[str, str] = {}
         self._keys: dict[type[Recipe], list[str]] = {}
-        self._calls: dict[tuple[str, str, str | None], Call | None] = {}
+        self._settler = Settler()
 
     def keys_of(self, recipe: type[Recipe]) -> list[str]:
         """The keys of a recipe that name files."""
@@ -137,16 +137,12 @@ class Files:
             self._models[name] = name if name == EMBEDDED else found
         return self._models[name]
 
-    def call(self, step: str, recipe: Any) -> Call | None:
-        """`call_asked` of a step that is a kind; None for a model that is not there, which its task will say."""
-        if step not in kinds():
-            return None
-        asked = step, self.model(recipe.model), getattr(recipe, "pipeline_class", None)
-        if asked not in self._calls:
-            self._calls[asked] = None
+    def settled(self, step: str, recipe: Any) -> Any:
+        """A kind's recipe, settled; as it is where its model is not there, which its task will say."""
+        if step in kinds():
             with suppress(ModelError):
-                self._calls[asked] = call_asked(kinds()[step], *asked[1:])
-        return self._calls[asked]
+                return self._settler(kinds()[step], recipe.model_copy(update={"model": self.model(recipe.model)}))
+        return recipe
 
 
 def recipe_of(draft: Draft, files: Files) -> dict[str, Any]:
@@ -162,7 +158,7 @@ def recipe_of(draft: Draft, files: Files) -> dict[str, Any]:
         if key not in recipe.model_fields:  # keys that do not go together
             raise InputError(draft.place, expected=error.expected, hint=error.hint) from error
         raise moved(error, draft.place_of(key) + dot + inner) from error
-    values = with_own(files.call(draft.step.name, parsed), parsed).resolved()
+    values = files.settled(draft.step.name, parsed).resolved()
     for key in files.keys_of(recipe):
         if key in draft.inputs:
             values[key] = None

@@ -30,6 +30,7 @@ from shared.recipe import Recipe
 
 # What diffusers calls the precision to load in: before 0.42 it knew but the longer name, now it warns of that.
 DTYPE = "dtype" if Version(diffusers.__version__) >= Version("0.42") else "torch_dtype"
+NO_PARTS: Mapping[str, Any] = {}
 REPORTS = ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")
 
 
@@ -68,6 +69,11 @@ class PipelineModel:
     def makes(self) -> str:
         """The kind of what comes out: "image" or "clip"."""
         return "clip" if any(name in self.takes for name in FRAMES) else "image"
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """Its parts that are there, by their names in the folder, for another class to take over."""
+        return {name: part for name, part in self.pipeline.components.items() if part is not None}
 
     @property
     def networks(self) -> dict[str, nn.Module]:
@@ -110,9 +116,11 @@ def load_pipeline(
     dtype: torch.dtype = torch.float32,
     pipeline_class: str | None = None,
     weights: bool = True,
+    parts: Mapping[str, Any] = NO_PARTS,
 ) -> PipelineModel:
     """The model at `source` (see `resolve_model`) in the diffusers class that it names, or in `pipeline_class`.
 
+    parts: by their names, those that are loaded already.
     weights: without them its networks have shapes alone, on the device "meta": enough to ask what it can make.
     Raises ModelError: nothing there; no class of the installed diffusers; a part that is missing, pickled, cut short,
     of a class that is not there, or whose weights do not fit or are not finite.
@@ -124,13 +132,13 @@ def load_pipeline(
     check_components(path, index)
     wanted = inspect.signature(found.__init__).parameters
     with _quiet():
-        parts = {
-            part: _part(path / part, library, part_class, device, dtype, weights)
+        found_parts = {
+            part: parts[part] if part in parts else _part(path / part, library, part_class, device, dtype, weights)
             for part, library, part_class in components(index)
             if part in wanted
         }
         settings = {key: None if value == [None, None] else value for key, value in index.items() if key in wanted}
-        settings |= parts
+        settings |= found_parts
         try:  # what `from_pretrained` comes to, with no way to code
             pipeline = found(**settings)
         except Exception as error:  # a part that is missing, or of another kind than the class wants

@@ -21,11 +21,43 @@ def call_of(class_name: str) -> Takes | None:
     return _call(classes.get(class_name), classes)
 
 
+@cache
+def sibling(class_name: str, *, mask: bool) -> str | None:
+    """The class that paints a part of a picture anew (mask), or another picture like it, with the same parts: by the
+    tables of diffusers' AutoPipeline. None where they have none.
+    """
+    tables = _tables()
+    wanted = tables.get(f"AUTO_{'INPAINT' if mask else 'IMAGE2IMAGE'}_PIPELINES_MAPPING", {})
+    names = (model for table in tables.values() for model, known in table.items() if known == class_name)
+    return next((wanted[model] for model in names if model in wanted), None)
+
+
+@cache
+def _tables() -> Mapping[str, Mapping[str, str]]:
+    """The mappings of AutoPipeline by their names: model -> class."""
+    found: dict[str, dict[str, str]] = {}
+    for file in (place / "auto_pipeline.py" for place in _places()):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                pairs = [pair.elts for pair in ast.walk(node.value) if isinstance(pair, ast.Tuple)]
+                found[node.targets[0].id] = {
+                    str(pair[0].value): pair[1].id
+                    for pair in pairs
+                    if len(pair) == 2 and isinstance(pair[0], ast.Constant) and isinstance(pair[1], ast.Name)
+                }
+    return found
+
+
+def _places() -> list[Path]:
+    """The folder of diffusers' pipelines, without importing them."""
+    found = importlib.util.find_spec("diffusers")
+    return [] if found is None else [Path(place) / "pipelines" for place in found.submodule_search_locations or ()]
+
+
 def _classes(class_name: str) -> Mapping[str, ast.ClassDef]:
     """The classes of the file of diffusers that defines `class_name`."""
-    found = importlib.util.find_spec("diffusers")
-    for place in [] if found is None else list(found.submodule_search_locations or ()):
-        for file in sorted((Path(place) / "pipelines").rglob("pipeline_*.py")):
+    for place in _places():
+        for file in sorted(place.rglob("pipeline_*.py")):
             text = file.read_text(encoding="utf-8")
             if f"class {class_name}(" in text:
                 return {node.name: node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)}

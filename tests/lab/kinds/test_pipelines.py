@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import FluxPipeline
+from diffusers import AutoPipelineForImage2Image, AutoPipelineForInpainting, FluxPipeline
+from PIL import Image
 
 from benchmarks.model_classes import save
 from lab.batch.content import entries
@@ -16,11 +17,12 @@ from lab.jobs.run import Context, Job, run
 from lab.kinds import Output
 from lab.kinds.pipelines import load_clips, load_pictures, runs_by_pipeline
 from lab.main import main
-from shared.artifacts.media import read_image
+from shared.artifacts.media import read_image, write_image
 from shared.artifacts.run_record import read_record
 from shared.errors import ModelError
 from shared.images.recipe import ImageRecipe
 from shared.models.image_model import ImageModel
+from shared.models.pipelines import load
 from shared.models.source import WORLD
 from shared.models.weight_files import read_header, weight_hashes
 from shared.rng import generator
@@ -172,6 +174,67 @@ def test_what_is_wrong_is_said_before_the_weights_are_loaded(flux, tmp_path, cap
     asked = ["image", "a cube", "--model", flux, "-o", str(tmp_path / "a.png"), "--json", *FLAGS]
     assert is_refusal(main([*asked, *flags]), capsys.readouterr().err, *parts)
     assert main(asked) == 1
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """A picture of 40x32 pixels and a mask of its size, white on the right."""
+    place = tmp_path_factory.mktemp("pictures")
+    picture = np.random.default_rng(0).integers(0, 256, (32, 40, 3)).astype(np.uint8)
+    mask = np.zeros_like(picture)
+    mask[:, 20:] = 255
+    write_image(place / "picture.png", picture)
+    write_image(place / "mask.png", mask)
+    write_image(place / "black.png", np.zeros_like(picture))
+    write_image(place / "white.png", np.full_like(picture, 255))
+    write_image(place / "small.png", mask[:16])
+    return place
+
+
+def test_a_picture_is_changed_by_the_class_that_diffusers_has_for_it(flux, pictures, tmp_path, monkeypatch):
+    """The same weights serve all three; what comes out is what diffusers' AutoPipeline makes."""
+    loads = []
+    network = load._network
+    monkeypatch.setattr(load, "_network", lambda folder, *rest: loads.append(folder.name) or network(folder, *rest))
+    given = {"steps": 4, "strength": 0.75, "image": str(pictures / "picture.png"), "width": 40}
+    asked = [given, {**given, "mask": str(pictures / "mask.png")}, {}]
+    jobs = [picture(flux, tmp_path / f"{name}.png", **values) for name, values in zip("abc", asked, strict=True)]
+    assert not [event for event in run(jobs, Context("cpu")) if isinstance(event, Failed)]
+    assert sorted(loads) == sorted(set(loads))
+    classes = [read_record(tmp_path / f"{name}.png").recipe["pipeline_class"] for name in "abc"]
+    assert classes == ["FluxImg2ImgPipeline", "FluxInpaintPipeline", None]
+    values = {"prompt": "a red cube", "image": Image.open(pictures / "picture.png"), "strength": 0.75, "width": 40,
+              "height": 32, "num_inference_steps": 4, "output_type": "np"}  # fmt: skip
+    own = [
+        AutoPipelineForImage2Image.from_pretrained(flux)(**values, generator=generator(0)),
+        AutoPipelineForInpainting.from_pretrained(flux)(
+            **values, mask_image=Image.open(pictures / "mask.png"), generator=generator(0)
+        ),
+    ]
+    for name, expected in zip("ab", own, strict=True):
+        made = read_image(tmp_path / f"{name}.png")
+        assert np.abs(made - (expected.images[0] * 255).round()).max() <= 1
+    assert main(["rerun", str(tmp_path / "b.png"), "-o", str(tmp_path / "d.png"), "--device", "cpu"]) == 0
+    assert (tmp_path / "d.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+@pytest.mark.parametrize("by_core", [False, True])
+@pytest.mark.parametrize(
+    ("mask", "parts"),
+    [
+        ("black", ("white where to paint", "all of it black")),
+        ("white", ("white where to paint", "all of it white")),
+        ("small", ("the picture's size, 40x32 pixels", "40x16 pixels")),
+    ],
+)
+def test_a_mask_that_says_nothing_is_refused_before_the_weights(
+    flux, model, pictures, tmp_path, capsys, monkeypatch, by_core, mask, parts
+):
+    monkeypatch.setattr("lab.kinds.pipelines._load", None)
+    monkeypatch.setattr("shared.models.image_model.load_image_model", None)
+    given = ["--image", str(pictures / "picture.png"), "--mask", str(pictures / f"{mask}.png")]
+    asked = ["image", "a", "--model", str(model) if by_core else flux, *given, "-o", str(tmp_path / "a.png")]
+    assert is_refusal(main([*asked, "--size", "40x32"]), capsys.readouterr().err, *parts)
 
 
 def test_assets_are_distilled_from_classes_whose_gradient_can_be_had(flux, folders, tmp_path, capsys):

@@ -4,8 +4,13 @@ import inspect
 
 import diffusers
 import pytest
+from diffusers.pipelines.auto_pipeline import (
+    AUTO_IMAGE2IMAGE_PIPELINES_MAPPING,
+    AUTO_INPAINT_PIPELINES_MAPPING,
+    AUTO_TEXT2IMAGE_PIPELINES_MAPPING,
+)
 
-from shared.models.pipelines.source import call_of
+from shared.models.pipelines.source import call_of, sibling
 from tests.shared.models.pipelines.tiny.table import TINY
 
 
@@ -22,3 +27,12 @@ def test_parameters_are_those_of_the_signature(name):
 
 def test_a_class_that_is_not_there_has_none():
     assert call_of("NoSuchPipeline") is None
+
+
+def test_siblings_are_those_of_autopipeline():
+    for mask, table in ((False, AUTO_IMAGE2IMAGE_PIPELINES_MAPPING), (True, AUTO_INPAINT_PIPELINES_MAPPING)):
+        for model, kind in AUTO_TEXT2IMAGE_PIPELINES_MAPPING.items():
+            expected = table[model].__name__ if model in table else None
+            assert sibling(kind.__name__, mask=mask) == expected, (model, mask)
+    assert sibling("FluxImg2ImgPipeline", mask=True) == "FluxInpaintPipeline"
+    assert sibling("NoSuchPipeline", mask=True) is None
