@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from lab.kinds import Kind
 from lab.kinds.kind import network_dtype
-from lab.kinds.pipelines import call_asked
+from lab.kinds.pipelines import call_asked, runs_by_pipeline
 from shared.artifacts.files import sha256
 from shared.models.adapters.recipe import adapters_of
 from shared.models.layouts.hub import cached
+from shared.models.look.lora import check_target
 from shared.models.source import find_model, read_index
+from shared.models.weight_files import read_json
 from shared.recipe import weighted_file
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ class Models:
 
     def check(self, kind: Kind, recipe: Any) -> None:
         """Refuse what a model cannot do, with the nearest that it can, before its weights are loaded: of a pipeline of
-        diffusers all that the shapes of its networks tell, else a scheduler; and pictures that are none.
+        diffusers all that the shapes of its networks tell, else schedulers and LoRAs; and pictures that are none.
 
         Raises InputError. A model that is not on this disk is not looked at.
         """
@@ -79,7 +81,12 @@ class Models:
             if self._shape is None or self._shape[0] != (path, asked):
                 self._shape = (path, asked), load_pipeline(path, pipeline_class=asked, weights=False)
             advice(self._shape[1], recipe)
-        elif scheduler is not None:
+        if asked is not None or runs_by_pipeline(path):
+            return
+        for text in adapters_of(recipe).get("lora", ()):
+            width = read_json(path / "unet" / "config.json").get("cross_attention_dim", 0)
+            check_target(Path(weighted_file(text)[0]), recipe.model, width)
+        if scheduler is not None:
             from shared.diffusion.schedulers import named_scheduler
             from shared.models.parts import scheduler_of
 

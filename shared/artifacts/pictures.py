@@ -14,7 +14,7 @@ WHITE = 255
 
 
 def check_pictures(recipe: Any) -> None:
-    """Raises InputError for a file that holds no picture, and a mask of another size than its picture or of one grey."""
+    """Raises InputError for a file that holds no picture, a mask of another size than its picture or of one grey."""
     found = {key: read_image(path) for key in ("image", "last", "mask") if (path := getattr(recipe, key, None))}
     if "mask" in found:
         checked_mask(found["mask"], found["image"], recipe.mask)
