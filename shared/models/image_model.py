@@ -143,10 +143,13 @@ def load_image_model(
 
 
 def _load_single_file(path: Path, name: str, device: str | torch.device, dtype: torch.dtype) -> ImageModel:
-    unet, vae, text_encoder, tokenizer, config = load_parts(path, device, dtype)
-    install_attention(text_encoder)
-    scheduler_class = scheduler_class_of({"scheduler": ["", config["_class_name"]]}, path)
-    return _assemble(name, path, unet, vae, TextConditioner(tokenizer, text_encoder), scheduler_class, config)
+    parts = load_parts(path, device, dtype)
+    for _, encoder in parts.texts:
+        install_attention(encoder)
+    texts = [TextConditioner(tokenizer, encoder) for tokenizer, encoder in parts.texts]
+    text = PairedText(*texts) if len(texts) > 1 else texts[0]
+    scheduler_class = scheduler_class_of({"scheduler": ["", parts.scheduler["_class_name"]]}, path)
+    return _assemble(name, path, parts.unet, parts.vae, text, scheduler_class, parts.scheduler)
 
 
 def _load_folder(path: Path, name: str, device: str | torch.device, dtype: torch.dtype) -> ImageModel:

@@ -12,18 +12,18 @@ from pathlib import Path
 
 from shared.errors import ModelError
 from shared.models.adapters.recipe import other_kind
-from shared.models.layouts.family import SD1, SD2, Header
+from shared.models.layouts.family import SD1, SD2, XL, Header
 from shared.models.weight_files import read_entries
 
 DOWN = re.compile(r"(.+?)[._](lora_down|lora_A|lora\.down|lora_linear_layer\.down)(\.\w+)?\.weight")
 TEXT_KEYS = re.compile(r"attn2[._]to_k$")  # what makes keys of the text: as wide as the text encoder's states
-BY_WIDTH = {768: SD1, 1024: SD2, 2048: "Stable Diffusion XL"}
+BY_WIDTH = {768: SD1, 1024: SD2, 2048: XL}
 BY_NAME = (
     (re.compile(r"motion_modules"), "AnimateDiff"),
     (re.compile(r"double_blocks|single_transformer_blocks"), "Flux"),
     (re.compile(r"joint_(transformer_)?blocks"), "Stable Diffusion 3"),
     (re.compile(r"(^|[._])blocks[._]\d+[._](self_attn|cross_attn)[._]"), "Wan"),
-    (re.compile(r"lora_te2_|text_encoder_2\."), "Stable Diffusion XL"),
+    (re.compile(r"lora_te2_|text_encoder_2\."), XL),
 )
 UNLIKE = ("Flux", "Stable Diffusion 3", "Wan")  # whose networks are no UNets
 SAID = ("modelspec.architecture", "ss_base_model_version")
