@@ -11,6 +11,7 @@ from lab.commands import data, decode, describe, doctor, make, plan, rerun, scor
 from lab.commands.batch import command as batch
 from lab.commands.batch import gallery
 from lab.commands.models import convert, inspect, listing
+from lab.commands.prompts import expand
 from lab.flags import Parser
 from lab.kinds.table import plugin_kind
 from shared.errors import InputError
@@ -26,6 +27,7 @@ OWN: tuple[Any, ...] = (
     train,
     *MODELS,
     words,
+    expand,
     plan,
     score,
     decode,
