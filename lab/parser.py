@@ -11,6 +11,7 @@ from lab.commands import data, decode, doctor, make, plan, rerun, score, train, 
 from lab.commands.batch import command as batch
 from lab.commands.batch import gallery
 from lab.commands.models import convert, inspect, listing
+from lab.commands.prompts import expand
 from lab.commands.records import describe, verify
 from lab.flags import Parser
 from lab.kinds.table import plugin_kind
@@ -27,6 +28,7 @@ OWN: tuple[Any, ...] = (
     train,
     *MODELS,
     words,
+    expand,
     plan,
     score,
     decode,

@@ -19,7 +19,9 @@ from lab.batch.steps import steps
 from lab.batch.task import Task
 from lab.jobs.record import used_hashes
 from lab.kinds import kinds
+from lab.kinds.pipelines import call_asked
 from shared.artifacts.files import sha256
+from shared.models.pipelines.keys import OWN
 from shared.models.source import find_model
 from shared.models.weight_files import weight_hashes
 from shared.recipe import weighted_file
@@ -31,7 +33,7 @@ ONE_BY_ONE = ("prompt", "negative", "seed")  # what tasks that are sampled toget
 
 def entries(tasks: Sequence[Task]) -> list[Entry]:
     """Tasks as the ledger takes them. Raises ModelError for a model that is not there."""
-    for remembered in (_weights, _hashes, _file_sha256):  # what they read may be another file by now
+    for remembered in (_own, _weights, _hashes, _file_sha256):  # what they read may be another file by now
         remembered.cache_clear()
     by_id = {task.id: task for task in tasks}
     keys: dict[str, str] = {}
@@ -49,7 +51,8 @@ def entries(tasks: Sequence[Task]) -> list[Entry]:
 
 
 def _entry(task: Task, key: str) -> Entry:
-    defaults = _defaults(task.step)
+    own = _own(task.step, task.recipe.get("model", ""), task.recipe.get("pipeline_class"))
+    defaults = {name: value for name, value in _defaults(task.step).items() if name not in own}
     recipe = {name: value for name, value in task.recipe.items() if name not in defaults or value != defaults[name]}
     return Entry(
         task.id, task.step, recipe, task.inputs, task.output, key, _affinity(task), task.template, task.tags,
@@ -75,6 +78,14 @@ def _affinity(task: Task) -> str:
     alike = {name: value for name, value in task.recipe.items() if name not in ONE_BY_ONE}
     model = str(task.recipe.get("model", "")).replace("|", "/")
     return f"{model}|{task.step}|{_digest([alike, sorted(task.inputs)])[:16]}"
+
+
+@cache
+def _own(step: str, model: str, pipeline_class: str | None) -> tuple[str, ...]:
+    """Keys whose default is not the recipe's: they are kept, whatever their value."""
+    if step not in kinds():
+        return ()
+    return () if call_asked(kinds()[step], model, pipeline_class) is None else OWN
 
 
 @cache

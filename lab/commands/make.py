@@ -16,6 +16,7 @@ from lab.jobs.names import SHEET, folder_of, many, names
 from lab.jobs.prompts import Asked, read_prompts
 from lab.jobs.run import Context, Job, check, run
 from lab.kinds import Kind, Output, kinds
+from lab.kinds.settled import Settler
 from lab.outputs import signer, whole_number
 from lab.show.console import Console
 from lab.show.run import show_run
@@ -97,6 +98,8 @@ def make(kind: Kind, args: argparse.Namespace) -> None:
     recipes = [
         kind.recipe.parse({**base, **values}) for asked in wanted for values in _values(asked, base, count, tries)
     ]
+    settled = Settler()
+    recipes = [settled(kind, recipe) for recipe in recipes]
     output = getattr(args, "output", None)
     several = len(recipes) > 1 or (output is not None and "{" in output)
     if output is None:

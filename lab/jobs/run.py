@@ -10,7 +10,7 @@ import shlex
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -22,7 +22,8 @@ from lab.jobs.models import Models
 from lab.jobs.record import differences, record_of
 from lab.jobs.save import save
 from lab.kinds import Kind, Output, kind_of
-from lab.kinds.pipelines import runs_by_pipeline
+from lab.kinds.pipelines import Call, call_asked, runs_by_pipeline
+from lab.kinds.settled import Settler
 from shared.artifacts.signature import Signer, check_signable
 from shared.errors import InputError, KinoformError
 from shared.models.adapters.recipe import check_adapters
@@ -81,6 +82,8 @@ def run(jobs: Sequence[Job], context: Context) -> Iterator[Event]:
     What is wrong with a recipe or an output is raised as InputError at once, before anything is loaded. Closing the
     generator stops the work after the step under way, and leaves no half-written file.
     """
+    settled = Settler()
+    jobs = [replace(job, recipe=settled(job.kind, job.recipe)) for job in jobs]
     advice = check(jobs, context)
     said: set[str] = set()
     for event in chain(map(Warned, advice), _events(jobs, context)):
@@ -102,7 +105,7 @@ def check(jobs: Sequence[Job], context: Context) -> list[str]:
     model was made for. Raises InputError.
     """
     device.check(context.device)
-    made: dict[Any, MadeFor | None] = {}
+    made: dict[Any, tuple[Call | None, MadeFor | None]] = {}
     advice: list[str] = []
     for job in jobs:
         job.kind.check(job.recipe, job.output)
@@ -118,9 +121,11 @@ def check(jobs: Sequence[Job], context: Context) -> list[str]:
         if needed not in made:
             name, parts, pipelines, _ = needed
             check_model(name, parts, pipelines=pipelines, pipeline_class=asked)
-            path = find_model(name)
-            made[needed] = None if path is None or asked or runs_by_pipeline(path) else made_for(path)
-        model = made[needed]
+            path, call = find_model(name), call_asked(job.kind, name, asked)
+            made[needed] = call, None if path is None or asked or runs_by_pipeline(path) else made_for(path)
+        call, model = made[needed]
+        if call is not None:
+            call.check(job.recipe)
         advice += [] if model is None else job.kind.advice(job.recipe, model)
         if context.device == "cpu":
             job.recipe.check_device("cpu")
@@ -177,11 +182,14 @@ class _Batch:
 
     def events(self) -> Iterator[Event]:
         first = next(iter(self.jobs.values()))
+        if first.latents is None:
+            self.context.models.check(self.kind, first.recipe)
         with self._timed("load"):
             model = self.context.models.get(self.kind, first.recipe, self.where)
         yield from self._told()
         image = self.kind.image_model(model)
         yield from map(Warned, image.notes)
+        self.jobs = {index: replace(job, recipe=image.completed(job.recipe)) for index, job in self.jobs.items()}
         if image.one_by_one and len(self.jobs) > 1:
             for index in self.jobs:
                 yield from _run_group(self.jobs, [index], self.context, self.where)

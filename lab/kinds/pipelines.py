@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import ModelError
+from shared.models.layouts.hub import cached
 from shared.models.pipelines.classes import pipeline_of
-from shared.models.source import read_index, resolve_model
+from shared.models.pipelines.keys import Takes, check_keys
+from shared.models.pipelines.source import call_of
+from shared.models.source import find_model, read_index, resolve_model
+from shared.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch
 
+    from lab.kinds.kind import Kind
     from shared.models.image_model import ImageModel
     from shared.models.pipelines.load import PipelineModel
     from shared.plan.estimate import Estimate
     from video.generate import VideoModel
 
+NO_PARTS: Mapping[str, Any] = {}
 COMMANDS = {"image": "pictures", "clip": "clips"}
 
 
@@ -27,11 +34,15 @@ def load_pictures(
     device: str | torch.device,
     dtype: torch.dtype,
     pipeline_class: str | None = None,
+    parts: Mapping[str, Any] = NO_PARTS,
     **adapters: Sequence[str],
 ) -> ImageModel | PipelineModel:
-    """A model that makes pictures. Raises ModelError for one that makes clips, and as the loaders do."""
+    """A model that makes pictures. parts: of its folder, those that are loaded already.
+
+    Raises ModelError for one that makes clips, and as the loaders do.
+    """
     if _by_pipeline(source, pipeline_class):
-        return _load("image", source, device, dtype, pipeline_class, adapters)
+        return _load("image", source, device, dtype, pipeline_class, parts, adapters)
     from shared.models.image_model import load_image_model
 
     return load_image_model(source, device=device, dtype=dtype, **adapters)
@@ -43,14 +54,44 @@ def load_clips(
     device: str | torch.device,
     dtype: torch.dtype,
     pipeline_class: str | None = None,
+    parts: Mapping[str, Any] = NO_PARTS,
     **adapters: Sequence[str],
 ) -> VideoModel | PipelineModel:
-    """A model that makes clips. Raises ModelError for one that makes pictures, and as the loaders do."""
+    """A model that makes clips. parts: of its folder, those that are loaded already.
+
+    Raises ModelError for one that makes pictures, and as the loaders do.
+    """
     if _by_pipeline(source, pipeline_class):
-        return _load("clip", source, device, dtype, pipeline_class, adapters)
+        return _load("clip", source, device, dtype, pipeline_class, parts, adapters)
     from video.generate import load_video_model
 
     return load_video_model(source, device=device, dtype=dtype, **adapters)
+
+
+@dataclass(frozen=True)
+class Call:
+    """How a pipeline class is called. takes: the parameters of its call."""
+
+    class_name: str
+    takes: Takes
+
+    def check(self, recipe: Recipe) -> None:
+        """Raises InputError for a key that the class does not take."""
+        check_keys(self.class_name, self.takes, recipe)
+
+
+def call_asked(kind: Kind, source: str, pipeline_class: str | None = None) -> Call | None:
+    """The call of the pipeline class that a kind runs a model with; None where our core runs it, for a class that is
+    not there, and for a model that is not on this disk. Imports no torch.
+
+    Raises ModelError for a model that is none.
+    """
+    path = find_model(source) or cached(source)
+    if kind.pipelines is not None or path is None or not path.is_dir():
+        return None
+    runner = pipeline_of(read_index(path), pipeline_class)
+    takes = None if runner is None else call_of(runner)
+    return None if runner is None or takes is None else Call(runner, takes)
 
 
 def planned(plan: Callable[..., Estimate], recipe: Any, device: str) -> Estimate:
@@ -77,12 +118,13 @@ def _load(
     device: str | torch.device,
     dtype: torch.dtype,
     pipeline_class: str | None,
+    parts: Mapping[str, Any],
     adapters: Mapping[str, Sequence[str]],
 ) -> PipelineModel:
     from shared.models.pipelines.adapters import with_adapters
     from shared.models.pipelines.load import load_pipeline
 
-    model = load_pipeline(source, device=device, dtype=dtype, pipeline_class=pipeline_class)
+    model = load_pipeline(source, device=device, dtype=dtype, pipeline_class=pipeline_class, parts=parts)
     if model.makes != kind:
         raise ModelError(
             f"model {source}", expected=f"one that makes {COMMANDS[kind]}",

@@ -12,11 +12,13 @@ import difflib
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import diffusers
 import torch
 from diffusers import SchedulerMixin
+from diffusers.utils import logging
 from jaxtyping import Shaped
 from torch import Tensor
 
@@ -31,6 +33,7 @@ FORMS: Mapping[str, Callable[[Prediction], Tensor]] = {
     "flow": lambda prediction: prediction.v,
 }
 OTHERS = "EulerDiscreteScheduler, DDIMScheduler or another with the model's own noise schedule"
+SHIFT = "snr_shift_scale"  # in the configuration of those that shift a noise schedule after making it
 GIVEN = 3  # what `step` is given by position: output, timestep, sample
 
 
@@ -65,21 +68,59 @@ def named_scheduler(name: str | None, own: SchedulerMixin) -> SchedulerMixin:
     """The scheduler of that name ("euler-discrete", "EulerDiscreteScheduler", "dpm solver multistep"), with the
     configuration of a model's `own`; that itself where none is named.
 
-    Raises InputError, with the nearest name, for one that diffusers has not, and where it cannot be so configured.
+    Raises InputError, with the nearest that can be used, for one that diffusers has not and one that does not suit the
+    model: for rectified flow with a model of diffusion, the other way round, or with a noise schedule of its own.
     """
     if name is None:
         return own
-    names = scheduler_names()
-    found = names.get(_plain(name))
+    found = scheduler_names().get(_plain(name))
     if found is None:
-        near = difflib.get_close_matches(_plain(name), names, n=1, cutoff=0.5)
-        shown = sorted(_kebab(each.__name__) for each in names.values())
-        hint = f"Did you mean {_kebab(names[near[0]].__name__)}?" if near else ""
-        raise InputError("scheduler", expected=", ".join(shown), got=name, hint=hint)
+        raise InputError("scheduler", **_nearest(name, own), got=name)
+    scheduler = _configured(found, own)
+    if isinstance(scheduler, str):
+        raise InputError(f"scheduler {name}", **_nearest(name, own), got=scheduler)
+    return scheduler
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Inside, diffusers says nothing but errors."""
+    said = logging.get_verbosity()
+    logging.set_verbosity_error()
     try:
-        return found.from_config(own.config)
+        yield
+    finally:
+        logging.set_verbosity(said)
+
+
+def _nearest(name: str, own: SchedulerMixin) -> dict[str, str]:
+    """What to expect instead of a scheduler: those that suit the model, and the nearest of them."""
+    usable = {plain: _kebab(kind.__name__) for plain, kind in scheduler_names().items()
+              if not isinstance(_configured(kind, own), str)}  # fmt: skip
+    near = difflib.get_close_matches(_plain(name), usable, n=1, cutoff=0.5)
+    hint = f"Did you mean {usable[near[0]]}?" if near else ""
+    return {"expected": ", ".join(sorted(usable.values())) or "none: this model has its own alone", "hint": hint}
+
+
+def _configured(kind: type[SchedulerMixin], own: SchedulerMixin) -> SchedulerMixin | str:
+    """A scheduler of this kind with the configuration of a model's own; why not, where it cannot sample from it."""
+    try:
+        with silent():  # keys of the one are not the other's
+            scheduler = kind.from_config(own.config)
     except (TypeError, ValueError, NotImplementedError, ImportError) as error:
-        raise InputError(f"scheduler {name}", expected=OTHERS, got=str(error).strip().splitlines()[0]) from error
+        return str(error).strip().splitlines()[0]
+    if kind is type(own):
+        return scheduler
+    shifted = [SHIFT in each.config for each in (own, scheduler)]
+    if all(shifted):
+        return scheduler
+    if own.config.get("beta_schedule") != scheduler.config.get("beta_schedule") and not is_flow(scheduler):
+        return _other_world(scheduler, is_flow(own)) or "a noise schedule of its own"
+    try:
+        schedule = NoiseSchedule.from_scheduler(own)
+    except ModelError:
+        return "another noise schedule than this model's"
+    return _why_not(scheduler, schedule) or ("no shift of its noise schedule" if shifted[0] else scheduler)
 
 
 def scheduler_names() -> dict[str, type[SchedulerMixin]]:
@@ -129,8 +170,8 @@ def _why_not(scheduler: Any, schedule: NoiseSchedule) -> str | None:
         return "no steps"
     if "beta_schedule" not in takes and not is_flow(scheduler):
         return "a noise schedule of its own"
-    if is_flow(scheduler) != schedule.is_flow:
-        return "one for rectified flow" if is_flow(scheduler) else "one for diffusion, with a model of rectified flow"
+    if other := _other_world(scheduler, schedule.is_flow):
+        return other
     if "Inverse" in name:
         return "one that turns pictures into noise"
     if "noise_sampler_seed" in takes:
@@ -143,4 +184,13 @@ def _why_not(scheduler: Any, schedule: NoiseSchedule) -> str | None:
         return f"a step that wants {', '.join(more)}"
     if scheduler.config.get("timestep_type") == "continuous":
         return "continuous timesteps"
-    return "a noise schedule that it shifts" if "snr_shift_scale" in takes else None
+    return "a noise schedule that it shifts" if SHIFT in takes else None
+
+
+def _other_world(scheduler: SchedulerMixin, flow: bool) -> str | None:
+    """Why not, where a model is of rectified flow and the scheduler is not, or the other way round."""
+    if is_flow(scheduler) and not flow:
+        return "one for rectified flow"
+    takes = inspect.signature(type(scheduler)).parameters  # a configuration keeps what its class does not know
+    knows = is_flow(scheduler) and ("FlowMatch" in type(scheduler).__name__ or "use_flow_sigmas" in takes)
+    return "one for diffusion, with a model of rectified flow" if flow and not knows else None

@@ -14,15 +14,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from shared.artifacts.media import read_image
+from shared.artifacts.pictures import checked_mask
 from shared.artifacts.pixels import fitted, from_uint8
 from shared.diffusion.partial import Picture
-from shared.errors import InputError
 from shared.images.borders import parse_borders
 from shared.images.recipe import ImageRecipe
 from shared.latents.codec import Codec
 from shared.latents.sizes import check_multiple
-
-WHITE = 255
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ def canvas_of(recipe: ImageRecipe, width: int, height: int, factor: int) -> Canv
         return None
     picture = read_image(recipe.image)
     if recipe.mask is not None:
-        paint = _painted(read_image(recipe.mask), picture, recipe.mask)
+        paint = checked_mask(read_image(recipe.mask), picture, recipe.mask)
         return Canvas(_pixels(fitted(picture, width, height)), _share(fitted(paint, width, height)))
     if recipe.extend is not None:
         return extended(fitted(picture, width, height), recipe.extend, factor)
@@ -80,19 +78,6 @@ def extended(picture: UInt8[np.ndarray, "h w 3"], extend: str, factor: int) -> C
     height, width = picture.shape[:2]
     paint = F.pad(torch.zeros(1, 1, height, width), pad, value=1.0)
     return Canvas(F.pad(_pixels(picture), pad, mode="replicate"), paint)
-
-
-def _painted(
-    mask: UInt8[np.ndarray, "_ _ 3"], picture: UInt8[np.ndarray, "h w 3"], name: str
-) -> UInt8[np.ndarray, "h w 3"]:
-    if mask.shape != picture.shape:
-        sizes = [f"{array.shape[1]}x{array.shape[0]} pixels" for array in (picture, mask)]
-        raise InputError(f"mask {name}", expected=f"the picture's size, {sizes[0]}", got=sizes[1])
-    if mask.min() == mask.max():
-        got = "all of it white" if mask.max() == WHITE else "all of it black" if mask.max() == 0 else "one grey"
-        hint = "For all of a picture leave out --mask and say --strength" if mask.max() else ""
-        raise InputError(f"mask {name}", expected="white where to paint, black where not", got=got, hint=hint)
-    return mask
 
 
 def _share(mask: UInt8[np.ndarray, "h w 3"]) -> Float[Tensor, "1 1 h w"]:

@@ -10,39 +10,36 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-import diffusers
 import torch
-from diffusers import (
-    AutoencoderKL,
-    AutoencoderKLTemporalDecoder,
-    AutoencoderTiny,
-    SchedulerMixin,
-    UNet2DConditionModel,
-)
-from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from diffusers import SchedulerMixin, UNet2DConditionModel
 
 from shared.attention import install_attention
 from shared.diffusion.conditioning import Conditioning
 from shared.diffusion.denoiser import Denoiser
 from shared.diffusion.schedule import NoiseSchedule, prediction_type_of
-from shared.errors import ModelError
 from shared.latents.codec import Autoencoder, Codec
 from shared.models.adapters.embeddings import with_embeddings
 from shared.models.adapters.lora import fuse_loras
 from shared.models.layouts.single_file import load_parts
+from shared.models.parts import (
+    SECOND_ENCODERS,
+    TEXT_ENCODERS,
+    TOKENIZERS,
+    UNETS,
+    VAES,
+    check_fit,
+    class_of,
+    load_part,
+    made_scheduler,
+    named,
+    scheduler_class_of,
+)
+from shared.models.pipelines.keys import R
 from shared.models.prompts.paired_text import PairedText
 from shared.models.prompts.text import TextConditioner, TextEncoder, read_tokenizer
 from shared.models.source import read_index, resolve_model
-from shared.models.weight_files import read_json, weight_files, weight_hashes
-from shared.models.weights import load_network
+from shared.models.weight_files import read_json, weight_hashes
 from shared.recipe import Recipe
-
-UNETS = {"UNet2DConditionModel": UNet2DConditionModel}
-VAES = {vae.__name__: vae for vae in (AutoencoderKL, AutoencoderTiny, AutoencoderKLTemporalDecoder)}
-TEXT_ENCODERS = {"CLIPTextModel": CLIPTextModel}
-SECOND_ENCODERS = {"CLIPTextModelWithProjection": CLIPTextModelWithProjection}
-TOKENIZERS = {"CLIPTokenizer": CLIPTokenizer, "CLIPTokenizerFast": CLIPTokenizer}  # one and the same by now
 
 
 @dataclass
@@ -107,6 +104,10 @@ class ImageModel:
         """Keys of a recipe that have no part in what comes out: none."""
         return []
 
+    def completed(self, recipe: R) -> R:
+        """The recipe with what the model has of its own for what it does not set: nothing that is kept."""
+        return recipe
+
     def hashes(self) -> dict[str, str]:
         """SHA-256 of every weights file, by its path in the model folder. Computed once."""
         if not self._hashes:
@@ -142,19 +143,22 @@ def load_image_model(
 
 
 def _load_single_file(path: Path, name: str, device: str | torch.device, dtype: torch.dtype) -> ImageModel:
-    unet, vae, text_encoder, tokenizer, config = load_parts(path, device, dtype)
-    install_attention(text_encoder)
-    scheduler_class = _scheduler_class({"scheduler": ["", config["_class_name"]]}, path)
-    return _assemble(name, path, unet, vae, TextConditioner(tokenizer, text_encoder), scheduler_class, config)
+    parts = load_parts(path, device, dtype)
+    for _, encoder in parts.texts:
+        install_attention(encoder)
+    texts = [TextConditioner(tokenizer, encoder) for tokenizer, encoder in parts.texts]
+    text = PairedText(*texts) if len(texts) > 1 else texts[0]
+    scheduler_class = scheduler_class_of({"scheduler": ["", parts.scheduler["_class_name"]]}, path)
+    return _assemble(name, path, parts.unet, parts.vae, text, scheduler_class, parts.scheduler)
 
 
 def _load_folder(path: Path, name: str, device: str | torch.device, dtype: torch.dtype) -> ImageModel:
     index = read_index(path)
-    unet = _load(path, index, "unet", UNETS, device, dtype)
+    unet = load_part(path, index, "unet", UNETS, device, dtype)
     # float16 overflows some autoencoders, and the gradients that distillation sends through them underflow in it
-    vae = _load(path, index, "vae", VAES, device, torch.float32 if dtype is torch.float16 else dtype)
+    vae = load_part(path, index, "vae", VAES, device, torch.float32 if dtype is torch.float16 else dtype)
     text = load_text(path, device=device, dtype=dtype)
-    scheduler_class = _scheduler_class(index, path)
+    scheduler_class = scheduler_class_of(index, path)
     config = read_json(path / "scheduler" / "scheduler_config.json")
     return _assemble(name, path, unet, vae, text, scheduler_class, config)
 
@@ -165,7 +169,7 @@ def load_text(
     """The tokenizer and text encoder of a model folder, frozen. Raises ModelError as `load_image_model` does."""
     index = read_index(folder)
     first = _load_text(folder, index, "", TEXT_ENCODERS, device, dtype)
-    if _named(index, "text_encoder_2") is None:
+    if named(index, "text_encoder_2") is None:
         return first
     second = _load_text(folder, index, "_2", SECOND_ENCODERS, device, dtype)
     return PairedText(first, second, zeros=index.get("force_zeros_for_empty_prompt", True))
@@ -180,62 +184,10 @@ def _load_text(
     dtype: torch.dtype,
 ) -> TextConditioner:
     """which: what the names of its components end with."""
-    encoder = _load(folder, index, f"text_encoder{which}", supported, device, dtype)
+    encoder = load_part(folder, index, f"text_encoder{which}", supported, device, dtype)
     install_attention(encoder)
-    _class_of(index, f"tokenizer{which}", TOKENIZERS, folder)
+    class_of(index, f"tokenizer{which}", TOKENIZERS, folder)
     return TextConditioner(read_tokenizer(folder / f"tokenizer{which}"), encoder)
-
-
-def _load(
-    path: Path,
-    index: dict[str, Any],
-    component: str,
-    supported: Mapping[str, type],
-    device: str | torch.device,
-    dtype: torch.dtype,
-) -> Any:
-    network_class = _class_of(index, component, supported, path)
-    folder = path / component
-    weight_files(folder)  # a missing or pickled component is the clearer fault
-    config = read_json(folder / "config.json")
-    if network_class is AutoencoderTiny:
-        config.pop("block_out_channels", None)  # it writes this key, and warns about it when it reads
-
-    def build() -> nn.Module:
-        if network_class in (CLIPTextModel, CLIPTextModelWithProjection):
-            return network_class(CLIPTextConfig.from_dict(config))
-        return network_class.from_config(config)
-
-    try:
-        network = load_network(build, folder, device=device, dtype=dtype)
-    except ModelError:
-        raise
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError, RuntimeError, NotImplementedError) as error:
-        raise ModelError(
-            f"{folder / 'config.json'}", expected=f"that of a {network_class.__name__}", got=str(error)
-        ) from error
-    return network
-
-
-def _class_of(index: dict[str, Any], component: str, supported: Mapping[str, type], path: Path) -> Any:
-    name = _named(index, component)
-    if not isinstance(name, str) or name not in supported:
-        raise ModelError(f"{component} of model {path}", expected=" or ".join(supported), got=name or "none")
-    return supported[name]
-
-
-def _named(index: dict[str, Any], component: str) -> Any:
-    """The class that the index names for a component, if any."""
-    entry = index.get(component)
-    return entry[1] if isinstance(entry, list) and len(entry) == 2 else None
-
-
-def _scheduler_class(index: dict[str, Any], path: Path) -> type[SchedulerMixin]:
-    name = _named(index, "scheduler")
-    found = getattr(diffusers, name, None) if isinstance(name, str) and name.endswith("Scheduler") else None
-    if not (isinstance(found, type) and issubclass(found, SchedulerMixin)):
-        raise ModelError(f"scheduler of model {path}", expected="a diffusers scheduler", got=name or "none")
-    return found
 
 
 def _assemble(
@@ -247,11 +199,8 @@ def _assemble(
     scheduler_class: type[SchedulerMixin],
     scheduler_config: dict[str, Any],
 ) -> ImageModel:
-    try:
-        scheduler = scheduler_class.from_config(scheduler_config)
-    except (TypeError, ValueError, NotImplementedError) as error:
-        raise ModelError(f"scheduler of model {name}", expected="a valid configuration", got=str(error)) from error
-    _check_fit(name, unet, vae, text)
+    scheduler = made_scheduler(scheduler_class, scheduler_config, name)
+    check_fit(name, unet, vae, text)
     for network in (unet, vae):
         install_attention(network)
     model = ImageModel(
@@ -266,33 +215,3 @@ def _assemble(
     )
     Denoiser(unet, model.schedule, model.prediction_type)  # raises ModelError where the two do not go together
     return model
-
-
-def _check_fit(
-    name: str,
-    unet: UNet2DConditionModel,
-    vae: Autoencoder,
-    text: TextConditioner,
-) -> None:
-    """Components that load one by one may still belong to different models."""
-    latent_channels = vae.config["latent_channels"]
-    for what, wanted, got in (
-        ("latent channels of the unet", latent_channels, unet.config["in_channels"]),
-        ("output channels of the unet", latent_channels, unet.config["out_channels"]),
-        (
-            "text width of the unet",
-            sum(e.config.hidden_size for e in text.encoders),
-            unet.config["cross_attention_dim"],
-        ),
-        (
-            "text encoders of the unet",
-            2 if unet.config["addition_embed_type"] == "text_time" else 1,
-            len(text.encoders),
-        ),
-    ):
-        if wanted != got:
-            raise ModelError(f"model {name}: {what}", expected=wanted, got=got)
-    if len(text.tokenizer) > text.text_encoder.config.vocab_size:
-        raise ModelError(
-            f"model {name}: tokens", expected=f"at most {text.text_encoder.config.vocab_size}", got=len(text.tokenizer)
-        )

@@ -18,6 +18,7 @@ from shared.artifacts.files import atomic_path, replaced_folder
 from shared.latents.codec import Autoencoder
 from shared.models.weight_files import read_json
 
+LIBRARIES = {"text": "transformers", "tokenizer": "transformers"}  # by what a component's name begins with
 MOST_BYTES = "16MB"  # of a file of weights: such files pass where large ones do not
 
 
@@ -49,14 +50,17 @@ def save_image_model(
 
 
 def pipeline_index(classes: Mapping[str, str]) -> dict[str, Any]:
-    """What `model_index.json` says of a Stable Diffusion whose five components are of these classes."""
-    libraries = {"text_encoder": "transformers", "tokenizer": "transformers"}
+    """What `model_index.json` says of a Stable Diffusion whose components are of these classes: of XL where there are
+    two text encoders."""
+    xl = "text_encoder_2" in classes
+    own = {"force_zeros_for_empty_prompt": True} if xl else {"requires_safety_checker": False}
+    absent = ("feature_extractor", "image_encoder", *(() if xl else ("safety_checker",)))
     return {
-        "_class_name": "StableDiffusionPipeline",
+        "_class_name": "StableDiffusionXLPipeline" if xl else "StableDiffusionPipeline",
         "_diffusers_version": diffusers.__version__,
-        "requires_safety_checker": False,
-        **{name: [None, None] for name in ("feature_extractor", "image_encoder", "safety_checker")},
-        **{name: [libraries.get(name, "diffusers"), classes[name]] for name in sorted(classes)},
+        **own,
+        **{name: [None, None] for name in absent},
+        **{name: [LIBRARIES.get(name.split("_")[0], "diffusers"), classes[name]] for name in sorted(classes)},
     }
 
 

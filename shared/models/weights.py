@@ -37,11 +37,15 @@ N = TypeVar("N", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Stored:
-    """Where a tensor lies: a file, its entry there, and the shape in which it is wanted where that is another one."""
+    """Where a tensor lies: a file, its entry there, and the shape in which it is wanted where that is another one.
+
+    turned: whether it is a matrix that is wanted with rows and columns changed.
+    """
 
     file: Path
     entry: Entry
     shape: tuple[int, ...]
+    turned: bool = False
 
     def read(self, opened: BufferedReader, scratch: Tensor | None = None) -> Tensor:
         """The tensor, in memory of its own, or in `scratch`, bytes that suffice for it. opened: its file.
@@ -55,6 +59,8 @@ class Stored:
         opened.seek(self.entry.start)
         if opened.readinto(data.numpy().data) != self.size:
             raise ModelError(f"weights in {self.file}", expected="a whole safetensors file", got="one cut short")
+        if self.turned:
+            return data.view(self.dtype).reshape(self.shape[::-1]).T.contiguous()
         return data.view(self.dtype).reshape(self.shape)
 
     @property

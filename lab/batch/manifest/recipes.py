@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from lab.batch.manifest.drafts import Draft
 from lab.batch.manifest.keys import JOB_KEYS, SIZE, at, moved, recipe_keys
 from lab.batch.step import Step
 from lab.flags import given_values
-from shared.errors import InputError
+from lab.kinds import kinds
+from lab.kinds.settled import Settler
+from shared.errors import InputError, ModelError
 from shared.recipe import Recipe, load_preset, moved_file, preset_names, weighted_file
 
 GIVEN_LATER = "what another task makes"  # for a file's name while the rest is validated
@@ -111,6 +114,7 @@ class Files:
         self._files: dict[str, str | None] = {}
         self._models: dict[str, str] = {}
         self._keys: dict[type[Recipe], list[str]] = {}
+        self._settler = Settler()
 
     def keys_of(self, recipe: type[Recipe]) -> list[str]:
         """The keys of a recipe that name files."""
@@ -133,6 +137,13 @@ class Files:
             self._models[name] = name if name == EMBEDDED else found
         return self._models[name]
 
+    def settled(self, step: str, recipe: Any) -> Any:
+        """A kind's recipe, settled; as it is where its model is not there, which its task will say."""
+        if step in kinds():
+            with suppress(ModelError):
+                return self._settler(kinds()[step], recipe.model_copy(update={"model": self.model(recipe.model)}))
+        return recipe
+
 
 def recipe_of(draft: Draft, files: Files) -> dict[str, Any]:
     """All keys of a draft's recipe with their values as JSON types; None for what its inputs fill.
@@ -141,12 +152,13 @@ def recipe_of(draft: Draft, files: Files) -> dict[str, Any]:
     """
     recipe = draft.step.recipe
     try:
-        values = recipe.parse({**draft.values, **dict.fromkeys(draft.inputs, GIVEN_LATER)}).resolved()
+        parsed = recipe.parse({**draft.values, **dict.fromkeys(draft.inputs, GIVEN_LATER)})
     except InputError as error:
         key, dot, inner = error.what.partition(".")
         if key not in recipe.model_fields:  # keys that do not go together
             raise InputError(draft.place, expected=error.expected, hint=error.hint) from error
         raise moved(error, draft.place_of(key) + dot + inner) from error
+    values = files.settled(draft.step.name, parsed).resolved()
     for key in files.keys_of(recipe):
         if key in draft.inputs:
             values[key] = None

@@ -40,11 +40,19 @@ HINT = (
 )
 
 
-def clip_tokenizer(file: Path, family: str) -> CLIPTokenizer:
+def clip_tokenizer(file: Path, family: str, *, second: bool = False) -> CLIPTokenizer:
     """The tokenizer for a single file. Stable Diffusion 2 pads with "!", unless the folder beside it says otherwise.
 
+    second: of XL, whose words are the same, and which pads with "!" as well.
     Raises ModelError where there is none, or a broken one.
     """
+    if second:
+        if (folder := file.parent / f"{TOKENIZER}_2").is_dir():
+            return read_tokenizer(folder)
+        tokenizer = clip_tokenizer(file, family)
+        if "!" in tokenizer.get_vocab():
+            tokenizer.pad_token = "!"
+        return tokenizer
     if (folder := file.parent / TOKENIZER).is_dir():
         return read_tokenizer(folder)
     tokenizer = _from_cache() or _from_package()

@@ -1,7 +1,7 @@
 """Models of other layouts to safetensors in diffusers' folders, or to one safetensors file.
 
     a pickle (.ckpt, .pt, .bin)           -> a .safetensors file of the same tensors, or on to a folder
-    a Stable Diffusion 1 or 2 in one file -> a diffusers folder
+    a Stable Diffusion 1, 2 or XL in one file -> a diffusers folder
     a diffusers folder with pickles       -> the same folder with safetensors
 
 Tensors are copied one at a time as they are stored: nothing is computed, and no dtype changes.
@@ -19,6 +19,7 @@ import torch
 from shared.artifacts.files import atomic_folder, check_writable
 from shared.errors import InputError, ModelError
 from shared.models.layouts.clip_vocabulary import clip_tokenizer
+from shared.models.layouts.family import XL
 from shared.models.layouts.pickles import unpickled
 from shared.models.layouts.prediction import V
 from shared.models.layouts.single_file import SingleFile, prediction_of
@@ -28,9 +29,11 @@ from shared.models.weight_files import PICKLES, read_json
 from shared.models.weights import write_tensors
 
 SUFFIX = ".safetensors"
-NAMES = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
+NAMES = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model",
+         "text_encoder_2": "model"}  # fmt: skip
 CLASSES = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL", "text_encoder": "CLIPTextModel",
            "tokenizer": "CLIPTokenizer"}  # fmt: skip
+SECOND = {"text_encoder_2": "CLIPTextModelWithProjection", "tokenizer_2": "CLIPTokenizer"}  # of Stable Diffusion XL
 COPIED = (".json", ".txt", ".md", ".model", SUFFIX)  # of a folder; code and pictures are not
 OWNED = (INDEX, INDEX)  # a folder is replaced where it is empty: others may hold what nobody wants to lose
 PredictionType = Literal["epsilon", "v_prediction"]
@@ -72,7 +75,9 @@ def convert(source: Path, out: Path, prediction_type: PredictionType | None = No
 def write_folder(file: Path, folder: Path, asked: Path, prediction_type: str | None) -> list[str]:
     """The components of a single file in `folder`. asked: where its tokenizer and configuration lie beside."""
     single = SingleFile.read(file, beside=asked)
-    tokenizer = clip_tokenizer(asked, single.family)
+    tokenizers = {"tokenizer": clip_tokenizer(asked, single.family)}
+    if single.family == XL:
+        tokenizers["tokenizer_2"] = clip_tokenizer(asked, single.family, second=True)
     notes = []
     predicts = prediction_type or single.prediction_type
     if predicts is None:
@@ -80,20 +85,26 @@ def write_folder(file: Path, folder: Path, asked: Path, prediction_type: str | N
         predicts = prediction_of(single.load("unet", config, "cpu", torch.float32), single.family)
         notes.append(f"the file does not say what it predicts: {predicts}, by what it makes of noise")
     configs = single.configs(predicts)
-    for component, name in NAMES.items():
+    for component, name in ((component, name) for component, name in NAMES.items() if component in configs):
         places = single.matched(component, configs[component])
-        if component == "text_encoder":  # as every release of transformers reads them
-            places = {f"text_model.{key.removeprefix('text_model.')}": place for key, place in places.items()}
+        if component.startswith("text_encoder"):  # as every release of transformers reads them
+            places = {_in_text_model(key): place for key, place in places.items()}
         (folder / component).mkdir()
         _write_json(folder / component / "config.json", configs[component])
         write_tensors(folder / component / f"{name}{SUFFIX}", places)
-    tokenizer.save_pretrained(folder / "tokenizer")
-    tokenizer.backend_tokenizer.model.save(str(folder / "tokenizer"))
+    for name, tokenizer in tokenizers.items():
+        tokenizer.save_pretrained(folder / name)
+        tokenizer.backend_tokenizer.model.save(str(folder / name))
+    classes = {**CLASSES, **(SECOND if single.family == XL else {})}
     scheduler = configs["scheduler"]
     (folder / "scheduler").mkdir()
     _write_json(folder / "scheduler" / "scheduler_config.json", scheduler)
-    _write_json(folder / INDEX, pipeline_index({**CLASSES, "scheduler": scheduler["_class_name"]}))
+    _write_json(folder / INDEX, pipeline_index({**classes, "scheduler": scheduler["_class_name"]}))
     return notes
+
+
+def _in_text_model(name: str) -> str:
+    return name if name.startswith("text_projection") else f"text_model.{name.removeprefix('text_model.')}"
 
 
 def convert_folder(source: Path, out: Path) -> list[str]:

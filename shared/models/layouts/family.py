@@ -13,8 +13,9 @@ from shared.errors import ModelError
 Header = Mapping[str, tuple[int, ...]]  # shapes of tensors by name
 
 UNET = "model.diffusion_model."
-SD1, SD2 = "Stable Diffusion 1", "Stable Diffusion 2"
-SUPPORTED = (SD1, SD2)
+SD1, SD2, XL = "Stable Diffusion 1", "Stable Diffusion 2", "Stable Diffusion XL"
+SUPPORTED = (SD1, SD2, XL)
+TEXTS = {XL: (("first text encoder", "conditioner.embedders.0."), ("second text encoder", "conditioner.embedders.1."))}
 UNKNOWN = "an unknown architecture"
 CONVERT = "Kinoform takes this one as a diffusers folder alone: DiffusionPipeline.from_single_file(FILE)"
 CONVERT += ".save_pretrained(FOLDER) makes one"
@@ -22,9 +23,9 @@ CONVERT += ".save_pretrained(FOLDER) makes one"
 # In this order; each but the first two is named by any one of its tensors, with or without the UNet's prefix.
 TELLING: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Playground 2.5", ("edm_mean",)),
-    ("Stable Diffusion XL", ("conditioner.embedders.1.model.transformer.resblocks.9.mlp.c_proj.bias",)),
+    (XL, ("conditioner.embedders.1.model.transformer.resblocks.9.mlp.c_proj.bias",)),
     ("the refiner of Stable Diffusion XL", ("conditioner.embedders.0.model.transformer.resblocks.9.mlp.c_proj.bias",)),
-    ("Stable Diffusion XL", ("label_emb.0.0.weight",)),
+    (XL, ("label_emb.0.0.weight",)),
     ("a ControlNet", ("control_model.time_embed.0.weight", "controlnet_cond_embedding.conv_in.weight")),
     ("Stable Cascade", ("clip_txt_mapper.weight", "down_blocks.1.0.channelwise.0.weight")),
     ("Stable Diffusion 3", ("joint_blocks.0.context_block.adaLN_modulation.1.bias",)),
@@ -55,7 +56,8 @@ def family_of(header: Header) -> str:
     """SD1, SD2, the name of another architecture, or UNKNOWN."""
     for name, telling in TELLING:
         if any(f"{prefix}{tensor}" in header for tensor in telling for prefix in ("", UNET)):
-            return name
+            inpaints = name == XL and header.get(f"{UNET}input_blocks.0.0.weight", (0, 0))[1] == 9
+            return f"{name} for inpainting" if inpaints else name
     context = _context_width(header)
     if context is None:
         return UNKNOWN
@@ -78,7 +80,8 @@ def check_single_file(file: Path, header: Header) -> str:
         )
     if family not in SUPPORTED:
         raise ModelError(f"model {file}", expected=" or ".join(SUPPORTED), got=family, hint=CONVERT)
-    for what, prefix in (("autoencoder", "first_stage_model."), ("text encoder", "cond_stage_model.")):
+    texts = TEXTS.get(family, (("text encoder", "cond_stage_model."),))
+    for what, prefix in (("UNet", UNET), ("autoencoder", "first_stage_model."), *texts):
         if not any(name.startswith(prefix) for name in header):
             raise ModelError(f"model {file}", expected=f"the {what}, tensors {prefix}*", got=f"{family} without it")
     return family

@@ -10,16 +10,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from shared.models.layouts.family import UNET
-from shared.models.layouts.original import CLIP, OPEN_CLIP, TEXT_MODEL, VAE
+from shared.models.layouts.original import CLIP, FIRST_OF_XL, OPEN_CLIP, PROJECTION, SECOND_OF_XL, TEXT_MODEL, VAE
 
 
 @dataclass(frozen=True)
 class Rows:
-    """A tensor of a network: its name there, and which of `parts` equal parts of the stored tensor's rows it is."""
+    """A tensor of a network: its name there, and which of `parts` equal parts of the stored tensor's rows it is.
+
+    turned: whether rows and columns are changed.
+    """
 
     name: str
     part: int = 0
     parts: int = 1
+    turned: bool = False
 
 
 RESIDUAL = {
@@ -33,6 +37,8 @@ RESIDUAL = {
 ENDS = {
     "time_embed.0": "time_embedding.linear_1",
     "time_embed.2": "time_embedding.linear_2",
+    "label_emb.0.0": "add_embedding.linear_1",
+    "label_emb.0.2": "add_embedding.linear_2",
     "input_blocks.0.0": "conv_in",
     "out.0": "conv_norm_out",
     "out.2": "conv_out",
@@ -93,15 +99,19 @@ def vae_name(stored: str, levels: int) -> Rows | None:
     return Rows(name.replace("nin_shortcut", "conv_shortcut").replace(".norm_out.", ".conv_norm_out."))
 
 
-def text_names(stored: str, layers: int) -> list[Rows]:
-    """The names in a CLIP text encoder of `layers` layers; none for what it has no use for."""
+def text_names(stored: str, layers: int, *, second: bool = False) -> list[Rows]:
+    """The names in a CLIP text encoder of `layers` layers; none for what it has no use for. second: of XL's."""
+    if second and stored == f"{SECOND_OF_XL}{PROJECTION}":
+        return [Rows(f"{PROJECTION}.weight", turned=True)]
     if UNUSED.search(stored):
         return []
-    if stored.startswith(CLIP):
-        return [Rows(stored.removeprefix(CLIP).removeprefix(TEXT_MODEL))]
-    if not stored.startswith(OPEN_CLIP):
+    clip = next((prefix for prefix in (CLIP, FIRST_OF_XL) if stored.startswith(prefix)), None)
+    if clip is not None:
+        return [] if second else [Rows(stored.removeprefix(clip).removeprefix(TEXT_MODEL))]
+    prefix = SECOND_OF_XL if second else OPEN_CLIP
+    if not stored.startswith(prefix):
         return []
-    name = stored.removeprefix(OPEN_CLIP)
+    name = stored.removeprefix(prefix)
     if name in OPEN_CLIP_ENDS:
         return [Rows(OPEN_CLIP_ENDS[name])]
     match = re.fullmatch(r"transformer\.resblocks\.(\d+)\.(.+)[._](weight|bias)", name)
@@ -116,13 +126,13 @@ def text_names(stored: str, layers: int) -> list[Rows]:
 
 
 def translated(header: Mapping[str, object], component: str, depth: int) -> Iterator[tuple[str, Rows]]:
-    """Every stored tensor of a component ("unet", "vae", "text_encoder") with its place in the network.
+    """Every stored tensor of a component ("unet", "vae", "text_encoder", "text_encoder_2") with its place there.
 
     depth: the residual blocks a level of the UNet, the levels of the autoencoder, the layers of the text encoder.
     """
     for stored in header:
-        if component == "text_encoder":
-            yield from ((stored, rows) for rows in text_names(stored, depth))
+        if component.startswith("text_encoder"):
+            yield from ((stored, rows) for rows in text_names(stored, depth, second=component.endswith("_2")))
         else:
             rows = unet_name(stored, depth) if component == "unet" else vae_name(stored, depth)
             if rows is not None:

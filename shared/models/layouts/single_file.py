@@ -1,5 +1,5 @@
-"""A whole Stable Diffusion 1 or 2 in one .safetensors file of the original layout, loaded without any other file but
-the words of CLIP: as strictly as a folder, a tensor at a time.
+"""A whole Stable Diffusion 1, 2 or XL in one .safetensors file of the original layout, loaded without any other file
+but the words of CLIP: as strictly as a folder, a tensor at a time.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from shared.compute.torch_internals import detect_fake_mode
 from shared.errors import ModelError
 from shared.models.layouts.clip_vocabulary import clip_tokenizer
-from shared.models.layouts.family import SD2, check_single_file
+from shared.models.layouts.family import SD2, XL, check_single_file
 from shared.models.layouts.original import scheduler_config, text_config, unet_config, vae_config
 from shared.models.layouts.original_names import translated
 from shared.models.layouts.prediction import EPSILON, ZERO_SNR_MARKER, V, said
+from shared.models.prompts.text import TextEncoder
 from shared.models.weight_files import Entry, read_entries
 from shared.models.weights import Stored, fill, matched
 from shared.rng import normal
@@ -51,12 +52,13 @@ class SingleFile:
         return cls(file, check_single_file(file, header), entries, said(beside or file, header, metadata))
 
     def configs(self, prediction_type: str) -> dict[str, dict[str, Any]]:
-        """Of the components "unet", "vae", "text_encoder" and "scheduler", as a diffusers folder has them."""
+        """Of "unet", "vae", "text_encoder", "scheduler" and XL's "text_encoder_2", as a diffusers folder has them."""
         header = {name: entry.shape for name, entry in self.entries.items()}
         unet = unet_config(self.file, header, self.family, prediction_type)
         scheduler = scheduler_config(self.family, prediction_type, zero_snr=ZERO_SNR_MARKER in header)
         vae, text = vae_config(self.file, header, unet), text_config(self.file, header)
-        return {"unet": unet, "vae": vae, "text_encoder": text, "scheduler": scheduler}
+        second = {"text_encoder_2": text_config(self.file, header, second=True)} if self.family == XL else {}
+        return {"unet": unet, "vae": vae, "text_encoder": text, **second, "scheduler": scheduler}
 
     def tensors(self, component: str, config: Mapping[str, Any]) -> dict[str, Stored]:
         """A component's tensors, by their names in its network."""
@@ -64,13 +66,14 @@ class SingleFile:
             "unet": lambda: config["layers_per_block"],
             "vae": lambda: len(config["block_out_channels"]),
             "text_encoder": lambda: config["num_hidden_layers"],
-        }[component]()
+        }[component.removesuffix("_2")]()
         found = {}
         for stored, rows in translated(self.entries, component, depth):
             entry = self.entries[stored]
             if rows.parts > 1:
                 entry = _part(self.file, stored, entry, rows.part, rows.parts)
-            found[rows.name] = Stored(self.file, entry, entry.shape)
+            shape = entry.shape[::-1] if rows.turned else entry.shape
+            found[rows.name] = Stored(self.file, entry, shape, rows.turned)
         return found
 
     def load(self, component: str, config: dict[str, Any], device: str | torch.device, dtype: torch.dtype) -> Any:
@@ -96,30 +99,43 @@ class SingleFile:
 
 def _builder(component: str, config: dict[str, Any]) -> Callable[[], nn.Module]:
     """What makes a component's network, without its weights."""
-    if component == "text_encoder":
-        return lambda: CLIPTextModel(CLIPTextConfig.from_dict(config))
+    if component.startswith("text_encoder"):
+        kind = CLIPTextModelWithProjection if component.endswith("_2") else CLIPTextModel
+        return lambda: kind(CLIPTextConfig.from_dict(config))
     return partial(CLASSES[component].from_config, config)
 
 
-def load_parts(
-    file: Path, device: str | torch.device, dtype: torch.dtype
-) -> tuple[UNet2DConditionModel, AutoencoderKL, CLIPTextModel, CLIPTokenizer, dict[str, Any]]:
-    """UNet, autoencoder (never in float16), text encoder, tokenizer, and the scheduler's configuration.
+@dataclass(frozen=True)
+class Parts:
+    """texts: each a tokenizer with its encoder, one or two. scheduler: its configuration."""
+
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    texts: tuple[tuple[CLIPTokenizer, TextEncoder], ...]
+    scheduler: dict[str, Any]
+
+
+def load_parts(file: Path, device: str | torch.device, dtype: torch.dtype) -> Parts:
+    """The networks (the autoencoder never in float16), the tokenizers, and the scheduler's configuration.
 
     Raises ModelError: what `SingleFile.read` refuses; no vocabulary of CLIP; weights that are missing, left over,
     misshapen or not finite.
     """
     single = SingleFile.read(file)
-    tokenizer = clip_tokenizer(file, single.family)
+    tokenizers = {"text_encoder": clip_tokenizer(file, single.family)}
+    if single.family == XL:
+        tokenizers["text_encoder_2"] = clip_tokenizer(file, single.family, second=True)
     configs = single.configs(single.prediction_type or V)
     unet = single.load("unet", configs["unet"], device, dtype)
     prediction_type = single.prediction_type or prediction_of(unet, single.family)
     configs = single.configs(prediction_type)
     unet.register_to_config(sample_size=configs["unet"]["sample_size"])
-    special = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     vae = single.load("vae", configs["vae"], device, torch.float32 if dtype is torch.float16 else dtype)
-    text = single.load("text_encoder", {**configs["text_encoder"], **special}, device, dtype)
-    return unet, vae, text, tokenizer, configs["scheduler"]
+    texts = []
+    for name, tokenizer in tokenizers.items():
+        special = {key: getattr(tokenizer, key) for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
+        texts.append((tokenizer, single.load(name, {**configs[name], **special}, device, dtype)))
+    return Parts(unet, vae, tuple(texts), configs["scheduler"])
 
 
 def prediction_of(unet: UNet2DConditionModel, family: str) -> str:
@@ -140,7 +156,13 @@ def probed(unet: UNet2DConditionModel) -> str:
     noise = normal((1, unet.config["in_channels"], side, side), 0)
     text = torch.zeros(1, 2, unet.config["cross_attention_dim"]).to(unet.device, unet.dtype)
     last = torch.tensor([999], device=unet.device)
-    predicted = unet(noise.to(unet.device, unet.dtype), last, encoder_hidden_states=text).sample.float().cpu()
+    added = None
+    if unet.config["addition_embed_type"] == "text_time":
+        times = torch.zeros(1, 6).to(text)
+        pooled = unet.config["projection_class_embeddings_input_dim"] - 6 * unet.config["addition_time_embed_dim"]
+        added = {"text_embeds": torch.zeros(1, pooled).to(text), "time_ids": times}
+    made = unet(noise.to(text), last, encoder_hidden_states=text, added_cond_kwargs=added)
+    predicted = made.sample.float().cpu()
     similarity = torch.nn.functional.cosine_similarity(noise.flatten(), predicted.flatten(), dim=0)
     return EPSILON if float(similarity) > HALF else V
 

@@ -8,20 +8,24 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from shared.errors import ModelError
 from shared.models.adapters.recipe import other_kind
-from shared.models.layouts.family import SD1, SD2, Header
+from shared.models.layouts.family import SD1, SD2, XL, Header
+from shared.models.weight_files import read_entries
 
 DOWN = re.compile(r"(.+?)[._](lora_down|lora_A|lora\.down|lora_linear_layer\.down)(\.\w+)?\.weight")
 TEXT_KEYS = re.compile(r"attn2[._]to_k$")  # what makes keys of the text: as wide as the text encoder's states
-BY_WIDTH = {768: SD1, 1024: SD2, 2048: "Stable Diffusion XL"}
+BY_WIDTH = {768: SD1, 1024: SD2, 2048: XL}
 BY_NAME = (
     (re.compile(r"motion_modules"), "AnimateDiff"),
     (re.compile(r"double_blocks|single_transformer_blocks"), "Flux"),
     (re.compile(r"joint_(transformer_)?blocks"), "Stable Diffusion 3"),
     (re.compile(r"(^|[._])blocks[._]\d+[._](self_attn|cross_attn)[._]"), "Wan"),
-    (re.compile(r"lora_te2_|text_encoder_2\."), "Stable Diffusion XL"),
+    (re.compile(r"lora_te2_|text_encoder_2\."), XL),
 )
+UNLIKE = ("Flux", "Stable Diffusion 3", "Wan")  # whose networks are no UNets
 SAID = ("modelspec.architecture", "ss_base_model_version")
 TEXT_ENCODER = re.compile(r"^(lora_te|text_encoder|te\d?[._])")
 
@@ -51,6 +55,23 @@ def lora_of(header: Header, metadata: Mapping[str, str]) -> Lora | None:
     changes = {"denoiser": len(layers) - text, "text encoder": text}
     ranks = sorted({shape[0] for shape in downs.values() if shape})
     return Lora(kind, tuple(ranks), _target(downs, layers, metadata), {part: n for part, n in changes.items() if n})
+
+
+def check_target(file: Path, model: str, width: int) -> None:
+    """Refuse a LoRA that is for another architecture than a UNet of Stable Diffusion whose text is `width` wide.
+
+    Raises ModelError, naming both. What neither names nor shapes tell passes.
+    """
+    entries, metadata = read_entries(file)
+    lora = lora_of({name: entry.shape for name, entry in entries.items()}, metadata)
+    target, own = None if lora is None else lora.target, BY_WIDTH.get(width)
+    if target is None or target == own:
+        return
+    if target in UNLIKE or (own is not None and target in BY_WIDTH.values()):
+        raise ModelError(
+            f"LoRA {file}", expected=f"one for {own or f'a UNet with text of width {width}'}, as model {model} is",
+            got=f"one for {target}",
+        )  # fmt: skip
 
 
 def _target(downs: Header, layers: list[str], metadata: Mapping[str, str]) -> str | None:

@@ -6,7 +6,6 @@ imported for it.
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from shared.errors import ModelError
 from shared.models.pipelines.keys import FRAMES
+from shared.models.pipelines.source import call_of
 from shared.models.weight_files import read_header, read_json, weight_files
 
 # Classes whose parts our own core takes: a UNet2DConditionModel, an autoencoder and one or two CLIP text encoders.
@@ -60,30 +60,9 @@ def unusable(path: Path, class_name: str, wanted: Collection[str]) -> ModelError
 
 
 def makes(class_name: str) -> str | None:
-    """The kind of what a class of the installed diffusers makes, "image" or "clip", by the source of its call, or of
-    the one that it inherits; None for a class that is not there.
-    """
-    found = importlib.util.find_spec("diffusers")
-    for place in [] if found is None else list(found.submodule_search_locations or ()):
-        for file in sorted((Path(place) / "pipelines").rglob("pipeline_*.py")):
-            text = file.read_text(encoding="utf-8")
-            if f"class {class_name}(" not in text:
-                continue
-            classes = {node.name: node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)}
-            call = _call(classes.get(class_name), classes)
-            return None if call is None else "clip" if call & {*FRAMES} else "image"
-    return None
-
-
-def _call(node: ast.ClassDef | None, classes: Mapping[str, ast.ClassDef]) -> frozenset[str] | None:
-    """The parameters of a class's call, or of that of a base class beside it."""
-    if node is None:
-        return None
-    for part in node.body:
-        if isinstance(part, ast.FunctionDef) and part.name == "__call__":
-            return frozenset(argument.arg for argument in (*part.args.args, *part.args.kwonlyargs))
-    bases = (classes.get(base.id) for base in node.bases if isinstance(base, ast.Name))
-    return next((call for base in bases if (call := _call(base, classes)) is not None), None)
+    """The kind of what a class of the installed diffusers makes, "image" or "clip"; None for one that is not there."""
+    call = call_of(class_name)
+    return None if call is None else "clip" if call.keys() & {*FRAMES} else "image"
 
 
 def components(index: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -6,14 +6,15 @@ Imports no torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from inspect import Parameter
-from typing import Any
+from typing import Any, TypeVar
 
 from shared.errors import InputError
 from shared.recipe import SAME_RESULT, Recipe
 
 Takes = Mapping[str, Parameter]
+R = TypeVar("R", bound=Recipe)
 
 FRAMES = ("num_frames", "video_length", "frames")
 NAMES: dict[str, tuple[str, ...]] = {
@@ -37,7 +38,7 @@ OURS = frozenset(
     {"model", "pipeline_class", "lora", "embeddings", "scheduler", "seed", "fps", "precision", "offload", "decode"}
     | {"prompt"}
 )
-TOLD = ("steps", "guidance_scale", "guidance_rescale", "fps")  # values of ours that stand in for the class's own
+OWN = ("steps", "guidance_scale", "guidance_rescale", "fps")  # what the class has defaults of its own for
 
 
 def names_of(takes: Takes) -> dict[str, str]:
@@ -84,21 +85,28 @@ def call_values(takes: Takes, recipe: Recipe) -> dict[str, Any]:
     return {names[key]: getattr(recipe, key) for key in given}
 
 
-def told_defaults(class_name: str, takes: Takes, recipe: Recipe) -> Iterator[str]:
-    """A line where a recipe's default is not the class's own, and one where the prompt has no part."""
-    names = names_of(takes)
-    if "prompt" not in names:
-        yield f"a {class_name} takes no prompt: it has no part in what comes out"
-    other = {
-        key: takes[names[key]].default
-        for key in TOLD
-        if key in names
-        and getattr(recipe, key) == type(recipe).model_fields[key].default
-        and takes[names[key]].default not in (None, getattr(recipe, key))
+def completed(takes: Takes, recipe: R) -> R:
+    """The recipe with the class's own defaults for the OWN keys that were not set in it, as if they had been.
+
+    A key that was set to the recipe's default stays as it is; so does one whose parameter has no default.
+    """
+    own = {
+        key: takes[name].default
+        for key, name in names_of(takes).items()
+        if key in OWN
+        and key in type(recipe).model_fields
+        and key not in recipe.model_fields_set
+        and takes[name].default not in (None, Parameter.empty)
     }
-    if other:
-        ours = ", ".join(f"{key} {getattr(recipe, key)}" for key in other)
-        yield f"{ours}: a {class_name} has {', '.join(map(str, other.values()))} of its own"
+    said = {key: getattr(recipe, key) for key in recipe.model_fields_set}
+    return type(recipe).parse({**said, **own}) if own else recipe
+
+
+def told(class_name: str, takes: Takes) -> list[str]:
+    """A line where the prompt has no part."""
+    if "prompt" in names_of(takes):
+        return []
+    return [f"a {class_name} takes no prompt: it has no part in what comes out"]
 
 
 def _unknown(names: Mapping[str, str], recipe: Recipe) -> list[str]:

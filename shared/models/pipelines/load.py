@@ -22,7 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from shared.errors import ModelError
 from shared.models.pipelines.classes import check_components, components, has_weights, pipeline_of
-from shared.models.pipelines.keys import FRAMES, unused_keys
+from shared.models.pipelines.keys import FRAMES, R, completed, unused_keys
 from shared.models.source import read_index, resolve_model
 from shared.models.weight_files import weight_hashes
 from shared.models.weights import check_finite
@@ -30,6 +30,7 @@ from shared.recipe import Recipe
 
 # What diffusers calls the precision to load in: before 0.42 it knew but the longer name, now it warns of that.
 DTYPE = "dtype" if Version(diffusers.__version__) >= Version("0.42") else "torch_dtype"
+NO_PARTS: Mapping[str, Any] = {}
 REPORTS = ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")
 
 
@@ -70,6 +71,11 @@ class PipelineModel:
         return "clip" if any(name in self.takes for name in FRAMES) else "image"
 
     @property
+    def parts(self) -> dict[str, Any]:
+        """Its parts that are there, by their names in the folder, for another class to take over."""
+        return {name: part for name, part in self.pipeline.components.items() if part is not None}
+
+    @property
     def networks(self) -> dict[str, nn.Module]:
         """Its parts that have weights."""
         return {name: part for name, part in self.pipeline.components.items() if isinstance(part, nn.Module)}
@@ -77,6 +83,10 @@ class PipelineModel:
     def unused(self, recipe: Recipe) -> list[str]:
         """Keys of a recipe that have no part in what comes out."""
         return unused_keys(self.takes, recipe)
+
+    def completed(self, recipe: R) -> R:
+        """The recipe with the class's own defaults for what it does not set."""
+        return completed(self.takes, recipe)
 
     def distilled(self) -> DistilledPipeline:
         """The same one, for score distillation."""
@@ -95,6 +105,9 @@ class DistilledPipeline(PipelineModel):
     def unused(self, recipe: Recipe) -> list[str]:
         return []
 
+    def completed(self, recipe: R) -> R:
+        return recipe
+
 
 def load_pipeline(
     source: str | Path,
@@ -102,9 +115,13 @@ def load_pipeline(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
     pipeline_class: str | None = None,
+    weights: bool = True,
+    parts: Mapping[str, Any] = NO_PARTS,
 ) -> PipelineModel:
     """The model at `source` (see `resolve_model`) in the diffusers class that it names, or in `pipeline_class`.
 
+    parts: by their names, those that are loaded already.
+    weights: without them its networks have shapes alone, on the device "meta": enough to ask what it can make.
     Raises ModelError: nothing there; no class of the installed diffusers; a part that is missing, pickled, cut short,
     of a class that is not there, or whose weights do not fit or are not finite.
     """
@@ -115,13 +132,13 @@ def load_pipeline(
     check_components(path, index)
     wanted = inspect.signature(found.__init__).parameters
     with _quiet():
-        parts = {
-            part: _part(path / part, library, part_class, device, dtype)
+        found_parts = {
+            part: parts[part] if part in parts else _part(path / part, library, part_class, device, dtype, weights)
             for part, library, part_class in components(index)
             if part in wanted
         }
         settings = {key: None if value == [None, None] else value for key, value in index.items() if key in wanted}
-        settings |= parts
+        settings |= found_parts
         try:  # what `from_pretrained` comes to, with no way to code
             pipeline = found(**settings)
         except Exception as error:  # a part that is missing, or of another kind than the class wants
@@ -145,7 +162,9 @@ def _pipeline_class(name: str | None, path: Path) -> type[DiffusionPipeline]:
     return found
 
 
-def _part(folder: Path, library: str, class_name: str, device: str | torch.device, dtype: torch.dtype) -> Any:
+def _part(
+    folder: Path, library: str, class_name: str, device: str | torch.device, dtype: torch.dtype, weights: bool
+) -> Any:
     """A part of a pipeline: a network in its place and precision, or a tokenizer, processor or scheduler."""
     module = _module(library)
     renamed = class_name.replace("FeatureExtractor", "ImageProcessor")  # as transformers calls them since 5
@@ -153,11 +172,22 @@ def _part(folder: Path, library: str, class_name: str, device: str | torch.devic
     if not (inspect.isclass(found) and hasattr(found, "from_pretrained")):
         raise ModelError(f"{folder.name} of model {folder.parent}", expected=f"a class of {library}", got=class_name)
     if has_weights(folder, class_name):
-        return _network(folder, found, device, dtype)
+        return (None if weights else _shape_of(folder, found)) or _network(folder, found, device, dtype)
     try:
         return found.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the libraries below raise whatever a broken file makes them stumble over
         raise ModelError(f"{folder}", expected=f"that of a {class_name}", got=first_line(error)) from error
+
+
+def _shape_of(folder: Path, found: Any) -> nn.Module | None:
+    """A part without its weights; None where its class cannot be built so, of which loading tells more."""
+    try:
+        with torch.device("meta"):
+            if issubclass(found, transformers.PreTrainedModel):
+                return found(found.config_class.from_pretrained(folder, local_files_only=True))
+            return found.from_config(found.load_config(folder, local_files_only=True))
+    except Exception:  # code that wants values, or a configuration that it stumbles over
+        return None
 
 
 def _network(folder: Path, found: Any, device: str | torch.device, dtype: torch.dtype) -> nn.Module:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, SchedulerMixin
 from diffusers.hooks import HookRegistry
 from jaxtyping import Float, UInt8
 from PIL import Image
@@ -19,7 +19,7 @@ from shared.artifacts.media import read_image
 from shared.artifacts.pixels import fitted
 from shared.diffusion.schedulers import named_scheduler
 from shared.errors import InputError, KinoformError
-from shared.models.pipelines.keys import call_values, check_keys, names_of, told_defaults
+from shared.models.pipelines.keys import call_values, check_keys, completed, names_of, told
 from shared.models.pipelines.load import DistilledPipeline, PipelineModel
 from shared.models.pipelines.sizes import check_sizes, own_size
 from shared.models.pipelines.stepping import Tell, stepped
@@ -53,7 +53,9 @@ def advice(model: PipelineModel, recipe: Any) -> list[str]:
         return []
     check_keys(model.class_name, model.takes, recipe)
     check_sizes(model, recipe)
-    return list(told_defaults(model.class_name, model.takes, recipe))
+    if recipe.scheduler is not None:
+        named_scheduler(recipe.scheduler, own_scheduler(model))
+    return told(model.class_name, model.takes)
 
 
 def run_pipeline(
@@ -61,11 +63,13 @@ def run_pipeline(
 ) -> Iterator[PipelineState]:
     """One picture, as one frame, or one clip; yields after every step of the pipeline, the last time with values.
 
-    What comes out is what the class itself makes of the same values, with a CPU generator of the recipe's seed.
+    What comes out is what the class itself makes of the same values, with a CPU generator of the recipe's seed. What
+    the recipe does not set is the class's own (`completed`).
     device: where to compute; where the model is, unless given. Closing the generator stops the pipeline before its next
     step. Raises InputError for a key that the class does not take, a size or number of frames that it cannot make, with
     the nearest, and for what it refuses itself; KinoformError where it fails.
     """
+    recipe = completed(model.takes, recipe)
     check_keys(model.class_name, model.takes, recipe)
     check_sizes(model, recipe)
     values = {**call_values(model.takes, recipe), **_pictures(model, recipe)}
@@ -211,7 +215,7 @@ def _placed(model: PipelineModel, recipe: Any, device: str | torch.device) -> It
     recipe.check_device(torch.device(device).type)
     with ExitStack() as stack:
         if recipe.scheduler is not None:
-            own = pipeline.scheduler
+            own = own_scheduler(model)
             pipeline.register_modules(scheduler=named_scheduler(recipe.scheduler, own))
             stack.callback(pipeline.register_modules, scheduler=own)
         if recipe.offload == "model":
@@ -231,6 +235,14 @@ def _placed(model: PipelineModel, recipe: Any, device: str | torch.device) -> It
             getattr(vae, f"enable_{what}")()
             stack.callback(getattr(vae, f"disable_{what}"))
         yield
+
+
+def own_scheduler(model: PipelineModel) -> SchedulerMixin:
+    """The one that a pipeline samples with. Raises InputError for a class that has none of that name."""
+    scheduler = getattr(model.pipeline, "scheduler", None)
+    if scheduler is None:
+        raise InputError(f"scheduler with a {model.class_name}", expected="none", got="one, which it has no place for")
+    return scheduler
 
 
 def _check_made(model: PipelineModel, recipe: Any, made: Float[np.ndarray, "t h w 3"]) -> None:

@@ -11,9 +11,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from diffusers.utils import logging
 from PIL import Image
 
+from shared.diffusion.schedulers import silent
 from shared.errors import InputError
 from shared.latents.sizes import check_multiple
 from shared.models.pipelines.keys import names_of
@@ -113,12 +113,8 @@ def _probed(model: PipelineModel) -> int:
     check = getattr(model.pipeline, "check_inputs", None)
     if check is None or "height" not in inspect.signature(check).parameters:
         return 1
-    said = logging.get_verbosity()
-    logging.set_verbosity_error()  # some only warn, and round
-    try:
+    with silent():  # some only warn, and round
         return next((side for side in MULTIPLES if _accepts(model, check, PROBED + side)), 1)
-    finally:
-        logging.set_verbosity(said)
 
 
 def _accepts(model: PipelineModel, check: Any, side: int) -> bool:

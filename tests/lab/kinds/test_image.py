@@ -39,3 +39,11 @@ def test_a_size_that_the_codec_cannot_make_is_one_line(model, tmp_path, capsys):
     code = main(["image", "a cube", "--model", str(model), "--size", "66x64", "-o", str(tmp_path / "cube.png")])
     assert is_refusal(code, capsys.readouterr().err, "width", "a multiple of 4", "got 66")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_scheduler_that_does_not_suit_is_refused_before_the_weights_are_loaded(model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("shared.models.image_model.load_image_model", None)
+    asked = ["image", "a cube", "--model", str(model), "-o", str(tmp_path / "cube.png")]
+    for name in ("flow-match-heun-discrete", "heun"):
+        code = main([*asked, "--scheduler", name])
+        assert is_refusal(code, capsys.readouterr().err, "heun-discrete", f"Did you mean {'heun-discrete'}?")

@@ -6,19 +6,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoPipelineForImage2Image, AutoPipelineForInpainting, FluxPipeline
+from PIL import Image
 
 from benchmarks.model_classes import save
-from lab.jobs.events import Done, Failed, Warned
+from lab.batch.content import entries
+from lab.batch.manifest import read_manifest
+from lab.jobs.events import Done, Failed
 from lab.jobs.run import Context, Job, run
 from lab.kinds import Output
 from lab.kinds.pipelines import load_clips, load_pictures, runs_by_pipeline
 from lab.main import main
+from shared.artifacts.media import read_image, write_image
 from shared.artifacts.run_record import read_record
 from shared.errors import ModelError
 from shared.images.recipe import ImageRecipe
 from shared.models.image_model import ImageModel
+from shared.models.pipelines import load
 from shared.models.source import WORLD
 from shared.models.weight_files import read_header, weight_hashes
+from shared.rng import generator
 from tests.lab.command import is_refusal
 from tests.shared.models.pipelines.tiny.table import TINY
 from video.generate import VideoModel
@@ -94,10 +101,46 @@ def test_a_closed_run_leaves_no_file(flux, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_differs_from_the_class_s_own_is_a_warning(flux):
-    events = list(run([picture(flux)], Context("cpu")))
-    said = [event.text for event in events if isinstance(event, Warned)]
-    assert said == ["guidance_scale 5.0: a FluxPipeline has 3.5 of its own"]
+def test_what_is_not_set_is_the_class_s_own_and_the_record_has_it(flux, tmp_path):
+    flags = ["--model", flux, "--size", "32x32", "--device", "cpu"]
+    own, said, again = tmp_path / "own.png", tmp_path / "said.png", tmp_path / "again.png"
+    assert main(["image", "a cube", *flags, "-o", str(own)]) == 0
+    assert main(["image", "a cube", *flags, "--steps", "28", "--guidance-scale", "3.5", "-o", str(said)]) == 0
+    assert own.read_bytes() == said.read_bytes()
+    recipe = read_record(own).recipe
+    assert (recipe["steps"], recipe["guidance_scale"], recipe["guidance_rescale"]) == (28, 3.5, 0.5)
+    assert main(["rerun", str(own), "-o", str(again), "--device", "cpu"]) == 0
+    assert again.read_bytes() == own.read_bytes()
+    pixels = FluxPipeline.from_pretrained(flux)(
+        "a cube", width=32, height=32, output_type="np", generator=generator(0)
+    ).images[0]
+    assert np.abs(read_image(own) - (pixels * 255).round()).max() <= 1
+
+
+def test_values_that_are_set_to_the_recipe_s_defaults_stay(flux, tmp_path):
+    file = tmp_path / "a.png"
+    flags = ["--model", flux, "--steps", "2", "--guidance-scale", "5", "--size", "32x32", "--device", "cpu"]
+    assert main(["image", "a cube", *flags, "-o", str(file)]) == 0
+    assert read_record(file).recipe["guidance_scale"] == 5.0
+
+
+def test_many_of_the_class_s_own_are_there_already_when_asked_again(flux, tmp_path, capsys):
+    asked = ["image", "a cube", "--model", flux, "--steps", "1", "--size", "32x32", "--count", "2", "--device", "cpu",
+             "-o", f"{tmp_path}/many/"]  # fmt: skip
+    assert main(asked) == 0
+    capsys.readouterr()
+    assert main(asked) == 0
+    assert "2 of 2 are there already" in capsys.readouterr().err
+
+
+def test_a_batch_knows_what_was_set(flux, tmp_path):
+    """Ledgers leave out what is at a recipe's default, which is not the class's."""
+    manifest = tmp_path / "m.yaml"
+    jobs = [{"prompt": "a", "name": "own"}, {"prompt": "a", "name": "set", "guidance_scale": 5}]
+    manifest.write_text(json.dumps({"defaults": {"kind": "image", "model": flux, **SHORT}, "jobs": jobs}), "utf-8")
+    recipes = {entry.id: ImageRecipe.parse(entry.recipe) for entry in entries(read_manifest(manifest))}
+    assert {name: recipe.guidance_scale for name, recipe in recipes.items()} == {"own": 3.5, "set": 5.0}
+    assert all("guidance_scale" in recipe.model_fields_set for recipe in recipes.values())
 
 
 @pytest.mark.parametrize(
@@ -113,6 +156,85 @@ def test_what_is_wrong_is_one_line(flux, tmp_path, capsys, flags, parts):
     code = main(["image", "a cube", "--model", flux, "-o", str(tmp_path / "a.png"), "--json", *FLAGS, *flags])
     assert is_refusal(code, capsys.readouterr().err, *parts)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "parts"),
+    [
+        (["--size", "33x32"], ("width", "32 or 36", "got 33")),
+        (["--guidance-start", "0.5"], ("guidance-start with a FluxPipeline", "got 0.5")),
+        (["--scheduler", "ddim"], ("expected flow-match-euler-discrete, flow-match-heun-discrete", "got one for diff")),
+    ],
+)
+def test_what_is_wrong_is_said_before_the_weights_are_loaded(flux, tmp_path, capsys, monkeypatch, flags, parts):
+    def load(*_, **__):
+        raise AssertionError("weights are loaded")
+
+    monkeypatch.setattr("lab.kinds.pipelines._load", load)
+    asked = ["image", "a cube", "--model", flux, "-o", str(tmp_path / "a.png"), "--json", *FLAGS]
+    assert is_refusal(main([*asked, *flags]), capsys.readouterr().err, *parts)
+    assert main(asked) == 1
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """A picture of 40x32 pixels and a mask of its size, white on the right."""
+    place = tmp_path_factory.mktemp("pictures")
+    picture = np.random.default_rng(0).integers(0, 256, (32, 40, 3)).astype(np.uint8)
+    mask = np.zeros_like(picture)
+    mask[:, 20:] = 255
+    write_image(place / "picture.png", picture)
+    write_image(place / "mask.png", mask)
+    write_image(place / "black.png", np.zeros_like(picture))
+    write_image(place / "white.png", np.full_like(picture, 255))
+    write_image(place / "small.png", mask[:16])
+    return place
+
+
+def test_a_picture_is_changed_by_the_class_that_diffusers_has_for_it(flux, pictures, tmp_path, monkeypatch):
+    """The same weights serve all three; what comes out is what diffusers' AutoPipeline makes."""
+    loads = []
+    network = load._network
+    monkeypatch.setattr(load, "_network", lambda folder, *rest: loads.append(folder.name) or network(folder, *rest))
+    given = {"steps": 4, "strength": 0.75, "image": str(pictures / "picture.png"), "width": 40}
+    asked = [given, {**given, "mask": str(pictures / "mask.png")}, {}]
+    jobs = [picture(flux, tmp_path / f"{name}.png", **values) for name, values in zip("abc", asked, strict=True)]
+    assert not [event for event in run(jobs, Context("cpu")) if isinstance(event, Failed)]
+    assert sorted(loads) == sorted(set(loads))
+    classes = [read_record(tmp_path / f"{name}.png").recipe["pipeline_class"] for name in "abc"]
+    assert classes == ["FluxImg2ImgPipeline", "FluxInpaintPipeline", None]
+    values = {"prompt": "a red cube", "image": Image.open(pictures / "picture.png"), "strength": 0.75, "width": 40,
+              "height": 32, "num_inference_steps": 4, "output_type": "np"}  # fmt: skip
+    own = [
+        AutoPipelineForImage2Image.from_pretrained(flux)(**values, generator=generator(0)),
+        AutoPipelineForInpainting.from_pretrained(flux)(
+            **values, mask_image=Image.open(pictures / "mask.png"), generator=generator(0)
+        ),
+    ]
+    for name, expected in zip("ab", own, strict=True):
+        made = read_image(tmp_path / f"{name}.png")
+        assert np.abs(made - (expected.images[0] * 255).round()).max() <= 1
+    assert main(["rerun", str(tmp_path / "b.png"), "-o", str(tmp_path / "d.png"), "--device", "cpu"]) == 0
+    assert (tmp_path / "d.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+@pytest.mark.parametrize("by_core", [False, True])
+@pytest.mark.parametrize(
+    ("mask", "parts"),
+    [
+        ("black", ("white where to paint", "all of it black")),
+        ("white", ("white where to paint", "all of it white")),
+        ("small", ("the picture's size, 40x32 pixels", "40x16 pixels")),
+    ],
+)
+def test_a_mask_that_says_nothing_is_refused_before_the_weights(
+    flux, model, pictures, tmp_path, capsys, monkeypatch, by_core, mask, parts
+):
+    monkeypatch.setattr("lab.kinds.pipelines._load", None)
+    monkeypatch.setattr("shared.models.image_model.load_image_model", None)
+    given = ["--image", str(pictures / "picture.png"), "--mask", str(pictures / f"{mask}.png")]
+    asked = ["image", "a", "--model", str(model) if by_core else flux, *given, "-o", str(tmp_path / "a.png")]
+    assert is_refusal(main([*asked, "--size", "40x32"]), capsys.readouterr().err, *parts)
 
 
 def test_assets_are_distilled_from_classes_whose_gradient_can_be_had(flux, folders, tmp_path, capsys):

@@ -6,6 +6,8 @@ import diffusers
 import pytest
 import torch
 from diffusers import (
+    CogVideoXDDIMScheduler,
+    CogVideoXDPMScheduler,
     DDIMScheduler,
     EDMEulerScheduler,
     EulerDiscreteScheduler,
@@ -19,7 +21,7 @@ from shared.diffusion.conditioning import Conditioning
 from shared.diffusion.denoiser import Denoiser
 from shared.diffusion.sampling import sample
 from shared.diffusion.schedule import NoiseSchedule, prediction_type_of
-from shared.diffusion.schedulers import check_sampler, set_steps
+from shared.diffusion.schedulers import check_sampler, named_scheduler, scheduler_names, set_steps
 from shared.errors import InputError, KinoformError
 from tests.tiny import tiny_scheduler, tiny_unet
 
@@ -116,3 +118,46 @@ def test_a_configuration_that_does_not_say_predicts_noise(kind):
         scheduler._internal_dict = diffusers.configuration_utils.FrozenDict(config)
         assert prediction_type_of(scheduler) == "epsilon"
     assert prediction_type_of(FlowMatchEulerDiscreteScheduler()) == "flow"
+
+
+def offered(name, own):
+    with pytest.raises(InputError) as raised:
+        named_scheduler(name, own)
+    return str(raised.value.expected).split(", "), raised.value
+
+
+def test_only_what_can_be_used_is_offered_and_all_of_it_samples(network):
+    names, error = offered("euler-a", tiny_scheduler())
+    assert {scheduler_names()[name.replace("-", "")].__name__ for name in names} == SAMPLE
+    assert (error.got, error.hint) == ("euler-a", "Did you mean euler-discrete?")
+
+
+@pytest.mark.parametrize("name", ["ddim", "dpm-solver-multistep", "euler-ancestral-discrete"])
+def test_a_model_of_rectified_flow_is_offered_flow_matching_alone(name):
+    names, error = offered(name, FlowMatchEulerDiscreteScheduler(shift=3.0))
+    assert names == ["flow-match-euler-discrete", "flow-match-heun-discrete", "flow-match-lcm"]
+    assert error.what == f"scheduler {name}"
+    assert "with a model of rectified flow" in str(error)
+    for usable in names:
+        assert named_scheduler(usable, FlowMatchEulerDiscreteScheduler(shift=3.0)).config["shift"] == 3.0
+
+
+def test_a_model_of_diffusion_is_offered_none_for_flow():
+    names, error = offered("flow-match-euler-discrete", tiny_scheduler())
+    assert not [name for name in names if name.startswith("flow")]
+    assert error.got == "one for rectified flow"
+    assert error.hint == "Did you mean euler-discrete?"
+
+
+def test_schedulers_of_both_worlds_are_known_by_their_configuration():
+    both = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True)
+    names, _ = offered("ddim", both)
+    assert {"flow-match-euler-discrete", "dpm-solver-multistep"} <= set(names)
+    assert "euler-discrete" not in names
+
+
+def test_a_shifted_noise_schedule_stays_among_its_own():
+    assert isinstance(named_scheduler("CogVideoXDPMScheduler", CogVideoXDDIMScheduler()), CogVideoXDPMScheduler)
+    names, error = offered("ddim", CogVideoXDDIMScheduler())
+    assert names == ["cog-video-xddim", "cog-video-xdpm"]
+    assert "noise schedule of its own" in str(error)

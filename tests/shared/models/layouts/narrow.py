@@ -97,8 +97,10 @@ def original(unet, vae, text, version: int):
     return found
 
 
-def unet_name(name: str) -> str:
+def unet_name(name: str, *, xl: bool = False) -> str:
     for new, old in (
+        ("add_embedding.linear_1", "label_emb.0.0"),
+        ("add_embedding.linear_2", "label_emb.0.2"),
         ("time_embedding.linear_1", "time_embed.0"),
         ("time_embedding.linear_2", "time_embed.2"),
         ("conv_in", "input_blocks.0.0"),
@@ -117,7 +119,9 @@ def unet_name(name: str) -> str:
             places[f"up_blocks.{level}.resnets.{layer}."] = f"output_blocks.{3 * level + layer}.0."
             places[f"up_blocks.{level}.attentions.{layer}."] = f"output_blocks.{3 * level + layer}.1."
         places[f"down_blocks.{level}.downsamplers.0.conv."] = f"input_blocks.{3 * (level + 1)}.0.op."
-        places[f"up_blocks.{level}.upsamplers.0."] = f"output_blocks.{3 * level + 2}.{1 if level == 0 else 2}."
+        places[f"up_blocks.{level}.upsamplers.0."] = (
+            f"output_blocks.{3 * level + 2}.{1 if level == 0 and not xl else 2}."
+        )
     new, old = next((new, old) for new, old in places.items() if name.startswith(new))
     place = name.replace(new, old)
     if "resnets" in new:
@@ -150,6 +154,15 @@ def vae_name(name: str) -> str:
 
 def open_clip(states):
     """A CLIP of transformers as OpenCLIP keeps it, with the last layer and the projection that nobody uses."""
+    found = open_clip_names(states, 2)
+    first = "transformer.resblocks.0."
+    found |= {name.replace(".0.", ".2.", 1): 0 * tensor for name, tensor in found.items() if name.startswith(first)}
+    found["text_projection"], found["logit_scale"] = torch.eye(64), torch.tensor(4.6)
+    return {f"cond_stage_model.model.{name}": tensor for name, tensor in found.items()}
+
+
+def open_clip_names(states, layers):
+    """The tensors of a CLIP of transformers by OpenCLIP's names."""
     found = {}
     names = {"layer_norm1": "ln_1", "layer_norm2": "ln_2", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj"}
     names |= {"self_attn.out_proj": "attn.out_proj", "encoder.layers": "transformer.resblocks"}
@@ -161,11 +174,8 @@ def open_clip(states):
         for new, old in names.items():
             name = name.replace(new, old)
         found[name] = tensor
-    for layer in range(2):
+    for layer in range(layers):
         for ending in ("weight", "bias"):
             parts = [states[f"encoder.layers.{layer}.self_attn.{q}_proj.{ending}"] for q in "qkv"]
             found[f"transformer.resblocks.{layer}.attn.in_proj_{ending}"] = torch.cat(parts)
-    first = "transformer.resblocks.0."
-    found |= {name.replace(".0.", ".2.", 1): 0 * tensor for name, tensor in found.items() if name.startswith(first)}
-    found["text_projection"], found["logit_scale"] = torch.eye(64), torch.tensor(4.6)
-    return {f"cond_stage_model.model.{name}": tensor for name, tensor in found.items()}
+    return found

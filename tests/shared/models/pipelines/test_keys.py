@@ -3,11 +3,17 @@
 import inspect
 
 import pytest
-from diffusers import FluxPipeline, QwenImagePipeline, StableVideoDiffusionPipeline, WanImageToVideoPipeline
+from diffusers import (
+    FluxPipeline,
+    LTXPipeline,
+    QwenImagePipeline,
+    StableVideoDiffusionPipeline,
+    WanImageToVideoPipeline,
+)
 
 from shared.errors import InputError
 from shared.images.recipe import ImageRecipe
-from shared.models.pipelines.keys import call_values, check_keys, names_of, told_defaults, unused_keys
+from shared.models.pipelines.keys import call_values, check_keys, completed, names_of, told, unused_keys
 from video.recipe import ClipRecipe
 
 
@@ -84,9 +90,31 @@ def test_what_the_class_needs_is_asked_for():
         check_keys("DiTPipeline", takes(labelled), image())
 
 
-def test_what_differs_from_the_class_s_own_is_told():
-    lines = list(told_defaults("FluxPipeline", takes(FluxPipeline.__call__), image()))
-    assert lines == ["steps 25, guidance_scale 5.0: a FluxPipeline has 28, 3.5 of its own"]
-    assert list(told_defaults("FluxPipeline", takes(FluxPipeline.__call__), image(steps=4, guidance_scale=1))) == []
-    said = list(told_defaults("SVD", takes(StableVideoDiffusionPipeline.__call__), clip(steps=9, guidance_scale=3)))
-    assert said == ["a SVD takes no prompt: it has no part in what comes out", "fps 8: a SVD has 7 of its own"]
+@pytest.mark.parametrize(
+    ("cls", "recipe", "own"),
+    [
+        (FluxPipeline, image(), {"steps": 28, "guidance_scale": 3.5}),
+        (FluxPipeline, image(steps=25, guidance_scale=5), {}),  # set, be it to the recipe's default
+        (QwenImagePipeline, image(steps=3), {"guidance_scale": 4.0}),
+        (StableVideoDiffusionPipeline, clip(guidance_scale=2), {"steps": 25, "fps": 7}),
+        (LTXPipeline, clip(), {"steps": 50, "guidance_scale": 3.0, "guidance_rescale": 0.0, "fps": 25}),
+    ],
+)
+def test_what_is_not_set_is_the_class_s_own(cls, recipe, own):
+    filled = completed(takes(cls.__call__), recipe)
+    assert filled == recipe.model_copy(update=own)
+    assert filled.model_fields_set == recipe.model_fields_set | own.keys()
+    again = type(recipe).parse(filled.resolved())  # as from a record
+    assert completed(takes(cls.__call__), again) == filled
+
+
+def test_a_default_that_is_none_leaves_the_recipe_s():
+    def call(prompt, guidance_scale=None, num_inference_steps=None): ...
+
+    assert completed(takes(call), image()) == image()
+
+
+def test_a_prompt_without_a_part_is_told():
+    said = told("SVD", takes(StableVideoDiffusionPipeline.__call__))
+    assert said == ["a SVD takes no prompt: it has no part in what comes out"]
+    assert told("FluxPipeline", takes(FluxPipeline.__call__)) == []

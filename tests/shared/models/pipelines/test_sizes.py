@@ -56,3 +56,16 @@ def test_own_sizes(folder_of):
     assert own_size(load_pipeline(folder_of("WanPipeline"))) == (832, 480)
     assert own_size(load_pipeline(folder_of("AnimateDiffPipeline"))) == (32, 32)
     assert own_size(load_pipeline(folder_of("UnCLIPPipeline"))) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["FluxPipeline", "WanPipeline", "AllegroPipeline", "AnimateDiffPipeline", "IFPipeline"]
+)
+def test_shapes_alone_say_what_can_be_made(folder_of, name):
+    whole, shape = load_pipeline(folder_of(name)), load_pipeline(folder_of(name), weights=False)
+    parameters = [value for network in shape.networks.values() for value in network.parameters()]
+    assert parameters
+    assert all(value.is_meta for value in parameters)
+    assert (size_multiple(shape), own_size(shape)) == (size_multiple(whole), own_size(whole))
+    if whole.makes == "clip":
+        assert frame_steps(shape) == frame_steps(whole)

@@ -60,11 +60,10 @@ def _clip(
 
 ASKED = {"pipeline_class": "StableDiffusionPipeline"}  # else the core runs it
 TRUE = {"true_cfg_scale": 3.0, "negative_prompt": ""}  # it is not guided without one
-RESCALED = {"guidance_rescale": 0.5}
 TINY: dict[str, Tiny] = {
-    "StableDiffusionPipeline": _image(images.stable_diffusion, 32, 32, recipe=ASKED, own=RESCALED),
-    "StableDiffusionPipeline (2)": _image(images.stable_diffusion_2, 32, 32, recipe=ASKED, own=RESCALED),
-    "StableDiffusionXLPipeline": _image(images.stable_diffusion_xl, 32, 32, own=RESCALED),
+    "StableDiffusionPipeline": _image(images.stable_diffusion, 32, 32, recipe=ASKED),
+    "StableDiffusionPipeline (2)": _image(images.stable_diffusion_2, 32, 32, recipe=ASKED),
+    "StableDiffusionXLPipeline": _image(images.stable_diffusion_xl, 32, 32),
     "StableDiffusion3Pipeline": _image(images.stable_diffusion_3, 32, 32),
     "FluxPipeline": _image(images.flux, 32, 32),
     "ChromaPipeline": _image(images.chroma, 32, 32),
@@ -83,16 +82,16 @@ TINY: dict[str, Tiny] = {
     "KandinskyV22CombinedPipeline": _image(others.kandinsky_2_2, 32, 32),
     "Kandinsky3Pipeline": _image(others.kandinsky_3, 64, 64),
     "AnimateDiffPipeline": _clip(clips.animate_diff, 32, 3, (33, 32), 32),
-    "AnimateDiffSDXLPipeline": _clip(clips.animate_diff_xl, 32, 3, (33, 32), 32, own=RESCALED),
+    "AnimateDiffSDXLPipeline": _clip(clips.animate_diff_xl, 32, 3, (33, 32), 32),
     "StableVideoDiffusionPipeline": _clip(
         clips.stable_video_diffusion, 32, 3, None, 32, picture=True, prompt=False,
-        own={"max_guidance_scale": 3.0, "guidance_scale": None, "fps": 8},
+        own={"max_guidance_scale": 3.0, "guidance_scale": None},
     ),
     "WanPipeline": _clip(clips.wan, 32, 5, (6, 5), 32),
     "WanImageToVideoPipeline": _clip(clips.wan_image, 32, 5, (6, 5), 32, picture=True),
-    "LTXPipeline": _clip(clips.ltx, 32, 9, (10, 9), 32, own={**RESCALED, "frame_rate": 8}),
+    "LTXPipeline": _clip(clips.ltx, 32, 9, (10, 9), 32),
     "LTXImageToVideoPipeline": _clip(
-        clips.ltx_image, 32, 9, (10, 9), 32, own={**RESCALED, "frame_rate": 8}, picture=True
+        clips.ltx_image, 32, 9, (10, 9), 32, picture=True
     ),
     "CogVideoXImageToVideoPipeline": _clip(clips.cogvideox_image, 16, 9, (10, 9), 16, picture=True),
     "CogVideoXPipeline": _clip(clips.cogvideox, 16, 9, (10, 9), 16),

@@ -1,0 +1,1 @@
+"""Prompts: what else they might say."""
