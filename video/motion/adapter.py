@@ -56,7 +56,9 @@ def load_motion_adapter(
         )  # fmt: skip
     config = _config(file, found, unet)
     if config.get("conv_in_channels") or any(name.startswith("conv_in.") for name in strange):
-        raise ModelError(f"motion adapter {file}", expected="motion modules alone", got="one that wants a picture (PIA)")
+        raise ModelError(
+            f"motion adapter {file}", expected="motion modules alone", got="one that wants a picture (PIA)"
+        )
     _check_fit(file, config, found, unet, model)
     original = any(ORIGINAL in name for name in entries)
 

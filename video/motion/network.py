@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -39,14 +40,16 @@ class MotionUNet(nn.Module):
         check_supported(unet)
         self.unet = unet
         self.temporal = adapter
-        self._frames: int | None = None
+        self._pass = Pass()
         handles = []
-        for place, module in zip(places(unet, middle=adapter.mid_block is not None), motion_modules(adapter), strict=True):
+        for place, module in zip(
+            places(unet, middle=adapter.mid_block is not None), motion_modules(adapter), strict=True
+        ):
             module.__class__ = MotionModule
             for block in module.transformer_blocks:
                 for attention in (block.attn1, block.attn2):
                     attention.set_processor(FramesProcessor())
-            handles.append(place.register_forward_hook(partial(self._after, module)))
+            handles.append(place.register_forward_hook(partial(_after, self._pass, module)))
         feed_forward_by_parts(unet)
         # The hooks go with this network: the UNet may live longer.
         weakref.finalize(self, _remove, handles)
@@ -92,7 +95,7 @@ class MotionUNet(nn.Module):
             return value.repeat_interleave(frames, dim=0)
 
         added = {name: of_frames(value) for name, value in (added_cond_kwargs or {}).items()}
-        self._frames = frames
+        self._pass.frames = frames
         try:
             (predicted,) = self.unet(
                 rearrange(x_t, "b c t h w -> (b t) c h w"),
@@ -102,16 +105,24 @@ class MotionUNet(nn.Module):
                 return_dict=False,
             )
         finally:
-            self._frames = None
+            self._pass.frames = None
         return rearrange(predicted, "(b t) c h w -> b c t h w", t=frames)
 
-    def _after(self, module: MotionModule, place: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        """Runs a motion module on what a spatial one returns; outside of a pass on clips, nothing."""
-        if self._frames is None:
-            return None
-        if isinstance(output, Tensor):
-            return module(output, self._frames)
-        return module(output[0], self._frames), *output[1:]
+
+@dataclass
+class Pass:
+    """What the UNet runs on: clips of so many frames, or pictures where that is None."""
+
+    frames: int | None = None
+
+
+def _after(current: Pass, module: MotionModule, place: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+    """Runs a motion module on what a spatial one returns; outside of a pass on clips, nothing."""
+    if current.frames is None:
+        return None
+    if isinstance(output, Tensor):
+        return module(output, current.frames)
+    return module(output[0], current.frames), *output[1:]
 
 
 def places(unet: UNet2DConditionModel, *, middle: bool) -> Iterator[nn.Module]:
@@ -125,7 +136,11 @@ def places(unet: UNet2DConditionModel, *, middle: bool) -> Iterator[nn.Module]:
 
 def motion_modules(adapter: MotionAdapter) -> Iterator[Any]:
     """Those of an adapter, in running order."""
-    for block in (*adapter.down_blocks, *([adapter.mid_block] if adapter.mid_block is not None else []), *adapter.up_blocks):
+    for block in (
+        *adapter.down_blocks,
+        *([adapter.mid_block] if adapter.mid_block is not None else []),
+        *adapter.up_blocks,
+    ):
         yield from block.motion_modules
 
 

@@ -47,8 +47,8 @@ class AttendProcessor(Processor):
     ) -> Float[Tensor, "b ..."]:
         """hidden_states: tokens "b n c" or a picture "b c h w"; the result has the same shape.
 
-        encoder_hidden_states: one for each of b, or for each run of neighbours, such as the frames of a clip: then it is
-        projected once for all of them.
+        encoder_hidden_states: one for each of b, or for each run of neighbours, such as the frames of a clip: it is
+        projected once for all of them then.
         """
         residual = hidden_states
         if attn.spatial_norm is not None:
