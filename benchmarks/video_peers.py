@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -232,7 +232,8 @@ class Side:
 def measure(case: Case, repeats: int, say: Callable[[str], None]) -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_models(folder, case)
+        write = [sys.executable, "-m", "benchmarks.video_peers", "--models", json.dumps(asdict(case)), str(folder)]
+        subprocess.run(write, check=True)  # a process of its own, which gives back what it held
         sides = [Side(name, folder) for name in (STOCK, OURS)]
         times: list[list[dict[str, float]]] = []
         for turn in range(-1, repeats):  # one to warm up
@@ -270,8 +271,12 @@ def main() -> int:
     parser.add_argument("--only", choices=CASES, help="one size of models")
     parser.add_argument("--repeats", type=int, default=3, help="clips of each side whose time is taken")
     parser.add_argument("--json", action="store_true", help="one line of JSON in place of the table")
+    parser.add_argument("--models", nargs=2, metavar=("CASE", "FOLDER"), help=argparse.SUPPRESS)
     parser.add_argument("--serve", nargs=2, metavar=("SIDE", "FOLDER"), help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.models:
+        write_models(Path(args.models[1]), Case(**json.loads(args.models[0])))
+        return 0
     if args.serve:
         serve(args.serve[0], Path(args.serve[1]))
         return 0

@@ -69,8 +69,10 @@ class ClipRecipe(Adapted, DecodeMemory, NetworkMemory):
         """A folder stands for its one file of weights."""
         if value is None or not Path(value).is_dir():
             return value
-        (file,) = weight_files(Path(value))
-        return str(file)
+        files = weight_files(Path(value))
+        if len(files) != 1:
+            raise ValueError("a folder with one file of weights")
+        return str(files[0])
 
     @model_validator(mode="after")
     def _motion_goes_with(self) -> ClipRecipe:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from diffusers.models.attention import FeedForward
 from jaxtyping import Float
@@ -24,7 +26,8 @@ class PartedFeedForward(FeedForward):
 
     def forward(self, hidden_states: Float[Tensor, "*batch c"], *args: object, **kwargs: object) -> Tensor:
         tokens = hidden_states.flatten(0, -2)
-        parts = tokens.split(tokens_at_once(self.net[0].proj.out_features))
+        first: Any = self.net[0]
+        parts = tokens.split(tokens_at_once(first.proj.out_features))
         if len(parts) == 1:
             return super().forward(hidden_states)
         out = torch.cat([super(PartedFeedForward, self).forward(part) for part in parts])

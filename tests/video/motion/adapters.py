@@ -1,4 +1,4 @@
-"""Motion adapters of random weights for the tiny image model, as diffusers writes them and as AnimateDiff's files are."""
+"""Motion adapters of random weights for the tiny image model, as diffusers writes them and as AnimateDiff does."""
 
 from pathlib import Path
 
