@@ -36,6 +36,7 @@ class PartedFeedForward(FeedForward):
 
 def feed_forward_by_parts(network: nn.Module) -> None:
     """Let the feed-forward layers of a diffusers network work by parts. Weights and their names stay."""
+    module: Any
     for module in network.modules():
         if type(module) is FeedForward and hasattr(module.net[0], "proj"):
             module.__class__ = PartedFeedForward
