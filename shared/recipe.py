@@ -45,6 +45,7 @@ R = TypeVar("R", bound="Recipe")
 SAME_RESULT = "same_result"
 FILE = "file"
 FILES = "files"
+WEIGHTS = "weights"
 
 
 def same_result(why: str) -> dict[str, Any]:
@@ -55,9 +56,12 @@ def same_result(why: str) -> dict[str, Any]:
     return {SAME_RESULT: why}
 
 
-def input_file() -> dict[str, Any]:
-    """For a field's `json_schema_extra`: it names a file that is read. A run record keeps its sha256."""
-    return {FILE: True}
+def input_file(sort: str = "image") -> dict[str, Any]:
+    """For a field's `json_schema_extra`: it names a file that is read. A run record keeps its sha256.
+
+    sort: what it holds; WEIGHTS are made by no job.
+    """
+    return {FILE: sort}
 
 
 def input_files() -> dict[str, Any]:
@@ -122,9 +126,16 @@ class Recipe(BaseModel):
         return cls._marked(FILES)
 
     @classmethod
-    def _marked(cls, mark: str) -> list[str]:
+    def made_file_keys(cls) -> list[str]:
+        """Those of `file_keys` whose files another job may make."""
+        weights = cls._marked(FILE, WEIGHTS)
+        return [key for key in cls.file_keys() if key not in weights]
+
+    @classmethod
+    def _marked(cls, mark: str, value: str | None = None) -> list[str]:
         extras = {key: field.json_schema_extra for key, field in cls.model_fields.items()}
-        return [key for key, extra in extras.items() if isinstance(extra, dict) and mark in extra]
+        marks = {key: extra[mark] for key, extra in extras.items() if isinstance(extra, dict) and mark in extra}
+        return [key for key, found in marks.items() if value in (None, found)]
 
     def files(self) -> dict[str, str]:
         """The files that it names, by their keys; of a key that names several, "KEY.0", "KEY.1" and so on."""

@@ -35,6 +35,7 @@ from shared.training.personalise.recipe import DreamboothTrainRecipe, LoraTrainR
 from shared.training.recipe import AutoencoderTrainRecipe, ImageTrainRecipe, ScorerTrainRecipe
 from tests.shared.models.adapters import files
 from tests.tiny import COLOURS, build_image_folder, tiny_vae
+from tests.video.motion.adapters import build_adapter
 from tests.video.tiny import build_video_folder
 from video.recipe import ClipRecipe, VideoTrainRecipe
 
@@ -181,6 +182,7 @@ MADE = {
             "fps": 9,
             "image": "picture",
             "last": "picture",
+            "motion_adapter": "adapter",
         },
         made_clip,
     ),
@@ -367,6 +369,7 @@ class Folders:
             "lora": [files.kohya(root, *layers)],
             "embeddings": [files.save(root / "word.safetensors", {"zork": torch.randn(1, 32)})],
         }
+        build_adapter(root / "adapter")
         self.known: dict[str, Outcome] = {}
 
     def new(self) -> Any:
@@ -405,7 +408,9 @@ def run_once(made: Made, values: Mapping[str, Any], folders: Folders) -> Outcome
     values = {**{key: value for key, value in own.items() if key in made.recipe.model_fields}, **values}
     if "model" in values:
         values["model"] = str(folders.models[values["model"]])
-    values.update({key: str(folders.picture) for key in made.recipe.file_keys() if key in values})
+    values.update({key: str(folders.picture) for key in made.recipe.made_file_keys() if key in values})
+    if "motion_adapter" in values:
+        values["motion_adapter"] = str(folders.root / "adapter")
     values.update({key: folders.adapters[key] for key in made.recipe.files_keys() if key in values})
     recipe = made.recipe.parse(values)
     known = f"{made.recipe.__name__} {recipe.model_dump_json()}"

@@ -22,7 +22,7 @@ PACKAGES = {  # package: what it may import of ours
 ROOMS = {  # rooms of a package, in order: each may import those before it
     "shared": ("artifacts", "attention", "diffusion", "compute", "latents", "models", "training", "plan", "images"),
     "dreamfusion": ("fields", "guidance", "render", "mesh"),
-    "video": ("frames", "training"),
+    "video": ("frames", "motion", "training"),
     "lab": ("kinds", "jobs", "batch", "web", "show", "training", "commands"),
 }
 # What stands beside the rooms.

@@ -26,6 +26,7 @@ from shared.diffusion.conditioning import Conditioning
 from shared.diffusion.denoiser import Denoiser
 from shared.diffusion.guidance import guided_by
 from shared.diffusion.sampling import SampleState, sample
+from shared.diffusion.schedule import NoiseSchedule
 from shared.diffusion.schedulers import named_scheduler
 from shared.errors import InputError
 from shared.latents.codec import Codec
@@ -37,6 +38,8 @@ from video.folder import load_temporal
 from video.frames.given import Given, given_by, known_of, put_back
 from video.frames.noise import mixed_noise
 from video.frames.windows import windowed
+from video.motion.adapter import load_motion_adapter
+from video.motion.network import MotionUNet
 from video.network import VideoUNet
 from video.recipe import ClipRecipe
 
@@ -48,7 +51,7 @@ class VideoModel:
     """An image model and the video network built on it. `denoiser` takes latents "b c t h w"."""
 
     image: ImageModel
-    network: VideoUNet
+    network: VideoUNet | MotionUNet
 
     @property
     def denoiser(self) -> Denoiser:
@@ -69,14 +72,30 @@ def load_video_model(
     dtype: torch.dtype = torch.float32,
     lora: Sequence[str] = (),
     embeddings: Sequence[str] = (),
+    motion_adapter: Sequence[str] = (),
 ) -> VideoModel:
     """The video model in a folder ("world" is the embedded one). lora, embeddings: adapters of its image model.
+    motion_adapter: a file of motion modules in place of temporal layers; the model may be any image model then.
 
     Raises ModelError: no such folder, no temporal layers in it, weights that are corrupt or do not fit.
     """
+    for file in motion_adapter:
+        image = load_image_model(source, device=device, dtype=dtype, lora=lora, embeddings=embeddings)
+        adapter, notes = load_motion_adapter(file, image.unet, image.name, device=device, dtype=dtype)
+        moved = on_motion_schedule(replace(image, notes=(*image.notes, *notes)))
+        return VideoModel(moved, MotionUNet(image.unet, adapter).eval())
     temporal = load_temporal(resolve_model(source), device=device, dtype=dtype)
     image = load_image_model(source, device=device, dtype=dtype, lora=lora, embeddings=embeddings)
     return VideoModel(image, VideoUNet(image.unet, temporal).eval())
+
+
+def on_motion_schedule(image: ImageModel) -> ImageModel:
+    """The model with the noise schedule that motion modules are trained on: its own, but with betas that rise evenly
+    (Guo et al. 2023, section 5.1), where those of Stable Diffusion rise with the square."""
+    if image.scheduler_config.get("beta_schedule") != "scaled_linear":
+        return image
+    moved = replace(image, scheduler_config={**image.scheduler_config, "beta_schedule": "linear"})
+    return replace(moved, schedule=NoiseSchedule.from_scheduler(moved.make_scheduler()).to(image.device))
 
 
 def generate_clip(
@@ -152,7 +171,7 @@ def sample_latents(
             height=height,
             width=width,
             steps=first.steps,
-            noise_share=model.network.temporal.noise_share,
+            noise_share=model.network.noise_share,
         ):
             if known is not None and state.step == state.total:
                 state = replace(state, latents=put_back(state.latents, known))

@@ -158,6 +158,10 @@ class VideoUNet(nn.Module):
     def device(self) -> torch.device:
         return self.unet.device
 
+    @property
+    def noise_share(self) -> float:
+        return self.temporal.noise_share
+
     def forward(
         self,
         x_t: Float[Tensor, "b c t h w"],

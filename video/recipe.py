@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from shared.compute.policy import DecodeMemory, NetworkMemory
 from shared.diffusion.guidance_name import GuidanceName, guided_somewhere
 from shared.models.adapters.recipe import Adapted
-from shared.recipe import input_file
+from shared.models.weight_files import weight_files
+from shared.recipe import WEIGHTS, input_file
 from shared.training.recipe import StageRecipe
 
 TRAINED_FRAMES = 16
@@ -34,6 +36,12 @@ class ClipRecipe(Adapted, DecodeMemory, NetworkMemory):
         None, min_length=1, description="a picture file that the clip ends with", json_schema_extra=input_file()
     )
     model: str = Field("world", min_length=1, description="world, a video model's folder, or a hub id")
+    motion_adapter: str | None = Field(
+        None,
+        min_length=1,
+        description="AnimateDiff's motion modules for an image model: a MotionAdapter folder, or a file",
+        json_schema_extra=input_file(WEIGHTS),
+    )
     pipeline_class: str | None = Field(
         None, min_length=1, description="a class of the installed diffusers to run the model with, in place of its own"
     )
@@ -54,6 +62,28 @@ class ClipRecipe(Adapted, DecodeMemory, NetworkMemory):
     seed: int = Field(0, ge=0, lt=2**63, description="the same seed gives the same clip")
 
     _guided_somewhere = model_validator(mode="after")(guided_somewhere)
+
+    @field_validator("motion_adapter")
+    @classmethod
+    def _file_of_a_folder(cls, value: str | None) -> str | None:
+        """A folder stands for its one file of weights."""
+        if value is None or not Path(value).is_dir():
+            return value
+        files = weight_files(Path(value))
+        if len(files) != 1:
+            raise ValueError("a folder with one file of weights")
+        return str(files[0])
+
+    @model_validator(mode="after")
+    def _motion_goes_with(self) -> ClipRecipe:
+        for key in ("image", "last", "pipeline_class"):
+            if self.motion_adapter is not None and getattr(self, key) is not None:
+                raise ValueError(f"motion_adapter and {key} do not go together")
+        return self
+
+    @property
+    def brings(self) -> tuple[str, ...]:
+        return () if self.motion_adapter is None else ("temporal",)
 
     @property
     def frame_count(self) -> int:

@@ -74,7 +74,7 @@ def foresee(tasks: Sequence[Task], where: str) -> Foreseen:
 def _recipe(task: Task) -> Any:
     """The recipe, without files: none is made yet, and they weigh little."""
     cls = steps()[task.step].recipe
-    given = {*cls.file_keys(), *cls.files_keys()}
+    given = {*cls.made_file_keys(), *cls.files_keys()}
     return cls.parse({key: value for key, value in task.recipe.items() if key not in given})
 
 

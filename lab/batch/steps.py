@@ -32,7 +32,7 @@ class KindStep:
 
     @property
     def takes(self) -> Mapping[str, frozenset[str]]:
-        return {key: frozenset({"image"}) for key in self.kind.recipe.file_keys()}
+        return {key: frozenset({"image"}) for key in self.kind.recipe.made_file_keys()}
 
     @property
     def makes(self) -> str:

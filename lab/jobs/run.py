@@ -117,7 +117,8 @@ def check(jobs: Sequence[Job], context: Context) -> list[str]:
         asked = getattr(job.recipe, "pipeline_class", None)
         if job.latents is None:
             check_adapters(job.recipe)
-        needed = job.recipe.model, job.kind.parts, job.kind.pipelines, asked
+        parts = tuple(part for part in job.kind.parts if part not in getattr(job.recipe, "brings", ()))
+        needed = job.recipe.model, parts, job.kind.pipelines, asked
         if needed not in made:
             name, parts, pipelines, _ = needed
             check_model(name, parts, pipelines=pipelines, pipeline_class=asked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from lab.kinds.pipelines import load_clips, planned
 from lab.outputs import check_clip
 from shared.models.made_for import frames_advice, size_advice, steps_advice
 from shared.recipe import Recipe
-from video.recipe import ClipRecipe
+from video.recipe import TRAINED_FRAMES, ClipRecipe
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,6 +54,8 @@ class ClipKind:
             check_clip(output.path, recipe.fps)
 
     def advice(self, recipe: ClipRecipe, model: MadeFor) -> list[str]:
+        if recipe.motion_adapter is not None:
+            model = replace(model, frames=TRAINED_FRAMES)
         lines = (
             size_advice(model, recipe.width, recipe.height),
             frames_advice(model, recipe.frame_count, recipe.window),

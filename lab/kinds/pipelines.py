@@ -55,17 +55,23 @@ def load_clips(
     dtype: torch.dtype,
     pipeline_class: str | None = None,
     parts: Mapping[str, Any] = NO_PARTS,
+    motion_adapter: Sequence[str] = (),
     **adapters: Sequence[str],
 ) -> VideoModel | PipelineModel:
     """A model that makes clips. parts: of its folder, those that are loaded already.
 
     Raises ModelError for one that makes pictures, and as the loaders do.
     """
+    if motion_adapter and runs_by_pipeline(resolve_model(source)):
+        raise ModelError(
+            f"model {source}", expected="an image model that the core runs, for a motion adapter",
+            got="one that its own class of diffusers runs",
+        )  # fmt: skip
     if _by_pipeline(source, pipeline_class):
         return _load("clip", source, device, dtype, pipeline_class, parts, adapters)
     from video.generate import load_video_model
 
-    return load_video_model(source, device=device, dtype=dtype, **adapters)
+    return load_video_model(source, device=device, dtype=dtype, motion_adapter=motion_adapter, **adapters)
 
 
 @dataclass(frozen=True)

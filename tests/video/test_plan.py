@@ -3,7 +3,8 @@
 import pytest
 
 from shared.training.data.arrays import DataSize
-from tests.tiny import tiny_unet
+from tests.tiny import build_image_folder, tiny_unet
+from tests.video.motion.adapters import build_adapter, tiny_adapter
 from tests.video.tiny import build_video_folder
 from video.folder import load_temporal
 from video.plan import (
@@ -80,3 +81,19 @@ def test_a_forward_of_networks_that_are_not_here():
     estimate = plan_forward(config, frames=4, side=8, tokens=7)
     assert estimate.weights == sum(4 * weight.numel() for weight in build_video_network(config).parameters())
     assert beyond_base(plan_forward(config, frames=8, side=8, tokens=7)) > beyond_base(estimate)
+
+
+def test_a_motion_adapter_is_planned_for(tmp_path):
+    build_image_folder(tmp_path / "image")
+    adapter = build_adapter(tmp_path / "adapter")
+    few, many = (
+        plan_clip(
+            ClipRecipe(
+                prompt="a red cube", model=str(tmp_path / "image"), motion_adapter=str(adapter), steps=1, frames=frames
+            )
+        )
+        for frames in (2, 8)
+    )
+    bytes_of_adapter = sum(tensor.nbytes for tensor in tiny_adapter().state_dict().values())
+    assert few.weights == many.weights > bytes_of_adapter
+    assert beyond_base(few) < beyond_base(many)

@@ -40,12 +40,16 @@ class AttendProcessor(Processor):
         self,
         attn: Attention,
         hidden_states: Float[Tensor, "b ..."],
-        encoder_hidden_states: Float[Tensor, "b m e"] | None = None,
+        encoder_hidden_states: Float[Tensor, "runs m e"] | None = None,
         attention_mask: Tensor | None = None,
         temb: Tensor | None = None,
         **_: Any,
     ) -> Float[Tensor, "b ..."]:
-        """hidden_states: tokens "b n c" or a picture "b c h w"; the result has the same shape."""
+        """hidden_states: tokens "b n c" or a picture "b c h w"; the result has the same shape.
+
+        encoder_hidden_states: one for each of b, or for each run of neighbours, such as the frames of a clip: it is
+        projected once for all of them then.
+        """
         residual = hidden_states
         if attn.spatial_norm is not None:
             hidden_states = attn.spatial_norm(hidden_states, temb)
@@ -61,7 +65,10 @@ class AttendProcessor(Processor):
         q, k, v = (_heads(x, attn) for x in (attn.to_q(hidden_states), attn.to_k(context), attn.to_v(context)))
         q = q if attn.norm_q is None else attn.norm_q(q)
         k = k if attn.norm_k is None else attn.norm_k(k)
-        out = attn.to_out[0](self.mixed(attn, q, k, v, attention_mask, context.shape[1]))
+        if len(k) < len(q):
+            q = rearrange(q, "(runs t) heads n d -> runs heads (t n) d", runs=len(k))
+        out = self.mixed(attn, q, k, v, attention_mask, context.shape[1])
+        out = attn.to_out[0](out.reshape(*hidden_states.shape[:2], -1))
         out = attn.to_out[1](out)
         if picture is not None:
             out = rearrange(out, "b (h w) c -> b c h w", h=picture[2])

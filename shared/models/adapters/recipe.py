@@ -14,7 +14,7 @@ from shared.errors import ModelError
 from shared.models.weight_files import PICKLES, read_header
 from shared.recipe import Recipe, input_files, weighted_file
 
-KEYS = ("lora", "embeddings")
+KEYS = ("lora", "embeddings", "motion_adapter")  # the last of clips alone
 OTHER_KINDS = (  # relatives of LoRA, by what their tensors are called
     (re.compile(r"\.(dora_scale|lora_magnitude_vector)\b"), "DoRA"),
     (re.compile(r"\.hada_"), "LoHa"),
@@ -36,7 +36,12 @@ class Adapted(Recipe):
         (), description="a file of words learned by textual inversion", json_schema_extra=input_files()
     )
 
-    @field_validator(*KEYS, mode="before")
+    @property
+    def brings(self) -> tuple[str, ...]:
+        """Components of a model folder whose place its files take."""
+        return ()
+
+    @field_validator("lora", "embeddings", mode="before")
     @classmethod
     def _one_is_a_list_of_one(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
@@ -60,7 +65,10 @@ class Adapted(Recipe):
 
 def adapters_of(recipe: Any) -> dict[str, tuple[str, ...]]:
     """The adapters that a recipe of any kind names, by its keys; none of a recipe that is not `Adapted`."""
-    return {key: value for key in KEYS if (value := getattr(recipe, key, ()))} if isinstance(recipe, Adapted) else {}
+    if not isinstance(recipe, Adapted):
+        return {}
+    named = {key: value for key in KEYS if (value := getattr(recipe, key, ()))}
+    return {key: (value,) if isinstance(value, str) else value for key, value in named.items()}
 
 
 def check_adapters(recipe: Any) -> None:

@@ -12,6 +12,8 @@ from lab.main import main
 from shared.artifacts.media import read_clip
 from shared.artifacts.run_record import read_record
 from tests.lab.command import is_refusal
+from tests.tiny import build_image_folder
+from tests.video.motion.adapters import build_adapter, build_original
 from video.generate import generate_clip, load_video_model
 from video.recipe import ClipRecipe
 
@@ -150,3 +152,61 @@ def test_a_size_that_the_codec_cannot_make_is_one_line(model, tmp_path, capsys, 
     code = run(model, "--size", size, "-o", str(tmp_path / "clip.mp4"))
     assert is_refusal(code, capsys.readouterr().err, part, "a multiple of 4", "got 30")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def motion(tmp_path_factory):
+    """An image model, and a motion adapter as a folder and as a single file."""
+    folder = tmp_path_factory.mktemp("motion")
+    build_image_folder(folder / "image")
+    build_adapter(folder / "adapter")
+    build_original(folder / "mm.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["adapter", "mm.safetensors"])
+def test_a_motion_adapter_makes_clips_of_an_image_model_and_reruns(motion, tmp_path, name):
+    made, again = tmp_path / "a.mp4", tmp_path / "b.mp4"
+    assert run(motion / "image", "--motion-adapter", str(motion / name), "-o", str(made)) == 0
+    record = read_record(made)
+    assert set(record.inputs) == {"motion_adapter"}
+    moved = tmp_path / "moved.safetensors"
+    shutil.copy(record.recipe["motion_adapter"], moved)
+    if name == "mm.safetensors":
+        assert main(["rerun", str(made), "-o", str(again), "--motion-adapter", str(moved)]) == 0
+    else:
+        assert main(["rerun", str(made), "-o", str(again)]) == 0
+    assert again.read_bytes() == made.read_bytes()
+    *_, last = generate_clip(
+        load_video_model(motion / "image", motion_adapter=[record.recipe["motion_adapter"]]),
+        ClipRecipe.parse(record.recipe),
+    )
+    assert read_clip(made).frames.shape == last.frames[0].shape
+
+
+def test_a_rerun_wants_the_same_motion_adapter(motion, tmp_path, capsys):
+    made = tmp_path / "a.mp4"
+    assert run(motion / "image", "--motion-adapter", str(motion / "adapter"), "-o", str(made)) == 0
+    other = build_original(tmp_path / "other.safetensors", seed=1)
+    capsys.readouterr()
+    code = main(["rerun", str(made), "--motion-adapter", str(other), "-o", str(tmp_path / "b.mp4")])
+    err = capsys.readouterr().err
+    assert code == 2
+    assert f"motion_adapter {other}: expected the file it was made with" in err
+
+
+@pytest.mark.parametrize(
+    ("of", "adapter", "more", "said"),
+    [
+        ("image", "adapter", ["--pipeline-class", "X"], "motion_adapter and pipeline_class do not go together"),
+        ("image", "adapter", ["--image", "x.png"], "motion_adapter and image do not go together"),
+        ("image", "none", [], "motion_adapter: expected a file that exists"),
+        ("image", "mm.ckpt", [], "a pickle"),
+        ("world", "adapter", [], "expected one for widths 64, 128, 192"),
+    ],
+)
+def test_what_does_not_go_with_a_motion_adapter(motion, tmp_path, capsys, of, adapter, more, said):
+    (motion / "mm.ckpt").write_bytes(b"x")
+    model = of if of == "world" else motion / of
+    code = run(model, "--motion-adapter", str(motion / adapter), *more, "-o", str(tmp_path / "a.mp4"))
+    assert is_refusal(code, capsys.readouterr().err, said)

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from lab.batch.manifest import read_manifest
+from shared.errors import InputError
 
 
 @pytest.fixture
@@ -83,3 +84,8 @@ def test_a_file_s_sort_is_that_of_its_ending(read, tmp_path, file, output):
     else:
         (tmp_path / file).write_bytes(b"")
     assert read({"kind": "upscale", "name": "u", "source": file})["u"].output == output
+
+
+def test_a_picture_is_no_motion_adapter(read):
+    with pytest.raises(InputError, match=r"expected a key that takes a file: image, last, got motion_adapter"):
+        read(PICTURE, {**CLIP, "inputs": {"motion_adapter": "p"}})

@@ -91,3 +91,17 @@ def test_added_keys_as_in_pixel_diffusion_networks():
             count = install_attention(unet)
             same(unet(x[..., :8, :8], t, encoder_hidden_states=text, encoder_attention_mask=mask).sample, wanted)
         assert [sum(module.processor.ran.values()) for module in attentions(unet)] == [1] * count
+
+
+@pytest.mark.parametrize("backend", ["eager", "sdpa", "chunked"])
+def test_neighbours_that_share_a_prompt_project_it_once(backend):
+    unet = tiny_unet()
+    install_attention(unet, backend)
+    x, t, text = torch.randn(6, 4, 16, 16), torch.tensor([3, 3, 3, 900, 900, 900]), torch.randn(2, 7, 32)
+    attn = next(module for module in attentions(unet) if module.is_cross_attention)
+    projected = []
+    attn.to_k.register_forward_hook(lambda module, args, output: projected.append(len(output)))
+    with torch.no_grad():
+        wanted = unet(x, t, encoder_hidden_states=text.repeat_interleave(3, dim=0)).sample
+        same(unet(x, t, encoder_hidden_states=text).sample, wanted)
+    assert projected == [6, 2]
