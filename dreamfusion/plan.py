@@ -19,6 +19,7 @@ from dreamfusion.mesh.extract import silhouette_views
 from dreamfusion.recipe import AssetRecipe
 from dreamfusion.render.volume import render_rays
 from shared.images.plan import TRACED_STEPS, image_networks, placement, with_plain_sampler
+from shared.models.adapters.recipe import weighing
 from shared.models.image_model import ImageModel, load_image_model
 from shared.plan.estimate import Estimate, trace_run
 
@@ -43,7 +44,7 @@ def plan_asset(
     times: list[float] = []  # how often the whole run does what leads to each state of the short one
 
     def load() -> tuple[ImageModel, ViewTeacher | None]:
-        model = with_plain_sampler(load_image_model(recipe.model, **placement(recipe, device)))
+        model = with_plain_sampler(load_image_model(recipe.model, **placement(recipe, device), **weighing(recipe)))
         return model, views_of(model) if recipe.teacher != "image" else None
 
     def networks(loaded: tuple[ImageModel, ViewTeacher | None]) -> list[Any]:

@@ -28,7 +28,7 @@ from lab.kinds.view_teacher import views_of
 from lab.session import load
 from shared.artifacts.media import read_clip, write_clip, write_image
 from shared.images.recipe import ImageRecipe
-from shared.models.adapters.recipe import adapters_of
+from shared.models.adapters.recipe import PARTS, adapters_of
 from shared.models.image_model import load_image_model
 from shared.recipe import SAME_RESULT, Recipe
 from shared.training.personalise.recipe import DreamboothTrainRecipe, LoraTrainRecipe, TextualInversionRecipe
@@ -124,6 +124,8 @@ SAMPLED = {
     "channels_last": True,
     "lora": ["lora"],
     "embeddings": (["word"], {"prompt": "a zork"}),
+    "vae": "other",
+    "unet": "other",
     "decode": "sliced",
     "decode_frames": 1,
     "scheduler": "euler-ancestral-discrete",
@@ -201,6 +203,8 @@ MADE = {
             "cfg_convention": "dreamfusion",
             "lora": ["lora"],
             "embeddings": (["word"], {"prompt": "a zork"}),
+            "vae": "other",
+            "unet": "other",
             "guidance_rescale": 0.5,
             "views": 3,
             "overhead_probability": 1.0,
@@ -411,6 +415,7 @@ def run_once(made: Made, values: Mapping[str, Any], folders: Folders) -> Outcome
     values.update({key: str(folders.picture) for key in made.recipe.made_file_keys() if key in values})
     if "motion_adapter" in values:
         values["motion_adapter"] = str(folders.root / "adapter")
+    values.update({key: str(folders.models[values[key]] / key) for key in PARTS if key in values})
     values.update({key: folders.adapters[key] for key in made.recipe.files_keys() if key in values})
     recipe = made.recipe.parse(values)
     known = f"{made.recipe.__name__} {recipe.model_dump_json()}"

@@ -73,19 +73,27 @@ def load_video_model(
     lora: Sequence[str] = (),
     embeddings: Sequence[str] = (),
     motion_adapter: Sequence[str] = (),
+    vae: Sequence[str] = (),
+    unet: Sequence[str] = (),
 ) -> VideoModel:
-    """The video model in a folder ("world" is the embedded one). lora, embeddings: adapters of its image model.
+    """The video model in a folder ("world" is the embedded one). lora, embeddings, vae, unet: of its image model.
     motion_adapter: a file of motion modules in place of temporal layers; the model may be any image model then.
 
     Raises ModelError: no such folder, no temporal layers in it, weights that are corrupt or do not fit.
     """
+
+    def load_image() -> ImageModel:
+        return load_image_model(
+            source, device=device, dtype=dtype, lora=lora, embeddings=embeddings, vae=vae, unet=unet
+        )
+
     for file in motion_adapter:
-        image = load_image_model(source, device=device, dtype=dtype, lora=lora, embeddings=embeddings)
+        image = load_image()
         adapter, notes = load_motion_adapter(file, image.unet, image.name, device=device, dtype=dtype)
         moved = on_motion_schedule(replace(image, notes=(*image.notes, *notes)))
         return VideoModel(moved, MotionUNet(image.unet, adapter).eval())
     temporal = load_temporal(resolve_model(source), device=device, dtype=dtype)
-    image = load_image_model(source, device=device, dtype=dtype, lora=lora, embeddings=embeddings)
+    image = load_image()
     return VideoModel(image, VideoUNet(image.unet, temporal).eval())
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from shared.images.plan import image_networks, placement, repeats, shortened, with_plain_sampler
-from shared.models.adapters.recipe import adapters_of
+from shared.models.adapters.recipe import weighing
 from shared.models.image_model import ImageModel, load_image_model
 from shared.models.source import resolve_model
 from shared.plan.estimate import Estimate, trace_run
@@ -32,8 +32,7 @@ def plan_clip(recipe: ClipRecipe, device: str = "cpu") -> Estimate:
     """Raises ModelError as `load_video_model` does, for everything but the values of the weights."""
 
     def load() -> VideoModel:
-        motion = adapters_of(recipe).get("motion_adapter", ())  # what the others change is no amount
-        model = load_video_model(recipe.model, **placement(recipe, device), motion_adapter=motion)
+        model = load_video_model(recipe.model, **placement(recipe, device), **weighing(recipe))
         return replace(model, image=with_plain_sampler(model.image))
 
     trace = trace_run(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from shared.compute.policy import DecodeMemory, NetworkMemory
 from shared.diffusion.guidance_name import GuidanceName, guided_somewhere
-from shared.models.adapters.recipe import Adapted
-from shared.models.weight_files import weight_files
+from shared.models.adapters.recipe import Adapted, file_of_folder
 from shared.recipe import WEIGHTS, input_file
 from shared.training.recipe import StageRecipe
 
@@ -66,13 +64,7 @@ class ClipRecipe(Adapted, DecodeMemory, NetworkMemory):
     @field_validator("motion_adapter")
     @classmethod
     def _file_of_a_folder(cls, value: str | None) -> str | None:
-        """A folder stands for its one file of weights."""
-        if value is None or not Path(value).is_dir():
-            return value
-        files = weight_files(Path(value))
-        if len(files) != 1:
-            raise ValueError("a folder with one file of weights")
-        return str(files[0])
+        return file_of_folder(value)
 
     @model_validator(mode="after")
     def _motion_goes_with(self) -> ClipRecipe:
@@ -83,7 +75,7 @@ class ClipRecipe(Adapted, DecodeMemory, NetworkMemory):
 
     @property
     def brings(self) -> tuple[str, ...]:
-        return () if self.motion_adapter is None else ("temporal",)
+        return super().brings if self.motion_adapter is None else (*super().brings, "temporal")
 
     @property
     def frame_count(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 NO_NAMES: Mapping[str, str] = {}
 
 
-def used_hashes(kind: Kind, model: Path | None, hashes: Mapping[str, str]) -> dict[str, str]:
+def used_hashes(
+    kind: Kind, model: Path | None, hashes: Mapping[str, str], brings: Sequence[str] = ()
+) -> dict[str, str]:
     """Of a model's files, by their paths in its folder `model`, those that have a part in what a kind makes: of a
-    pipeline of diffusers all.
+    pipeline of diffusers all. brings: components whose place a recipe's own files take.
     """
-    unused = () if runs_by_pipeline(model) else kind.unused
+    unused = () if runs_by_pipeline(model) else (*kind.unused, *brings)
     return {file: sha for file, sha in hashes.items() if file.split("/")[0] not in unused}
 
 
@@ -46,7 +48,7 @@ def record_of(
     from shared.artifacts.run_record import RunRecord
 
     values = {**recipe.resolved(), **names}
-    hashes = used_hashes(kind, model.path, model.hashes())
+    hashes = used_hashes(kind, model.path, model.hashes(), getattr(recipe, "brings", ()))
     inputs = {key: sha256(Path(path)) for key, path in files.items()}
     record = RunRecord.of_run(kind.name, values, values["seed"], model.name, hashes, inputs, model.unused(recipe))
     if earlier is None:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lab.flags import flag_of
 from shared.errors import ModelError
 from shared.models.layouts.hub import cached
 from shared.models.pipelines.classes import pipeline_of
-from shared.models.pipelines.keys import Takes, check_keys
+from shared.models.pipelines.keys import OURS, Takes, check_keys
 from shared.models.pipelines.source import call_of
 from shared.models.source import find_model, read_index, resolve_model
 from shared.recipe import Recipe
@@ -55,23 +56,17 @@ def load_clips(
     dtype: torch.dtype,
     pipeline_class: str | None = None,
     parts: Mapping[str, Any] = NO_PARTS,
-    motion_adapter: Sequence[str] = (),
     **adapters: Sequence[str],
 ) -> VideoModel | PipelineModel:
     """A model that makes clips. parts: of its folder, those that are loaded already.
 
     Raises ModelError for one that makes pictures, and as the loaders do.
     """
-    if motion_adapter and runs_by_pipeline(resolve_model(source)):
-        raise ModelError(
-            f"model {source}", expected="an image model that the core runs, for a motion adapter",
-            got="one that its own class of diffusers runs",
-        )  # fmt: skip
     if _by_pipeline(source, pipeline_class):
         return _load("clip", source, device, dtype, pipeline_class, parts, adapters)
     from video.generate import load_video_model
 
-    return load_video_model(source, device=device, dtype=dtype, motion_adapter=motion_adapter, **adapters)
+    return load_video_model(source, device=device, dtype=dtype, **adapters)
 
 
 @dataclass(frozen=True)
@@ -127,6 +122,11 @@ def _load(
     parts: Mapping[str, Any],
     adapters: Mapping[str, Sequence[str]],
 ) -> PipelineModel:
+    if foreign := [key for key in adapters if key not in OURS]:
+        raise ModelError(
+            f"model {source}", expected=f"one that the core runs, for {flag_of(foreign[0])}",
+            got="one that a class of diffusers runs",
+        )  # fmt: skip
     from shared.models.pipelines.adapters import with_adapters
     from shared.models.pipelines.load import load_pipeline
 

@@ -13,6 +13,7 @@ from shared.compute.modes import compute_dtype, load_device
 from shared.compute.policy import NetworkMemory
 from shared.images.generate import generate_image
 from shared.images.recipe import ImageRecipe
+from shared.models.adapters.recipe import weighing
 from shared.models.image_model import ImageModel, load_image_model
 from shared.plan.estimate import Estimate, trace_run
 
@@ -22,7 +23,7 @@ TRACED_STEPS = 3  # the first, one like all others, and the last with the decodi
 def plan_image(recipe: ImageRecipe, device: str = "cpu") -> Estimate:
     """Raises ModelError as `load_image_model` does, for everything but the values of the weights."""
     trace = trace_run(
-        lambda: with_plain_sampler(load_image_model(recipe.model, **placement(recipe, device))),
+        lambda: with_plain_sampler(load_image_model(recipe.model, **placement(recipe, device), **weighing(recipe))),
         image_networks,
         lambda model: generate_image(model, shortened(recipe), device),
         device=device,

@@ -37,6 +37,7 @@ from shared.models.parts import (
 from shared.models.pipelines.keys import R
 from shared.models.prompts.paired_text import PairedText
 from shared.models.prompts.text import TextConditioner, TextEncoder, read_tokenizer
+from shared.models.replaced import load_replacement
 from shared.models.source import read_index, resolve_model
 from shared.models.weight_files import read_json, weight_hashes
 from shared.recipe import Recipe
@@ -129,21 +130,27 @@ def load_image_model(
     dtype: torch.dtype = torch.float32,
     lora: Sequence[str] = (),
     embeddings: Sequence[str] = (),
+    vae: Sequence[str] = (),
+    unet: Sequence[str] = (),
 ) -> ImageModel:
     """The image model at `source` (see `resolve_model`), in `dtype` on `device`, its weights frozen.
 
     lora, embeddings: files of adapters (`shared.models.adapters`), which become part of its weights and words.
+    vae, unet: a file that takes the place of its own (`shared.models.replaced`), or none.
     Raises ModelError: nothing there; not a diffusers folder; a component of a kind that is not supported; weights that
     are pickled, cut short, missing, misshapen or not finite.
     """
     path = resolve_model(source)
-    model = (_load_single_file if path.is_file() else _load_folder)(path, str(source), device, dtype)
+    replaced = {component: Path(file) for component, files in (("vae", vae), ("unet", unet)) for file in files}
+    model = (_load_single_file if path.is_file() else _load_folder)(path, str(source), device, dtype, replaced)
     notes = fuse_loras(model.name, model.unet, model.encoders, lora)
     return replace(model, text=with_embeddings(model.name, model.text, embeddings), notes=tuple(notes))
 
 
-def _load_single_file(path: Path, name: str, device: str | torch.device, dtype: torch.dtype) -> ImageModel:
-    parts = load_parts(path, device, dtype)
+def _load_single_file(
+    path: Path, name: str, device: str | torch.device, dtype: torch.dtype, replaced: Mapping[str, Path]
+) -> ImageModel:
+    parts = load_parts(path, device, dtype, replaced)
     for _, encoder in parts.texts:
         install_attention(encoder)
     texts = [TextConditioner(tokenizer, encoder) for tokenizer, encoder in parts.texts]
@@ -152,11 +159,18 @@ def _load_single_file(path: Path, name: str, device: str | torch.device, dtype: 
     return _assemble(name, path, parts.unet, parts.vae, text, scheduler_class, parts.scheduler)
 
 
-def _load_folder(path: Path, name: str, device: str | torch.device, dtype: torch.dtype) -> ImageModel:
+def _load_folder(
+    path: Path, name: str, device: str | torch.device, dtype: torch.dtype, replaced: Mapping[str, Path]
+) -> ImageModel:
     index = read_index(path)
-    unet = load_part(path, index, "unet", UNETS, device, dtype)
+    parts = {}  # first, so that what does not fit is told before the rest is loaded
+    for component, file in replaced.items():
+        own = {**read_json(path / component / "config.json"), "_class_name": named(index, component)}
+        parts[component] = load_replacement(component, file, own, name, device, dtype)
+    unet = parts.get("unet") or load_part(path, index, "unet", UNETS, device, dtype)
     # float16 overflows some autoencoders, and the gradients that distillation sends through them underflow in it
-    vae = load_part(path, index, "vae", VAES, device, torch.float32 if dtype is torch.float16 else dtype)
+    half = torch.float32 if dtype is torch.float16 else dtype
+    vae = parts.get("vae") or load_part(path, index, "vae", VAES, device, half)
     text = load_text(path, device=device, dtype=dtype)
     scheduler_class = scheduler_class_of(index, path)
     config = read_json(path / "scheduler" / "scheduler_config.json")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from shared.errors import ModelError
 from shared.latents.codec import Autoencoder
 from shared.models.prompts.text import TextConditioner
 from shared.models.weight_files import read_json, weight_files
-from shared.models.weights import load_network
+from shared.models.weights import fill, tensors_in
 
 UNETS = {"UNet2DConditionModel": UNet2DConditionModel}
 VAES = {vae.__name__: vae for vae in (AutoencoderKL, AutoencoderTiny, AutoencoderKLTemporalDecoder)}
@@ -44,9 +44,24 @@ def load_part(
     """
     network_class = class_of(index, component, supported, path)
     folder = path / component
-    weight_files(folder)  # a missing or pickled component is the clearer fault
-    config = read_json(folder / "config.json")
+    files = weight_files(folder)  # a missing or pickled component is the clearer fault
+    return load_files(network_class, read_json(folder / "config.json"), files, folder, device, dtype)
+
+
+def load_files(
+    network_class: Any,
+    config: dict[str, Any],
+    files: Iterable[Path],
+    where: Path,
+    device: str | torch.device,
+    dtype: torch.dtype,
+) -> Any:
+    """The network of a class with the weights in `files`, frozen. where: a file or folder that messages name.
+
+    Raises ModelError for weights or a configuration that are not those of the class.
+    """
     if network_class is AutoencoderTiny:
+        config = {**config}
         config.pop("block_out_channels", None)  # it writes this key, and warns about it when it reads
 
     def build() -> nn.Module:
@@ -55,14 +70,12 @@ def load_part(
         return network_class.from_config(config)
 
     try:
-        network = load_network(build, folder, device=device, dtype=dtype)
+        return fill(build, tensors_in(files), where, device=device, dtype=dtype)
     except ModelError:
         raise
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, RuntimeError, NotImplementedError) as error:
-        raise ModelError(
-            f"{folder / 'config.json'}", expected=f"that of a {network_class.__name__}", got=str(error)
-        ) from error
-    return network
+        place = where / "config.json" if where.is_dir() else where.with_name("config.json")
+        raise ModelError(f"{place}", expected=f"that of a {network_class.__name__}", got=str(error)) from error
 
 
 def class_of(index: dict[str, Any], component: str, supported: Mapping[str, type], path: Path) -> Any:

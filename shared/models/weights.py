@@ -82,12 +82,12 @@ def load_network(build: Callable[[], N], folder: Path, *, device: str | torch.de
     Raises ModelError, naming the folder: no or pickled weights, a file that is cut short, tensors that are missing,
     left over, of another shape, or not finite.
     """
-    found = {
-        name: Stored(file, entry, entry.shape)
-        for file in weight_files(folder)
-        for name, entry in read_entries(file)[0].items()
-    }
-    return fill(build, found, folder, device=device, dtype=dtype)
+    return fill(build, tensors_in(weight_files(folder)), folder, device=device, dtype=dtype)
+
+
+def tensors_in(files: Iterable[Path]) -> dict[str, Stored]:
+    """Where the tensors of safetensors files lie, by their names. Raises ModelError as `read_entries` does."""
+    return {name: Stored(file, entry, entry.shape) for file in files for name, entry in read_entries(file)[0].items()}
 
 
 def fill(

@@ -35,7 +35,7 @@ def made_before(row: Row, order: Order, target: Path) -> dict[str, tuple[str, in
     if row.step in kinds():
         path = find_model(values["model"])
         hashes = {} if path is None else weight_hashes(path)
-        if record.model.hashes != used_hashes(kinds()[row.step], path, hashes):
+        if record.model.hashes != used_hashes(kinds()[row.step], path, hashes, getattr(recipe, "brings", ())):
             return None
     return {row.output: facts(target)}
 

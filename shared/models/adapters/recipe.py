@@ -1,4 +1,7 @@
-"""The keys with which a recipe adds small files to its model, and what is checked of these at once. No torch here."""
+"""The keys with which a recipe changes its model by files, and what is checked of these at once. No torch here.
+
+Adapters add to a model; a part stands in the place of the model's own.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,11 @@ from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from shared.errors import ModelError
-from shared.models.weight_files import PICKLES, read_header
-from shared.recipe import Recipe, input_files, weighted_file
+from shared.models.weight_files import PICKLES, read_header, weight_files
+from shared.recipe import WEIGHTS, Recipe, input_file, input_files, weighted_file
 
-KEYS = ("lora", "embeddings", "motion_adapter")  # the last of clips alone
+PARTS = ("vae", "unet")
+KEYS = ("lora", "embeddings", *PARTS, "motion_adapter")  # the last of clips alone
 OTHER_KINDS = (  # relatives of LoRA, by what their tensors are called
     (re.compile(r"\.(dora_scale|lora_magnitude_vector)\b"), "DoRA"),
     (re.compile(r"\.hada_"), "LoHa"),
@@ -36,10 +40,28 @@ class Adapted(Recipe):
         (), description="a file of words learned by textual inversion", json_schema_extra=input_files()
     )
 
+    vae: str | None = Field(
+        None,
+        min_length=1,
+        description="another autoencoder than the model's: its folder of diffusers, or a file",
+        json_schema_extra=input_file(WEIGHTS),
+    )
+    unet: str | None = Field(
+        None,
+        min_length=1,
+        description="another UNet than the model's: its folder of diffusers, or a file",
+        json_schema_extra=input_file(WEIGHTS),
+    )
+
     @property
     def brings(self) -> tuple[str, ...]:
         """Components of a model folder whose place its files take."""
-        return ()
+        return tuple(key for key in PARTS if getattr(self, key) is not None)
+
+    @field_validator("vae", "unet")
+    @classmethod
+    def _file_of_a_part(cls, value: str | None) -> str | None:
+        return file_of_folder(value)
 
     @field_validator("lora", "embeddings", mode="before")
     @classmethod
@@ -71,11 +93,26 @@ def adapters_of(recipe: Any) -> dict[str, tuple[str, ...]]:
     return {key: (value,) if isinstance(value, str) else value for key, value in named.items()}
 
 
+def weighing(recipe: Any) -> dict[str, Any]:
+    """Those of `adapters_of` that change what a model takes: not LoRAs and words."""
+    return {key: files for key, files in adapters_of(recipe).items() if key not in ("lora", "embeddings")}
+
+
+def file_of_folder(path: str | None) -> str | None:
+    """A folder's one file of weights; a path that is no folder as it is."""
+    if path is None or not Path(path).is_dir():
+        return path
+    files = weight_files(Path(path))
+    if len(files) != 1:
+        raise ValueError("a folder with one file of weights")
+    return str(files[0])
+
+
 def check_adapters(recipe: Any) -> None:
     """Raises ModelError for an adapter's file that is a pickle, cut short, or no safetensors file."""
-    for texts in adapters_of(recipe).values():
+    for key, texts in adapters_of(recipe).items():
         for text in texts:
-            checked_header(Path(weighted_file(text)[0]))
+            checked_header(Path(weighted_file(text)[0]), key if key in PARTS else "adapter")
 
 
 def other_kind(name: str) -> str | None:
@@ -83,11 +120,11 @@ def other_kind(name: str) -> str | None:
     return next((kind for mark, kind in OTHER_KINDS if mark.search(name)), None)
 
 
-def checked_header(file: Path) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of an adapter's tensors. Raises ModelError as `check_adapters` does."""
+def checked_header(file: Path, what: str = "adapter") -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a file's tensors. what: it is, in messages. Raises ModelError as `check_adapters` does."""
     if file.suffix in PICKLES:
         raise ModelError(
-            f"adapter {file}",
+            f"{what} {file}",
             expected="a .safetensors file",
             got="a pickle, which can run code when it is opened",
             hint="Fetch it as safetensors: most are published as such",

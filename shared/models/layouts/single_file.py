@@ -24,12 +24,14 @@ from shared.models.layouts.original import scheduler_config, text_config, unet_c
 from shared.models.layouts.original_names import translated
 from shared.models.layouts.prediction import EPSILON, ZERO_SNR_MARKER, V, said
 from shared.models.prompts.text import TextEncoder
+from shared.models.replaced import config_beside, load_replacement
 from shared.models.weight_files import Entry, read_entries
 from shared.models.weights import Stored, fill, matched
 from shared.rng import normal
 
 HALF = 0.5  # of the correlation between noise and what is predicted of it: 1 for the noise itself, near 0 for v
 CLASSES = {"unet": UNet2DConditionModel, "vae": AutoencoderKL}
+NONE: Mapping[str, Path] = {}
 
 
 @dataclass(frozen=True)
@@ -115,9 +117,12 @@ class Parts:
     scheduler: dict[str, Any]
 
 
-def load_parts(file: Path, device: str | torch.device, dtype: torch.dtype) -> Parts:
+def load_parts(
+    file: Path, device: str | torch.device, dtype: torch.dtype, replaced: Mapping[str, Path] = NONE
+) -> Parts:
     """The networks (the autoencoder never in float16), the tokenizers, and the scheduler's configuration.
 
+    replaced: files of networks that take the place of "unet" or "vae".
     Raises ModelError: what `SingleFile.read` refuses; no vocabulary of CLIP; weights that are missing, left over,
     misshapen or not finite.
     """
@@ -126,11 +131,17 @@ def load_parts(file: Path, device: str | torch.device, dtype: torch.dtype) -> Pa
     if single.family == XL:
         tokenizers["text_encoder_2"] = clip_tokenizer(file, single.family, second=True)
     configs = single.configs(single.prediction_type or V)
-    unet = single.load("unet", configs["unet"], device, dtype)
+    others = {}
+    for name, part in replaced.items():
+        own = {**configs[name], "_class_name": CLASSES[name].__name__}
+        others[name] = load_replacement(name, part, own, str(file), device, dtype)
+    unet = others.get("unet") or single.load("unet", configs["unet"], device, dtype)
     prediction_type = single.prediction_type or prediction_of(unet, single.family)
     configs = single.configs(prediction_type)
-    unet.register_to_config(sample_size=configs["unet"]["sample_size"])
-    vae = single.load("vae", configs["vae"], device, torch.float32 if dtype is torch.float16 else dtype)
+    if "unet" not in replaced or config_beside(replaced["unet"]) is None:
+        unet.register_to_config(sample_size=configs["unet"]["sample_size"])
+    half = torch.float32 if dtype is torch.float16 else dtype
+    vae = others.get("vae") or single.load("vae", configs["vae"], device, half)
     texts = []
     for name, tokenizer in tokenizers.items():
         special = {key: getattr(tokenizer, key) for key in ("bos_token_id", "eos_token_id", "pad_token_id")}

@@ -1,5 +1,6 @@
 """`kinoform rerun` and `describe`: a file tells how it was made, and is made again to the byte."""
 
+import hashlib
 import json
 import shutil
 
@@ -14,6 +15,7 @@ from tests.lab.command import is_refusal, kinoform
 from tests.lab.kinds.test_asset import SHORT as SHORT_ASSET
 from tests.lab.kinds.test_clip import SHORT as SHORT_CLIP
 from tests.shared.models.adapters import files
+from tests.tiny import tiny_unet, tiny_vae
 from tests.video.tiny import build_video_folder
 
 RUNS = {
@@ -247,3 +249,32 @@ def test_adapters_are_read_again_and_may_have_moved(model, tmp_path, capsys):
     last = capsys.readouterr().err.splitlines()[-1]
     assert "expected the file it was made with" in last
     assert last.endswith("Say where that is: --lora FILE")
+
+
+@pytest.mark.parametrize("name", ["image.png", "clip.mp4", "asset.glb"])
+def test_parts_in_a_model_s_place_are_recorded_and_may_have_moved(model, tmp_path, capsys, name):
+    tiny_vae(7).save_pretrained(tmp_path / "vae")
+    tiny_unet(7).save_pretrained(tmp_path / "unet")
+    made, plain = tmp_path / name, tmp_path / "plain" / name
+    make(model, made, "-o", str(made), "--vae", str(tmp_path / "vae"), "--unet", str(tmp_path / "unet"))
+    plain.parent.mkdir()
+    make(model, plain, "-o", str(plain))
+    assert made.read_bytes() != plain.read_bytes()
+    record = read_record(made)
+    weights = {key: tmp_path / key / "diffusion_pytorch_model.safetensors" for key in ("vae", "unet")}
+    assert record.inputs == {key: hashlib.sha256(file.read_bytes()).hexdigest() for key, file in weights.items()}
+    assert {file.split("/")[0] for file in record.model.hashes} == {"text_encoder", "temporal"} - (
+        {"temporal"} if name == "image.png" else set()
+    )  # its own had no part in it
+
+    shutil.move(tmp_path / "vae", tmp_path / "moved")
+    capsys.readouterr()
+    assert is_refusal(main(["rerun", str(made)]), capsys.readouterr().err, "vae", "a file that exists")
+    assert main(["rerun", str(made), "--vae", str(tmp_path / "moved")]) == 0
+    assert made.with_name(f"{made.stem}-rerun{made.suffix}").read_bytes() == made.read_bytes()
+    capsys.readouterr()
+    tiny_vae(8).save_pretrained(tmp_path / "moved")
+    assert main(["rerun", str(made), "--vae", str(tmp_path / "moved")]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "expected the file it was made with" in last
+    assert last.endswith("Say where that is: --vae FILE")

@@ -118,7 +118,8 @@ OTHER = {
     "guidance_scale": 2, "guidance_rescale": 0.1, "guidance_start": 0.2, "guidance_stop": 0.5, "image": "a.png",
     "last": "b.png", "frames": 4, "window": 3, "fps": 12, "negative": "grey", "pipeline_class": "Other",
     "prompt": "a duck", "seed": 7, "lora": ("a.safetensors",), "embeddings": ("b.safetensors",), "scheduler": "ddim",
-    "strength": 0.5, "mask": "c.png", "extend": "left=8",
+    "strength": 0.5, "mask": "c.png", "extend": "left=8", "vae": "d.safetensors", "unet": "e.safetensors",
+    "motion_adapter": "f.safetensors",
 }  # fmt: skip
 
 

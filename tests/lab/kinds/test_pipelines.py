@@ -264,3 +264,26 @@ def test_a_plan_knows_what_the_weights_take(flux, tmp_path, capsys):
     assert main(["plan", "image", "a cube", "--model", flux, "--device", "cpu"]) == 0
     assert "more is not known of a diffusers pipeline" in capsys.readouterr().out
     assert main(["plan", "image", "a cube", "--model", flux, "--memory", "1M", "--device", "cpu"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "flags", "parts"),
+    [
+        ("image", ["--vae", "F"], ("vae with a FluxPipeline", "expected one of")),
+        (
+            "image",
+            ["--model", "core", "--unet", "F", "--pipeline-class", "StableDiffusionPipeline"],
+            ("unet with a St",),
+        ),
+        ("asset", ["--unet", "F"], ("expected one that the core runs, for --unet",)),
+        ("clip", ["--model", "animated", "--vae", "F"], ("vae with a AnimateDiffPipeline",)),
+        ("clip", ["--model", "animated", "--motion-adapter", "F"], ("motion-adapter with a AnimateDiffPipeline",)),
+    ],
+)
+def test_parts_are_for_what_the_core_runs(flux, animated, model, tmp_path, capsys, monkeypatch, command, flags, parts):
+    monkeypatch.setattr("shared.models.pipelines.load.load_pipeline", None)
+    file = str(next((model / "vae").glob("*.safetensors")))
+    names = {"F": file, "core": str(model), "animated": animated}
+    asked = [command, "a cube", "--model", flux, *(names.get(flag, flag) for flag in flags), "--device", "cpu"]
+    output = tmp_path / {"image": "a.png", "clip": "a.mp4", "asset": "a.glb"}[command]
+    assert is_refusal(main([*asked, "-o", str(output)]), capsys.readouterr().err, *parts)
