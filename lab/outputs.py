@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dreamfusion.mesh.files.formats import ASSET_SUFFIXES, check_mesh_file
 from shared.artifacts.files import check_writable, is_replaceable
-from shared.artifacts.signature import Signer
+from shared.artifacts.provenance.signature import Signer
 from shared.errors import InputError
 
 

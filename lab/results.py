@@ -21,7 +21,7 @@ from PIL import Image
 from dreamfusion.mesh.files.formats import PRINTED_SUFFIXES
 from shared.artifacts.formats.animation import webp_bytes
 from shared.artifacts.media import TAG, VIDEO_SUFFIXES, write_clip, write_image
-from shared.artifacts.parameters import NAME, parameters_of
+from shared.artifacts.provenance.parameters import NAME, parameters_of
 
 if TYPE_CHECKING:
     import trimesh

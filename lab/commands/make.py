@@ -23,7 +23,7 @@ from lab.show.run import show_run
 from lab.show.sheet import Sheet
 from lab.vocabulary import stored_words, with_nearest
 from shared.artifacts.files import check_writable
-from shared.artifacts.signature import is_signed
+from shared.artifacts.provenance.signature import is_signed
 from shared.errors import InputError, KinoformError, one_line
 from shared.models.source import find_model
 

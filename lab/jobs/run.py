@@ -24,7 +24,7 @@ from lab.jobs.save import save
 from lab.kinds import Kind, Output, kind_of
 from lab.kinds.pipelines import Call, call_asked, runs_by_pipeline
 from lab.kinds.settled import Settler
-from shared.artifacts.signature import Signer, check_signable
+from shared.artifacts.provenance.signature import Signer, check_signable
 from shared.errors import InputError, KinoformError
 from shared.models.adapters.recipe import check_adapters
 from shared.models.made_for import MadeFor, made_for

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from shared.artifacts.signature import COMPOSITE, GENERATED, Signer
+from shared.artifacts.provenance.signature import COMPOSITE, GENERATED, Signer
 
 if TYPE_CHECKING:
     from lab.jobs.run import Job

@@ -23,8 +23,8 @@ from lab.show.batch_page import BatchPage
 from lab.show.batch_status import Pace, Standing, lasting, lost, standing, told
 from lab.show.console import Console
 from lab.signals import collected
+from shared.artifacts.provenance.signature import GENERATED, MEDIA_TYPES, Signer
 from shared.artifacts.run_record import read_record
-from shared.artifacts.signature import GENERATED, MEDIA_TYPES, Signer
 from shared.errors import KinoformError
 
 SUFFIXES = (".yaml", ".yml", ".json", ".jsonl", ".txt")  # of manifests that are watched for

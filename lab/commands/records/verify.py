@@ -13,8 +13,8 @@ from lab.show.console import Console
 from shared.errors import InputError, KinoformError
 
 if TYPE_CHECKING:
+    from shared.artifacts.provenance.signature import Signature
     from shared.artifacts.run_record import RunRecord
-    from shared.artifacts.signature import Signature
 
 NAME = "verify"
 HELP = "Say who signed a file, whether it has been changed since, and whether its run record is there."
@@ -29,8 +29,8 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Raises InputError for a file with neither signature nor record, KinoformError for one that was changed."""
+    from shared.artifacts.provenance.signature import read_signature
     from shared.artifacts.run_record import read_record
-    from shared.artifacts.signature import read_signature
 
     file = Path(args.file)
     record, missing = None, None

@@ -7,11 +7,11 @@ import pytest
 
 from lab.main import main
 from shared.artifacts.media import write_image
+from shared.artifacts.provenance.signature import read_signature
 from shared.artifacts.run_record import read_record
-from shared.artifacts.signature import read_signature
 from tests.lab.batch.pictures import batch, manifest, picture
 from tests.lab.command import kinoform
-from tests.shared.artifacts.certificates import make_pair
+from tests.shared.artifacts.provenance.certificates import make_pair
 
 
 @pytest.fixture(scope="module")

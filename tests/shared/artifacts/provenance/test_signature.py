@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from shared.artifacts.media import CLIP_SUFFIXES, IMAGE_SUFFIXES, TAG, read_clip, read_image, write_clip, write_image
+from shared.artifacts.provenance.signature import COMPOSITE, GENERATED, MEDIA_TYPES, Signer, is_signed, read_signature
 from shared.artifacts.run_record import RunRecord, read_record
-from shared.artifacts.signature import COMPOSITE, GENERATED, MEDIA_TYPES, Signer, is_signed, read_signature
 from shared.errors import InputError
-from tests.shared.artifacts.certificates import KEYS, make_pair
+from tests.shared.artifacts.provenance.certificates import KEYS, make_pair
 
 RECORD = RunRecord.of_run("image", {"prompt": "a red cube", "seed": 1, "model": "none"}, 1, "none", {})
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
@@ -155,7 +155,7 @@ def test_without_the_package_a_line_names_it(tmp_path, signer, monkeypatch):
 
 
 def test_the_mark_of_a_signature_is_found_across_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr("shared.artifacts.signature.BLOCK", 8)
+    monkeypatch.setattr("shared.artifacts.provenance.signature.BLOCK", 8)
     path = tmp_path / "a"
     for shift in range(17):
         path.write_bytes(b"." * shift + b"jumdc2pa" + b"." * 30)

@@ -5,7 +5,7 @@ from PIL import Image
 
 from lab.results import Clip, Picture
 from shared.artifacts.media import read_clip_tags
-from shared.artifacts.parameters import parameters_of
+from shared.artifacts.provenance.parameters import parameters_of
 from shared.artifacts.run_record import RunRecord, read_record
 
 # As the web interface's own parser reads it (modules/infotext_utils): names and values of the last line.

@@ -1,0 +1,1 @@
+"""What a file says of how it came about, in words that other programs read."""
