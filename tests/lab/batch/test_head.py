@@ -31,9 +31,10 @@ BIG = {"scale": 16}  # a second of work and more, of pictures of 128 pixels
 
 
 def big_manifest(folder, count=4):
+    sources = [str(picture(folder / f"in/{i}.png", i, size=128)) for i in range(count)]
     jobs = [
-        {"name": f"b{i}", "kind": "upscale", "source": str(picture(folder / f"in/{i}.png", i, size=128)), **BIG}
-        for i in range(count)
+        {"name": f"b{i}", "kind": "upscale", "source": source, "priority": count - i, **BIG}
+        for i, source in enumerate(sources)
     ]
     path = folder / "big.json"
     path.write_text(json.dumps({"version": 1, "jobs": jobs}))
