@@ -125,7 +125,26 @@ class TemporalLayers(ModelMixin, ConfigMixin):
         return {name: float(module.alpha) for name, module in self.named_modules() if hasattr(module, "gate")}
 
 
-class VideoUNet(nn.Module):
+class ClipNetwork(nn.Module):
+    """A network on clips around an image UNet, which it is like in configuration, precision and place."""
+
+    unet: UNet2DConditionModel
+
+    @property
+    def config(self) -> dict:
+        """The image UNet's configuration (sample size, channels, prediction)."""
+        return self.unet.config
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.unet.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.unet.device
+
+
+class VideoUNet(ClipNetwork):
     """Image UNet + temporal layers: a network on clips, `(x_t, t, tokens) -> prediction`, for a `Denoiser`.
 
     The UNet's weights are as they were given: frozen by `load_image_model`, for training; gradients still flow through
@@ -144,19 +163,6 @@ class VideoUNet(nn.Module):
         self._insertion = Insertion(unet, temporal, list(spatial_pairs(unet)))
         # The hooks go with this network: the UNet may live longer.
         weakref.finalize(self, self._insertion.remove)
-
-    @property
-    def config(self) -> dict:
-        """The image UNet's configuration (sample size, channels, prediction)."""
-        return self.unet.config
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.unet.dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self.unet.device
 
     @property
     def noise_share(self) -> float:

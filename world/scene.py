@@ -101,6 +101,7 @@ def _placed(c: Composition, rng: np.random.Generator) -> tuple[Instance, ...]:
 
 START_SCALE = (0.5, 1.03)
 START_SHIFT = 0.5  # of the room that a smaller thing has
+START_TRAVEL, START_GROWTH = 0.8, 0.6  # how far it goes, and the power of its growth, beside a clip's own start
 
 
 def random_start(c: Composition, rng: np.random.Generator, frames: int = 16) -> list[Frame]:
@@ -117,12 +118,12 @@ def random_start(c: Composition, rng: np.random.Generator, frames: int = 16) -> 
     pictures = []
     for index in range(frames):
         x, y, scale, yaw, camera = _pose(c.motion or "still", index / (frames - 1), swing, 1.0)
-        right, up = start[0] + 0.8 * (x - begin[0]), start[1] + 0.8 * (y - begin[1])
+        right, up = start[0] + START_TRAVEL * (x - begin[0]), start[1] + START_TRAVEL * (y - begin[1])
         pose = first.cameras(1).camera_to_world[0].numpy()
         moved = replace(
             first.instances[0],
             position=_triple(pose[:3, 0] * right + pose[:3, 1] * up),
-            scale=size * (scale / begin[2]) ** 0.6,
+            scale=size * (scale / begin[2]) ** START_GROWTH,
             yaw=yaw,
         )
         pictures.append(replace(first, instances=(moved,), azimuth=first.azimuth + camera))

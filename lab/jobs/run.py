@@ -118,9 +118,9 @@ def check(jobs: Sequence[Job], context: Context) -> list[str]:
         if job.latents is None:
             check_adapters(job.recipe)
         parts = tuple(part for part in job.kind.parts if part not in getattr(job.recipe, "brings", ()))
-        needed = job.recipe.model, parts, job.kind.pipelines, asked
+        name, pipelines = job.recipe.model, job.kind.pipelines
+        needed = name, parts, pipelines, asked
         if needed not in made:
-            name, parts, pipelines, _ = needed
             check_model(name, parts, pipelines=pipelines, pipeline_class=asked)
             path, call = find_model(name), call_asked(job.kind, name, asked)
             made[needed] = call, None if path is None or asked or runs_by_pipeline(path) else made_for(path)

@@ -12,6 +12,7 @@ from shared.artifacts.provenance.signature import COMPOSITE, GENERATED, Signer
 
 if TYPE_CHECKING:
     from lab.jobs.run import Job
+    from lab.kinds import Kind
     from lab.results import Result
     from shared.artifacts.run_record import RunRecord
 
@@ -30,14 +31,13 @@ def save(job: Job, result: Result, signer: Signer | None, timed: Callable[[str],
         job.kind.save(result, job.recipe, unsigned, timed)
         with timed("sign"):
             for path, place in staged.items():
-                signer.sign(place, path, origin(result.record))
+                signer.sign(place, path, origin(job.kind, result.record))
     return wanted
 
 
-def origin(record: RunRecord) -> str:
+def origin(kind: Kind, record: RunRecord) -> str:
     """What a result comes of, in IPTC's words: of a model alone, or of a picture that was given as well."""
-    pictures = [key for key in record.inputs if "." not in key]  # keys with a number name weights
-    return COMPOSITE if pictures else GENERATED
+    return COMPOSITE if record.inputs.keys() & {*kind.recipe.made_file_keys()} else GENERATED
 
 
 def _other(names: dict[str, str], path: str | None) -> str | None:

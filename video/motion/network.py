@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from shared.compute.parts import feed_forward_by_parts
 from shared.errors import InputError
 from video.motion.module import FramesProcessor, MotionModule
-from video.network import check_supported
+from video.network import ClipNetwork, check_supported
 from video.recipe import TRAINED_FRAMES
 
 
-class MotionUNet(nn.Module):
+class MotionUNet(ClipNetwork):
     """Image UNet + motion modules: a network on clips, `(x_t, t, tokens) -> prediction`, for a `Denoiser`.
 
     The UNet stays an image network for whoever else calls it, but for rounding. adapter: of widths that fit it
@@ -53,19 +53,6 @@ class MotionUNet(nn.Module):
         feed_forward_by_parts(unet)
         # The hooks go with this network: the UNet may live longer.
         weakref.finalize(self, _remove, handles)
-
-    @property
-    def config(self) -> dict:
-        """The image UNet's configuration (sample size, channels, prediction)."""
-        return self.unet.config
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.unet.dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self.unet.device
 
     @property
     def most_frames(self) -> int:

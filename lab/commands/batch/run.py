@@ -90,7 +90,8 @@ class Signing:
             return
         if file.suffix.lower() in MEDIA_TYPES:
             record = read_record(file)
-            self.signer.sign(file, file, origin(record) if record.command in kinds() else GENERATED)
+            kind = kinds().get(record.command)
+            self.signer.sign(file, file, GENERATED if kind is None else origin(kind, record))
         elif file.suffix not in self.passed_over:
             self.passed_over.add(file.suffix)
             self.console.warn(f"{file.suffix} files stay unsigned: C2PA has no place in them")
