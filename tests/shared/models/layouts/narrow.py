@@ -16,6 +16,25 @@ from tests.tiny import tiny_text
 WIDTHS = {1: (32, 64, 64, 64), 2: (64, 128, 128, 128)}
 
 
+def small_vae(**more):
+    return AutoencoderKL(
+        block_out_channels=(32, 32, 64, 64),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=2,
+        latent_channels=4,
+        norm_num_groups=32,
+        **more,
+    )
+
+
+def assert_same_weights(wanted, got):
+    """Of two networks: the same names, the same tensors."""
+    wanted, got = wanted.state_dict(), got.state_dict()
+    assert wanted.keys() == got.keys()
+    assert all(torch.equal(wanted[key], got[key]) for key in wanted)
+
+
 def networks(version: int, seed: int = 0):
     """UNet, autoencoder, text encoder and tokenizer in the shape of Stable Diffusion `version`."""
     torch.manual_seed(seed)
@@ -28,15 +47,7 @@ def networks(version: int, seed: int = 0):
         attention_head_dim=heads,
         use_linear_projection=version == 2,
     )
-    vae = AutoencoderKL(
-        sample_size=512,
-        block_out_channels=(32, 32, 64, 64),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        layers_per_block=2,
-        latent_channels=4,
-        norm_num_groups=32,
-    )
+    vae = small_vae(sample_size=512)
     tokenizer, _ = tiny_text()
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),

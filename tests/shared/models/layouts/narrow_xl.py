@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from tests.shared.models.layouts.narrow import open_clip_names, unet_name, vae_name
+from tests.shared.models.layouts.narrow import open_clip_names, small_vae, unet_name, vae_name
 from tests.tiny import tiny_text
 
 LAYERS = 10  # of the second text encoder: by its tenth the family is known
@@ -29,16 +29,7 @@ def build_pipeline(seed: int = 0) -> StableDiffusionXLPipeline:
         addition_time_embed_dim=8,
         projection_class_embeddings_input_dim=6 * 8 + PROJECTED,
     )
-    vae = AutoencoderKL(
-        sample_size=1024,
-        block_out_channels=(32, 32, 64, 64),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        layers_per_block=2,
-        latent_channels=4,
-        norm_num_groups=32,
-        scaling_factor=0.13025,
-    )
+    vae = small_vae(sample_size=1024, scaling_factor=0.13025)
     tokenizer, other = tiny_text()[0], tiny_text()[0]
     other.pad_token = "!"  # as XL's second one has it
     shared = {"vocab_size": len(tokenizer), "hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 1,

@@ -18,7 +18,7 @@ from shared.models.image_model import load_image_model
 from shared.models.layouts.single_file import probed
 from shared.models.source import check_model
 from tests.shared.models.layouts import narrow
-from tests.shared.models.layouts.narrow import build_folder, build_single_file
+from tests.shared.models.layouts.narrow import assert_same_weights, build_folder, build_single_file
 from tests.tiny import tiny_unet
 
 EPSILON, V = {"modelspec.prediction_type": "epsilon"}, {"modelspec.prediction_type": "v"}
@@ -46,9 +46,7 @@ def test_a_single_file_is_the_folder(both):
     check_model(file)
     one, other = load_image_model(folder), load_image_model(file)
     for name, network in parts_of(one).items():
-        wanted, got = network.state_dict(), parts_of(other)[name].state_dict()
-        assert wanted.keys() == got.keys()
-        assert all(torch.equal(wanted[key], got[key]) for key in wanted)
+        assert_same_weights(network, parts_of(other)[name])
         assert not parts_of(other)[name].training
         for key in ("attention_head_dim", "use_linear_projection", "hidden_act", "layer_norm_eps", "norm_eps"):
             assert getattr(network.config, key, None) == getattr(parts_of(other)[name].config, key, None)

@@ -12,6 +12,7 @@ from shared.models.image_model import load_image_model
 from shared.models.layouts.convert import convert
 from shared.models.source import check_model
 from tests.lab.command import is_refusal
+from tests.shared.models.layouts.narrow import assert_same_weights
 from tests.shared.models.layouts.narrow_xl import build_pipeline, build_xl_file
 
 EPSILON = {"modelspec.prediction_type": "epsilon"}
@@ -38,9 +39,7 @@ def test_a_single_file_is_the_folder(folder, file):
     check_model(file)
     one, other = load_image_model(folder), load_image_model(file)
     for name, network in parts_of(one).items():
-        wanted, got = network.state_dict(), parts_of(other)[name].state_dict()
-        assert wanted.keys() == got.keys()
-        assert all(torch.equal(wanted[key], got[key]) for key in wanted)
+        assert_same_weights(network, parts_of(other)[name])
         for key in ("attention_head_dim", "transformer_layers_per_block", "addition_time_embed_dim", "hidden_act",
                     "projection_dim", "scaling_factor", "sample_size"):  # fmt: skip
             was, now = (getattr(part.config, key, None) for part in (network, parts_of(other)[name]))
