@@ -31,6 +31,7 @@ from world.scene import Frame, random_clip
 SEED = 7_001
 UNKNOWN = -100  # no answer is asked for
 STILLS_A_JOB, CLIPS_A_JOB, FRAMES_OF_A_CLIP = 128, 16, 3
+CLIP_AZIMUTHS = (-60.0, 60.0)
 # Seen backwards or in a mirror, these motions have another name; turning ones are left as they are.
 MIRRORED = {"left": "right", "right": "left"}
 REVERSED = {**MIRRORED, "up": "down", "down": "up", "growing": "shrinking", "shrinking": "growing"}
@@ -70,22 +71,27 @@ def render_stills(first: int) -> tuple[UInt8[np.ndarray, "n h w 3"], list[Compos
     return np.stack([s.pixels[0] for s in drawn]), [s.composition for s in drawn]
 
 
+def clips_from(first: int, stream: int) -> Iterator[tuple[Composition, list[Frame], np.random.Generator]]:
+    """A job's clips, from the front and both sides: a judge knows what a model of this world need not make."""
+    for index in range(first, first + CLIPS_A_JOB):
+        rng = np.random.default_rng([SEED, stream, index])
+        c = draw_composition(rng, kind="clips", split="all")
+        yield c, random_clip(c, rng, azimuths=CLIP_AZIMUTHS), rng
+
+
 def render_frames(first: int) -> tuple[UInt8[np.ndarray, "n h w 3"], list[Composition]]:
     """A few frames each of clips: other places and sizes than those of stills."""
     frames: list[Frame] = []
     compositions: list[Composition] = []
-    for index in range(first, first + CLIPS_A_JOB):
-        rng = np.random.default_rng([SEED, 2, index])
-        c = draw_composition(rng, kind="clips", split="all")
-        clip = random_clip(c, rng)
+    for c, clip, rng in clips_from(first, 2):
         frames += [clip[i] for i in rng.choice(len(clip), FRAMES_OF_A_CLIP, replace=False)]
         compositions += repeat(c, FRAMES_OF_A_CLIP)
     return render(frames).pixels.numpy(), compositions
 
 
 def render_clips(first: int) -> tuple[UInt8[np.ndarray, "n t h w 3"], list[Composition]]:
-    drawn = list(draw_samples(CLIPS_A_JOB, kind="clips", seed=SEED, split="all", size=CLIP_SIZE, first=first))
-    return np.stack([s.pixels for s in drawn]), [s.composition for s in drawn]
+    drawn = [(c, render(clip, CLIP_SIZE).pixels.numpy()) for c, clip, _ in clips_from(first, 3)]
+    return np.stack([pixels for _, pixels in drawn]), [c for c, _ in drawn]
 
 
 Job = Callable[[int], tuple[np.ndarray, list[Composition]]]

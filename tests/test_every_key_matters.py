@@ -319,6 +319,7 @@ MADE = {
             "stills": (2, {"image_learning_rate": 1e-2}),
             "noise_bias": 5.0,
             "min_snr_gamma": 1e-3,
+            "difference_weight": 1.0,
         },
         trained(video.training.stage.train, lambda out: None),
     ),

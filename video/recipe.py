@@ -117,6 +117,9 @@ class VideoTrainRecipe(StageRecipe):
     stills: int = Field(16, ge=1, le=4096, description="pictures a step, where the image network is trained along")
     noise_bias: float = Field(1.5, ge=0.1, le=10, description="1 draws noise levels evenly; more, high ones more often")
     min_snr_gamma: float = Field(5.0, gt=0, description="caps the loss weight of almost clean frames")
+    difference_weight: float = Field(
+        0.0, ge=0, le=10, description="how much errors that change from frame to frame count once more"
+    )
 
     @property
     def clip_frames(self) -> int:

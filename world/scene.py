@@ -99,6 +99,7 @@ def _placed(c: Composition, rng: np.random.Generator) -> tuple[Instance, ...]:
     )
 
 
+CLIP_AZIMUTH = (20.0, 50.0)
 START_SCALE = (0.5, 1.03)
 START_SHIFT = 0.5  # of the room that a smaller thing has
 START_TRAVEL, START_GROWTH = 0.8, 0.6  # how far it goes, and the power of its growth, beside a clip's own start
@@ -130,13 +131,16 @@ def random_start(c: Composition, rng: np.random.Generator, frames: int = 16) -> 
     return pictures
 
 
-def random_clip(c: Composition, rng: np.random.Generator, frames: int = 16) -> list[Frame]:
+def random_clip(
+    c: Composition, rng: np.random.Generator, frames: int = 16, azimuths: tuple[float, float] = CLIP_AZIMUTH
+) -> list[Frame]:
     """`frames` pictures over one period of the composition's motion (left, right, up and down are the viewer's).
 
-    Drawn are place, size, light, background and the camera. How far a motion is at which frame is not: no word could
-    name it, and what a model would learn is the average.
+    Drawn are place, size, light, background and, within `azimuths` at first, the camera. How far a motion is at which
+    frame is not, nor, unless they are wide, to which side a thing looks: no word names it, and the average of what
+    looks left and right looks nowhere.
     """
-    azimuth, elevation = rng.choice([-1, 1]) * rng.uniform(15, 60), rng.uniform(8, 24)
+    azimuth, elevation = rng.uniform(*azimuths), rng.uniform(8, 24)
     light, background = _light(rng, azimuth, spread=45.0), float(rng.uniform(0.25, 0.75))
     base = replace(arrange(c)[0], scale=rng.uniform(0.6, 0.7))
     drift, swing = rng.uniform(-0.06, 0.06, 2), rng.uniform(0.92, 1.08)

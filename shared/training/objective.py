@@ -25,16 +25,25 @@ def denoising_loss(
     prediction_type: str,
     gamma: float,
     precision: str,
+    difference_weight: float = 0.0,
 ) -> Float[Tensor, ""]:
     """Weighted mean square of what a network says of x_t against its target (Ho et al. 2020, equation 14, in general).
 
     predict: (x_t, t) -> the network's output. precision: that it runs in (`shared.training.half`).
+    difference_weight: of clips, `b c t h w`, how much the change of the error from frame to frame counts beside the
+    error itself. The mean that a network learns stays the same; what flickers weighs more than what all frames share.
     """
     with autocast(precision, x0.device):
         predicted = predict(schedule.add_noise(x0, eps, t), t)
-    error = (predicted.float() - target(schedule, prediction_type, x0, eps, t)).square()
-    by_sample = error.mean(dim=tuple(range(1, error.ndim)))
+    error = predicted.float() - target(schedule, prediction_type, x0, eps, t)
+    by_sample = _mean_square(error)
+    if difference_weight:
+        by_sample = by_sample + difference_weight * _mean_square(error.diff(dim=2))
     return (loss_weight(schedule, prediction_type, t, gamma) * by_sample).mean()
+
+
+def _mean_square(error: Float[Tensor, "b ..."]) -> Float[Tensor, " b"]:
+    return error.square().flatten(1).mean(dim=1)
 
 
 def target(

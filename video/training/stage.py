@@ -95,7 +95,7 @@ def train_video(
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
             return running(x_t, t, tokens, moments, shown, camera)
 
-        loss = loss_of(predict, schedule, x0, eps, t)
+        loss = loss_of(predict, schedule, x0, eps, t, difference_weight=recipe.difference_weight)
         metrics: dict[str, float] = {}
         if together and stills_at is not None:
             still = _still_loss(loss_of, unet, stills_at(number), schedule, recipe, number)

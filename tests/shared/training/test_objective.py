@@ -6,7 +6,7 @@ from diffusers import DDPMScheduler
 
 from shared.diffusion.schedule import NoiseSchedule
 from shared.rng import generator
-from shared.training.objective import loss_weight, stratified_timesteps, target
+from shared.training.objective import denoising_loss, loss_weight, stratified_timesteps, target
 from tests.tiny import tiny_scheduler
 from tests.tolerances import close
 
@@ -41,6 +41,20 @@ def test_pure_noise_keeps_its_weight():
     assert float(SCHEDULE.alpha_bar(last)) == 0
     assert float(loss_weight(SCHEDULE, "v_prediction", last, 5.0)) == 1
     assert float(loss_weight(SCHEDULE, "epsilon", last, 5.0)) == 1
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_errors_that_change_from_frame_to_frame_count_once_more(weight):
+    """An error of 1 in every frame costs 1; one of +1 and -1 in turns costs 1, and its changes 4 more each."""
+    x0, eps, t = torch.randn(2, 4, 3, 8, 8), torch.randn(2, 4, 3, 8, 8), torch.tensor([999, 999])  # weight 1 at 999
+    right = target(SCHEDULE, "v_prediction", x0, eps, t)
+    turns = torch.tensor([1.0, -1.0, 1.0])[:, None, None]
+    for error, cost in ((1.0, 1.0), (turns, 1.0 + 4 * weight)):
+        loss = denoising_loss(
+            lambda x_t, t, error=error: right + error, SCHEDULE, x0, eps, t,
+            prediction_type="v_prediction", gamma=5.0, precision="fp32", difference_weight=weight,
+        )  # fmt: skip
+        assert float(loss) == pytest.approx(cost, rel=1e-5)
 
 
 def test_timesteps_come_one_from_each_stratum_and_cover_all():
