@@ -114,16 +114,20 @@ mutants: $(KERNELS)
 	$(BIN)/python -m benchmarks.mutants
 
 # An embedded model from nothing, into $(WEIGHTS)/model: the world is rendered, then every stage has its share of MINUTES. Cut
-# short, the same command goes on.
+# short, the same command goes on. Clips are finer than the network sees them: parts of them are seen, too.
 WEIGHTS ?= runs/weights
 MINUTES ?= 240
 STILLS ?= 33000
 CLIPS ?= 4000
+VIEWS ?= 800
+STARTS ?= 800
 DEVICE ?= auto
 rendered = test -f $(1)/captions.jsonl || { rm -rf $(1) && $(BIN)/kinoform world render --out $(1) $(2); }
 weights: $(STAMP)
 	$(call rendered,$(WEIGHTS)/data/stills,--count $(STILLS))
 	$(call rendered,$(WEIGHTS)/data/clips,--count $(CLIPS) --clips --frames 46)
+	$(call rendered,$(WEIGHTS)/data/views,--count $(VIEWS) --views)
+	$(call rendered,$(WEIGHTS)/data/starts,--count $(STARTS) --starts --frames 46)
 	$(BIN)/kinoform train all --data $(WEIGHTS)/data --out $(WEIGHTS)/model --start new --device $(DEVICE) \
 		$$(test -f $(WEIGHTS)/model/train-all.json && echo --resume || echo --minutes $(MINUTES))
 

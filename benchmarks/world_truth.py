@@ -1,7 +1,7 @@
 """How often the model makes what it is asked for, on compositions that its training never saw.
 
     python -m benchmarks.world_truth [--only images pairs clips pair-clips given edits assets pair-assets] [--quick]
-                                     [--seeds N] [--json] [--out DIR] [--model FOLDER]
+                                     [--seeds N] [--json] [--out DIR] [--model FOLDER] [--clip KEY=VALUE ...]
 
 Prompts are a fixed list, drawn once by seed. What pictures and clips show is named by a judge that was trained on
 renders alone (benchmarks/judge.py), whose own accuracy on real renders comes first: no model can look better than its
@@ -51,6 +51,7 @@ IMAGES_A_BATCH, CLIPS_A_BATCH = 24, 4
 VIEWS = (None, "front view", None, "side view")
 CORNER = 6  # pixels along each side
 PICTURE = ImageRecipe(prompt="given with each picture")
+CLIP = ClipRecipe(prompt="given with each clip")
 
 
 def say(text: str) -> None:
@@ -94,13 +95,15 @@ def make_pictures(
     return np.concatenate(made)
 
 
-def make_clips(model: VideoModel, wanted: Sequence[Composition], first_seed: int = 0) -> UInt8[np.ndarray, "n t h w 3"]:
-    """One clip of each, with the recipe's own defaults; the i-th has seed `first_seed` + i."""
+def make_clips(
+    model: VideoModel, wanted: Sequence[Composition], first_seed: int = 0, recipe: ClipRecipe = CLIP
+) -> UInt8[np.ndarray, "n t h w 3"]:
+    """One clip of each by `recipe` but for its prompt; the i-th has seed `first_seed` + i."""
     made: list[np.ndarray] = []
     for start in range(0, len(wanted), CLIPS_A_BATCH):
         batch = wanted[start : start + CLIPS_A_BATCH]
         recipes = [
-            ClipRecipe(prompt=c.caption(), model=model.image.name, seed=first_seed + start + i)
+            recipe.model_copy(update={"prompt": c.caption(), "model": model.image.name, "seed": first_seed + start + i})
             for i, c in enumerate(batch)
         ]
         for state in generate_clips(model, recipes):
@@ -142,12 +145,14 @@ def measure_pairs(judge: Judge, model: ImageModel, count: int, out: Path | None)
     ]
 
 
-def measure_clips(judge: Judge, model: VideoModel, count: int, seeds: int, out: Path | None) -> list[Row]:
+def measure_clips(
+    judge: Judge, model: VideoModel, recipe: ClipRecipe, count: int, seeds: int, out: Path | None
+) -> list[Row]:
     """Medians over `seeds` rounds of the same prompts."""
     wanted = drawn_compositions(count, "clips")
     rounds = []
     for turn in range(seeds):
-        clips = make_clips(model, wanted, turn * count)
+        clips = make_clips(model, wanted, turn * count, recipe)
         verdict = judge_clips(judge, wanted, clips)
         right = np.asarray(verdict.motion & verdict.thing)
         if out is not None:
@@ -156,10 +161,10 @@ def measure_clips(judge: Judge, model: VideoModel, count: int, seeds: int, out: 
     return medians(rounds)
 
 
-def measure_pair_clips(judge: Judge, model: VideoModel, count: int, out: Path | None) -> list[Row]:
+def measure_pair_clips(judge: Judge, model: VideoModel, recipe: ClipRecipe, count: int, out: Path | None) -> list[Row]:
     """Two objects that stand still, which the training's clips never show."""
     wanted = [replace(c, motion="still") for c in drawn_compositions(count, "images")]
-    clips = make_clips(model, wanted)
+    clips = make_clips(model, wanted, recipe=recipe)
     verdict = judge_clips(judge, wanted, clips)
     right = np.asarray(verdict.motion & verdict.thing)
     if out is not None:
@@ -204,9 +209,15 @@ def below(out: Path | None, name: str) -> Path | None:
 
 
 def run(
-    judge: Judge, source: str, only: Sequence[str], counts: dict[str, int], seeds: int, out: Path | None
+    judge: Judge,
+    source: str,
+    only: Sequence[str],
+    counts: dict[str, int],
+    seeds: int,
+    out: Path | None,
+    recipe: ClipRecipe = CLIP,
 ) -> list[Row]:
-    """All rows, the judge's own first."""
+    """All rows, the judge's own first. recipe: of clips."""
     say("judging real renders")
     rows, _ = check(judge, 0.5)
     image = load_image_model(source)
@@ -214,8 +225,8 @@ def run(
     parts: dict[str, Callable[[], list[Row]]] = {
         "images": lambda: measure_images(judge, image, counts["images"], out),
         "pairs": lambda: measure_pairs(judge, image, counts["pairs"], out),
-        "clips": lambda: measure_clips(judge, video, counts["clips"], seeds, out) if video else [],
-        "pair-clips": lambda: measure_pair_clips(judge, video, counts["pair-clips"], out) if video else [],
+        "clips": lambda: measure_clips(judge, video, recipe, counts["clips"], seeds, out) if video else [],
+        "pair-clips": lambda: measure_pair_clips(judge, video, recipe, counts["pair-clips"], out) if video else [],
         "given": lambda: (
             measure_given(judge, video, drawn_compositions(counts["given"], "clips"), out, say) if video else []
         ),
@@ -245,6 +256,9 @@ def main() -> int:
     )
     parser.add_argument("--quick", action="store_true", help=f"a {QUICK}th of everything, clips once")
     parser.add_argument("--model", default="world", help="world or a model folder")
+    parser.add_argument(
+        "--clip", nargs="+", default=[], metavar="KEY=VALUE", help="of the recipe of clips and pair-clips"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="write contact sheets, meshes and results here")
     parser.add_argument("--json", action="store_true", help="one line of JSON in place of the table")
     args = parser.parse_args()
@@ -253,11 +267,15 @@ def main() -> int:
         args.out.mkdir(parents=True, exist_ok=True)
     try:
         seeds = args.seeds or (1 if args.quick else SEEDS)
-        rows = run(Judge.load(), args.model, args.only, counts, seeds, args.out)
+        changed = dict(setting.partition("=")[::2] for setting in args.clip)
+        recipe = ClipRecipe.parse({"prompt": CLIP.prompt, **changed})
+        rows = run(Judge.load(), args.model, args.only, counts, seeds, args.out, recipe)
     except KinoformError as error:
         say(f"error: {error}")
         return error.exit_code
-    result = as_json(rows, model=args.model, seed=SEED, seeds=seeds, version=VERSION, date=date.today().isoformat())
+    result = as_json(
+        rows, model=args.model, clip=changed, seed=SEED, seeds=seeds, version=VERSION, date=date.today().isoformat()
+    )
     if args.out is not None:
         write_bytes(args.out / "world_truth.json", f"{result}\n".encode())
     print(result if args.json else table(rows))

@@ -112,7 +112,7 @@ def _new(args: argparse.Namespace, data: Path, out: Path, console: Console) -> P
     if good:
         keep_autoencoder(out)
     clips = any(group.kind == "clip" for group in found.groups)
-    stages = plan_stages(chosen["minutes"], clips=clips, autoencoder=not good)
+    stages = plan_stages(chosen["minutes"], clips=clips, autoencoder=not good, joint=chosen["start"] == "new")
     plan = Plan(data=str(data.resolve()), stages=stages, **chosen)
     write_plan(plan, out)
     return plan

@@ -16,19 +16,33 @@ from shared.errors import InputError
 
 PLAN = "train-all.json"
 Start = Literal["embedded", "new"]
-StageName = Literal["autoencoder", "image", "video", "scorer"]
+StageName = Literal["autoencoder", "image", "video", "video-joint", "scorer"]
 # Shares of the time, by what each stage gains from it. Stages that are left out give theirs to the others.
-SHARES: dict[StageName, float] = {"autoencoder": 0.16, "image": 0.46, "video": 0.30, "scorer": 0.08}
+SHARES: dict[StageName, float] = {
+    "autoencoder": 0.16,
+    "image": 0.46,
+    "video": 0.30,
+    "video-joint": 0.30,
+    "scorer": 0.08,
+}
 
 
 class Stage(BaseModel):
-    """One stage. minutes: planned for it. steps: decided when it starts. seconds: that it took, once it is done."""
+    """One stage. minutes: planned for it. steps: decided when it starts. seconds: that it took, once it is done.
+
+    What comes after a hyphen in its name is how it trains; before it is what.
+    """
 
     model_config = ConfigDict(extra="forbid")
     name: StageName
     minutes: float = Field(ge=0)
     steps: int | None = Field(None, ge=1)
     seconds: float | None = Field(None, ge=0)
+
+    @property
+    def part(self) -> str:
+        """The networks that it trains: those of the stage of this name."""
+        return self.name.partition("-")[0]
 
     @property
     def done(self) -> bool:
@@ -60,12 +74,13 @@ class Plan(BaseModel):
         return max(0.0, 60 * self.minutes - spent) * stage.minutes / open_minutes
 
 
-def plan_stages(minutes: float, *, clips: bool, autoencoder: bool = True) -> list[Stage]:
+def plan_stages(minutes: float, *, clips: bool, autoencoder: bool = True, joint: bool = False) -> list[Stage]:
     """The stages in their order, with the minutes of each.
 
     clips: whether there are any. autoencoder: whether it has to be trained; not where the embedded one is good enough.
+    joint: whether the image network learns along with temporal layers at last.
     """
-    needed = {"autoencoder": autoencoder, "image": True, "video": clips, "scorer": True}
+    needed = {"autoencoder": autoencoder, "image": True, "video": clips, "video-joint": clips and joint, "scorer": True}
     names: Sequence[StageName] = [name for name in SHARES if needed[name]]
     whole = sum(SHARES[name] for name in names)
     return [Stage(name=name, minutes=minutes * SHARES[name] / whole) for name in names]

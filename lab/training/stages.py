@@ -30,7 +30,7 @@ from shared.models.source import resolve_model
 from shared.recipe import load_preset
 from shared.rng import generator
 from shared.training import autoencoder, clip_scorer, image, ranks
-from shared.training.data.arrays import MediaFolder, draw_pictures, find_folders, load_media
+from shared.training.data.arrays import MediaFolder, draw_pictures, load_all
 from shared.training.loop import TrainState
 from shared.training.recipe import AutoencoderTrainRecipe, ImageTrainRecipe, ScorerTrainRecipe, StageRecipe
 from video.generate import load_video_model
@@ -61,7 +61,7 @@ def embedded_psnr(data: Path, size: int) -> float:
 @torch.no_grad()
 def psnr_of(codec: Codec, data: Path, size: int) -> float:
     """How well `codec` shows the pictures below `data`: mean of their PSNRs, in decibels."""
-    folders = [load_media(folder, size=size) for folder in find_folders(data)]
+    folders = load_all(data, size=size)
     pixels, _ = draw_pictures(folders, JUDGED, 0.5, generator(0, 0))
     error = F.mse_loss(codec.decode(codec.encode(pixels)).clamp(-1, 1), pixels, reduction="none").mean(dim=(1, 2, 3))
     return float((10 * torch.log10(4 / error.clamp(min=1e-10))).mean())
@@ -87,8 +87,8 @@ def keep_the_better(plan: Plan, out: Path, console: Console) -> None:
 def run_stage(plan: Plan, stage: Stage, out: Path, device: str, console: Console) -> TrainState:
     """Trains one stage, or goes on with it; at its end its preview is there and the plan in `out` says so."""
     started = time.perf_counter()
-    data, checkpoint = Path(plan.data), out / f"{stage.name}.pt"
-    loop = partial(STAGES[stage.name][1], device=device)
+    data, checkpoint = Path(plan.data), out / f"{stage.part}.pt"
+    loop = partial(STAGES[stage.part][1], device=device)
     if stage.steps is None:
         seconds = plan.seconds_for(stage)
         each = step_seconds(loop, stage_recipe(plan, stage, 1_000_000), data, out, 0.1 * seconds)
@@ -118,12 +118,12 @@ def run_stage(plan: Plan, stage: Stage, out: Path, device: str, console: Console
 def stage_recipe(plan: Plan, stage: Stage, steps: int) -> Any:
     """The plan's preset, with warm-up and averaging that fit into few steps."""
     preset = f"{stage.name}-own" if plan.start == "embedded" else stage.name
-    recipe = STAGES[stage.name][0].parse({**load_preset("train", preset), "steps": steps, "seed": plan.seed})
+    recipe = STAGES[stage.part][0].parse({**load_preset("train", preset), "steps": steps, "seed": plan.seed})
     fits = {
         "warmup_steps": max(1, min(recipe.warmup_steps, steps // 20)),
         "ema_decay": max(0.0, min(recipe.ema_decay, 1 - 10 / steps)),
     }
-    if stage.name != "video":  # its clips are as large as the image model's pictures
+    if stage.part != "video":  # its clips are as large as the image model's pictures
         fits["size"] = plan.size
     return recipe.model_copy(update=fits)
 
@@ -181,8 +181,8 @@ def preview(plan: Plan, stage: Stage, out: Path) -> None:
         "video": load_video_model,
         "scorer": ClipScorer.from_folder,
     }
-    folders = [load_media(folder, size=plan.size) for folder in find_folders(Path(plan.data))]
-    previews.write(stage.name, load[stage.name](out), folders, plan.seed, out / PREVIEWS / stage.name)
+    folders = load_all(Path(plan.data), size=plan.size)
+    previews.write(stage.part, load[stage.part](out), folders, plan.seed, out / PREVIEWS / stage.name)
 
 
 def looked_at(
@@ -198,9 +198,7 @@ def looked_at(
         if look is not None:
             model: Any = look()
             size = getattr(recipe, "size", None) or getattr(model, "image", model).default_size
-            folders = folders or [
-                load_media(folder, size=size) for folder in find_folders(data, caption=recipe.caption)
-            ]
+            folders = folders or load_all(data, size=size, caption=recipe.caption)
             if not ranks.rank():
                 previews.write(stage, model, folders, recipe.seed, out / PREVIEWS / f"{stage}-{state.step:06d}")
         if (look or last) and not ranks.rank():

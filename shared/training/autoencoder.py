@@ -27,7 +27,7 @@ from shared.models.weight_files import read_json
 from shared.models.weights import load_network
 from shared.rng import generator
 from shared.training import ranks
-from shared.training.data.arrays import draw_pictures, find_folders, load_media
+from shared.training.data.arrays import draw_pictures, load_all
 from shared.training.half import autocast
 from shared.training.loop import Training, TrainState, seeded
 from shared.training.recipe import AutoencoderTrainRecipe
@@ -96,7 +96,7 @@ def train(
 
     With `recipe.start` "continue" the network starts from that in `out`, or from `recipe.model`'s where `out` has none.
     """
-    folders = [load_media(folder, size=recipe.size) for folder in find_folders(data)]
+    folders = load_all(data, size=recipe.size)
 
     def batch_at(step: int) -> Tensor:
         return pictures(generator(recipe.seed, step, 1))

@@ -31,7 +31,7 @@ from shared.models.prompts.text import TextConditioner
 from shared.models.save import write_network
 from shared.rng import generator
 from shared.training import ranks
-from shared.training.data.arrays import draw_pictures, find_folders, load_media
+from shared.training.data.arrays import draw_pictures, load_all
 from shared.training.half import autocast
 from shared.training.loop import Training, TrainState, seeded
 from shared.training.recipe import ScorerTrainRecipe
@@ -144,7 +144,7 @@ def train(
         )
     text = load_text(out)
     text.text_encoder.to(device)
-    folders = [load_media(folder, size=recipe.size) for folder in find_folders(data)]
+    folders = load_all(data, size=recipe.size)
 
     def batch_at(step: int) -> CaptionedBatch:
         draw = generator(recipe.seed, step)

@@ -30,7 +30,7 @@ from shared.models.save import save_image_model
 from shared.models.source import INDEX
 from shared.rng import generator
 from shared.training import ranks
-from shared.training.data.arrays import MediaFolder, draw_frames, find_folders, load_latents, load_media
+from shared.training.data.arrays import MediaFolder, draw_frames, load_all, load_latents
 from shared.training.loop import Training, TrainState, seeded
 from shared.training.objective import denoising_loss, stratified_timesteps
 from shared.training.optimizers import Group, build_optimizer
@@ -200,7 +200,7 @@ def train(
     if not (out / "vae").is_dir():
         raise ModelError("image training", expected=f"an autoencoder in {out}/vae", got="none", hint="Train it first.")
     codec = Codec(AutoencoderTiny.from_pretrained(out / "vae").eval().to(device))
-    media = [load_media(folder, size=recipe.size) for folder in find_folders(data)]
+    media = load_all(data, size=recipe.size)
     folders = [(folder, load_latents(folder, codec)) for folder in media]
     captions = [caption for folder in media for caption in folder.captions]
     model = out if (out / INDEX).is_file() else recipe.model

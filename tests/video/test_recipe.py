@@ -55,7 +55,7 @@ def test_clip_presets_are_valid(name):
 
 def test_training_presets_are_valid():
     names = [name for name in preset_names("train") if name.startswith("video")]
-    assert names == ["video", "video-finetune", "video-own"]
+    assert names == ["video", "video-finetune", "video-joint", "video-own"]
     for name in names:
         preset = load_preset("train", name)
         assert VideoTrainRecipe.parse(preset).resolved().items() >= preset.items()

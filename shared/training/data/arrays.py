@@ -110,6 +110,18 @@ def load_media(
     return MediaFolder(group.folder, cache, mapped_rows(cache), captions, cameras, group.kind == "start")
 
 
+def load_all(data: Path, *, size: int, caption: str | None = None) -> list[MediaFolder]:
+    """Everything below `data` whose pictures may be learned one by one: all but clips that start from a given picture,
+    where a thing may be cut off or far away. caption: of what has none.
+
+    Raises InputError where there is nothing, and else as `find_folders` and `load_media` do.
+    """
+    groups = [group for group in find_folders(data, caption=caption) if group.kind != "start"]
+    if not groups:
+        raise InputError(f"data folder {data}", expected="pictures, views or clips", got="clips to be given a start")
+    return [load_media(group, size=size) for group in groups]
+
+
 def _only_group(folder: Path, cache_dir: Path | None) -> Group:
     groups = [group for group in find_folders(folder, cache_dir) if group.folder == folder]
     if len(groups) != 1:

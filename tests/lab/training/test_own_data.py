@@ -12,15 +12,16 @@ def plan(**changes):
 
 
 @pytest.mark.parametrize(
-    ("clips", "autoencoder", "names"),
+    ("clips", "autoencoder", "joint", "names"),
     [
-        (True, True, ["autoencoder", "image", "video", "scorer"]),
-        (False, True, ["autoencoder", "image", "scorer"]),
-        (True, False, ["image", "video", "scorer"]),
+        (True, True, False, ["autoencoder", "image", "video", "scorer"]),
+        (True, True, True, ["autoencoder", "image", "video", "video-joint", "scorer"]),
+        (False, True, True, ["autoencoder", "image", "scorer"]),
+        (True, False, False, ["image", "video", "scorer"]),
     ],
 )
-def test_the_stages_that_are_needed_share_the_time(clips, autoencoder, names):
-    stages = plan_stages(30, clips=clips, autoencoder=autoencoder)
+def test_the_stages_that_are_needed_share_the_time(clips, autoencoder, joint, names):
+    stages = plan_stages(30, clips=clips, autoencoder=autoencoder, joint=joint)
     assert [stage.name for stage in stages] == names
     assert sum(stage.minutes for stage in stages) == pytest.approx(30)
     assert not any(stage.done or stage.steps for stage in stages)
