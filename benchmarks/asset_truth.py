@@ -22,7 +22,9 @@ import torch
 import trimesh
 from einops import rearrange
 
-from benchmarks.geometry import (
+from benchmarks.judge import Judge, as_asked
+from benchmarks.report import Row, mean, share, table
+from benchmarks.truth.geometry import (
     Distance,
     Similarity,
     Solid,
@@ -36,8 +38,6 @@ from benchmarks.geometry import (
     surface_points,
     volumetric_iou,
 )
-from benchmarks.judge import Judge, as_asked
-from benchmarks.report import Row, mean, share, table
 from dreamfusion.asset import export_asset
 from dreamfusion.distill import ViewsState, distill
 from dreamfusion.fit import Pictures, fit, resized, ring

@@ -24,8 +24,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.judge_networks import CLIP_FRAMES, CLIP_SIZE, PICTURE_SIZE, MotionNetwork, PictureNetwork
 from benchmarks.report import Row, as_json, share, table
+from benchmarks.truth.judge_networks import CLIP_FRAMES, CLIP_SIZE, PICTURE_SIZE, MotionNetwork, PictureNetwork
 from shared.artifacts.files import atomic_path
 from shared.artifacts.pixels import from_uint8
 from shared.errors import InputError, ModelError
@@ -247,7 +247,7 @@ def main() -> int:
 
 
 def _train(weights: Path, processes: int, small: bool) -> None:
-    from benchmarks.judge_training import Budget, train
+    from benchmarks.truth.judge_training import Budget, train
 
     budget = Budget(128, 16, 16, 3, 3, 64) if small else Budget()
     done: dict[str, nn.Module] = {}

@@ -22,11 +22,11 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from benchmarks.asset_truth import measure_assets, measure_pair_assets
-from benchmarks.edit_truth import measure_edits
-from benchmarks.given_truth import measure_given
 from benchmarks.judge import WINDOW, ClipVerdict, Judge, check, judge_clips, same_pair, same_thing
 from benchmarks.report import Row, as_json, mean, medians, share, table
-from benchmarks.truth_sheet import clips_sheet, pictures_sheet
+from benchmarks.truth.edits import measure_edits
+from benchmarks.truth.given import measure_given
+from benchmarks.truth.sheet import clips_sheet, pictures_sheet
 from shared.artifacts.files import write_bytes
 from shared.artifacts.media import write_image
 from shared.errors import KinoformError

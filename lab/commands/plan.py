@@ -49,6 +49,7 @@ def add_parser(commands: Any) -> None:
         parser = add_command(stages, stage, partial(run, "train", stage_recipe, stage), f"Plan to train {stage}.")
         parser.add_argument("--data", metavar="DIR", default=None, help="what to train on; it takes memory, too")
         add_recipe_flags(parser, stage_recipe, kind="train", preset=stage)
+        add_device_flag(parser)
         _add_memory_flag(parser)
     parser = add_command(planned, "calibrate", calibrate, "Measure this machine, so that plans have times.")
     add_device_flag(parser)
@@ -60,7 +61,7 @@ def _add_memory_flag(parser: Parser) -> None:
 
 def run(kind: str, recipe_class: type[Recipe], stage: str | None, args: argparse.Namespace) -> None:
     """Print the estimate. Raises InputError where it is above the memory there is, naming what would make it fit."""
-    wanted = "cpu" if stage else device.check(args.device)  # trainings run on the CPU
+    wanted = device.check(args.device)
     memory = None if args.memory is None else parse_size(args.memory)
     recipe = parse_recipe(recipe_class, args, kind=kind, preset=stage)
     data = existing_folder("--data", args.data) if getattr(args, "data", None) else None

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from benchmarks.judge import Judge, Verdict, as_asked, judge_clips, same_pair, same_thing
-from benchmarks.judge_networks import HEADS, MotionNetwork, PictureNetwork
-from benchmarks.judge_training import (
+from benchmarks.truth.judge_networks import HEADS, MotionNetwork, PictureNetwork
+from benchmarks.truth.judge_training import (
     UNKNOWN,
     Budget,
     labels,

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from benchmarks.asset_truth import FAILED, asset_rows, judged_views, measure_mesh
-from benchmarks.geometry import Similarity
 from benchmarks.judge import Judge
-from benchmarks.judge_networks import MotionNetwork, PictureNetwork
+from benchmarks.truth.geometry import Similarity
+from benchmarks.truth.judge_networks import MotionNetwork, PictureNetwork
 from benchmarks.world_truth import drawn_compositions, flicker, make_pictures, single_compositions
 from shared.images.recipe import ImageRecipe
 from shared.models.image_model import load_image_model

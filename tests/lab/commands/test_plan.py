@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 from lab.commands.plan import as_flags, as_size, does_not_fit, parse_size
 from lab.main import main
@@ -50,6 +51,16 @@ def test_every_stage_of_training_has_a_plan(stage, model, capsys):
     own = [] if stage in ("autoencoder", "scorer") else ["--model", str(model)]
     told = planned(capsys, "plan", "train", stage, *STAGES[stage], *own, "--batch-size", "2")
     assert told["kinds"]["training state"] > told["weights_bytes"] * 0.5
+
+
+def test_a_training_is_planned_for_the_device_that_it_will_run_on(capsys):
+    scorer = ["plan", "train", "scorer", *STAGES["scorer"], "--device"]
+    if torch.cuda.is_available():
+        told = planned(capsys, *scorer, "cuda")
+        assert told["kinds"]["base"] == 0 < told["peak_bytes"]
+    else:
+        assert is_refusal(main([*scorer, "cuda"]), capsys.readouterr().err, "--device", "cpu or auto", "cuda")
+    assert planned(capsys, *scorer, "cpu")["kinds"]["base"] > 0
 
 
 def test_a_larger_batch_takes_more(capsys):

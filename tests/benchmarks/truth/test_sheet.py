@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.truth_sheet import clips_sheet, pictures_sheet, said, true_clip, true_pictures, wrong_first
+from benchmarks.truth.sheet import clips_sheet, pictures_sheet, said, true_clip, true_pictures, wrong_first
 from world.prompt import Composition
 
 CUBE, DUCK = Composition("cube", "red"), Composition("duck", "yellow", view="side view")

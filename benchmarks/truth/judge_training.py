@@ -20,7 +20,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.judge_networks import CLIP_SIZE, MotionNetwork, PictureNetwork
+from benchmarks.truth.judge_networks import CLIP_SIZE, MotionNetwork, PictureNetwork
 from shared.training.half import autocast
 from shared.training.loop import TrainState, learning_rate
 from world.dataset import draw_composition, draw_samples

@@ -14,7 +14,7 @@ from jaxtyping import Bool, UInt8
 
 from benchmarks.judge import Judge, same_thing
 from benchmarks.report import Row, mean, share
-from benchmarks.truth_sheet import pictures_sheet
+from benchmarks.truth.sheet import pictures_sheet
 from shared.artifacts.media import write_image
 from shared.images.generate import generate_image
 from shared.images.recipe import ImageRecipe

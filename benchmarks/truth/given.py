@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 
 from benchmarks.judge import Judge, judge_clips
 from benchmarks.report import Row, mean, share
-from benchmarks.truth_sheet import clips_sheet
+from benchmarks.truth.sheet import clips_sheet
 from shared.artifacts.media import write_image
 from video.generate import VideoModel, generate_clips
 from video.recipe import TRAINED_FRAMES, ClipRecipe

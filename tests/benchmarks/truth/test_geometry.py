@@ -7,7 +7,7 @@ import pytest
 import torch
 import trimesh
 
-from benchmarks.geometry import (
+from benchmarks.truth.geometry import (
     REACH,
     Similarity,
     Solid,

@@ -1,0 +1,1 @@
+"""What measurements of quality share: the judge's networks and training, exact geometry, sheets, parts of the table."""
