@@ -130,7 +130,7 @@ def _ours(folder: Path) -> Make:
     def make(pixels: int, steps: int, decoded: bool) -> np.ndarray:
         recipe = ClipRecipe(
             prompt=PROMPT, negative=NEGATIVE, frames=FRAMES, width=pixels, height=pixels, steps=steps,
-            guidance_scale=GUIDANCE, guidance_rescale=0.0,
+            guidance_scale=GUIDANCE, guidance_rescale=0.0, temporal_guidance_scale=1.0,
         )  # fmt: skip
         latents = [state.latents for state in sample_latents(model, [recipe])][-1]
         if not decoded:

@@ -182,6 +182,7 @@ MADE = {
             "frames": 5,
             "window": 2,
             "fps": 9,
+            "temporal_guidance_scale": 1.0,
             "image": "picture",
             "last": "picture",
             "motion_adapter": "adapter",

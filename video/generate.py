@@ -20,7 +20,7 @@ from torch import Tensor
 
 from shared.artifacts.pixels import to_uint8
 from shared.compute.execution import execution_device
-from shared.compute.modes import applied, placed
+from shared.compute.modes import applied, placed, run_alike
 from shared.compute.policy import MemoryPolicy
 from shared.diffusion.conditioning import Conditioning
 from shared.diffusion.denoiser import Denoiser
@@ -34,6 +34,7 @@ from shared.latents.decoding import decode_by_parts
 from shared.latents.sizes import check_size
 from shared.models.image_model import ImageModel, load_image_model
 from shared.models.source import resolve_model
+from video.clip_network import FramesAlone
 from video.folder import load_temporal
 from video.frames.given import Given, given_by, known_of, put_back
 from video.frames.noise import mixed_noise
@@ -168,9 +169,11 @@ def sample_latents(
         if known is not None:
             told = known.expand(len(recipes), *known.shape[1:])
             conditioning, negative = (each.with_frames(known=told) for each in (conditioning, negative))
-        denoiser = windowed(denoiser, first.window)
+        alone = None
+        if first.temporal_guidance_scale != 1:
+            alone = windowed(run_alike(denoiser, FramesAlone(image.unet)), first.window)
         for state in sample_clips(
-            guided_by(first, denoiser, negative),
+            guided_by(first, windowed(denoiser, first.window), negative, alone),
             image.codec,
             named_scheduler(first.scheduler, image.make_scheduler()),
             conditioning=conditioning,

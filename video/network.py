@@ -19,13 +19,13 @@ from typing import Any
 import torch
 from diffusers import ConfigMixin, ModelMixin, UNet2DConditionModel
 from diffusers.configuration_utils import register_to_config
-from einops import rearrange
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from shared.compute.modes import checkpointed
 from shared.diffusion.denoiser import ADDED
 from shared.errors import InputError, ModelError
+from video.clip_network import ClipNetwork, frame_by_frame
 from video.frames.embedding import FrameEmbedding
 from video.frames.known import KnownFrames
 from video.frames.windows import even_moments
@@ -125,25 +125,6 @@ class TemporalLayers(ModelMixin, ConfigMixin):
         return {name: float(module.alpha) for name, module in self.named_modules() if hasattr(module, "gate")}
 
 
-class ClipNetwork(nn.Module):
-    """A network on clips around an image UNet, which it is like in configuration, precision and place."""
-
-    unet: UNet2DConditionModel
-
-    @property
-    def config(self) -> dict:
-        """The image UNet's configuration (sample size, channels, prediction)."""
-        return self.unet.config
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.unet.dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self.unet.device
-
-
 class VideoUNet(ClipNetwork):
     """Image UNet + temporal layers: a network on clips, `(x_t, t, tokens) -> prediction`, for a `Denoiser`.
 
@@ -189,7 +170,7 @@ class VideoUNet(ClipNetwork):
         ModelError where the layers have learned of no such thing.
         added_cond_kwargs: what an SDXL-shaped UNet is told beside the prompt, one of each a clip.
         """
-        b, frames = x_t.shape[0], x_t.shape[2]
+        frames = x_t.shape[2]
         for what, said, heard, key in (
             ("given frames", known, self.temporal.known, "known"),
             ("cameras", camera, self.temporal.embedding.camera, "views"),
@@ -204,22 +185,10 @@ class VideoUNet(ClipNetwork):
         if moments is None:
             moments = even_moments(frames) if camera is None else torch.zeros(frames)
         when = self.temporal.when(moments, x_t.device)
-        timestep = torch.as_tensor(t, device=x_t.device).expand(b)
-
-        def of_frames(value: Tensor) -> Tensor:
-            return value.repeat_interleave(frames, dim=0)
-
-        added = {name: of_frames(value) for name, value in (added_cond_kwargs or {}).items()}
+        tokens = encoder_hidden_states.repeat_interleave(frames, dim=0)
         recomputed = self.checkpointing and torch.is_grad_enabled()
         with checkpointed(self.unet, recomputed), self._insertion.active(encoder_hidden_states, when, known, camera):
-            (predicted,) = self.unet(
-                rearrange(x_t, "b c t h w -> (b t) c h w"),
-                of_frames(timestep),
-                encoder_hidden_states=of_frames(encoder_hidden_states).to(self.unet.dtype),
-                added_cond_kwargs=added or None,
-                return_dict=False,
-            )
-        return rearrange(predicted, "(b t) c h w -> b c t h w", t=frames)
+            return frame_by_frame(self.unet, x_t, t, tokens, added_cond_kwargs)
 
 
 def spatial_pairs(unet: UNet2DConditionModel) -> Iterator[tuple[Any, nn.Module | None]]:

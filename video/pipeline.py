@@ -27,6 +27,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from shared.attention.routing.route import Route
 from shared.attention.routing.torch_call import ThroughAttend
+from shared.compute.modes import run_alike
 from shared.compute.policy import MemoryPolicy
 from shared.diffusion.conditioning import Conditioning
 from shared.diffusion.denoiser import Denoiser, Prediction
@@ -40,6 +41,7 @@ from shared.latents.codec import Autoencoder, Codec
 from shared.latents.decoding import decode
 from shared.models.image_model import own_size
 from shared.models.prompts.text import TextConditioner
+from video.clip_network import FramesAlone
 from video.frames.given import known_of, put_back
 from video.frames.noise import mixed_noise
 from video.frames.windows import windowed
@@ -167,9 +169,10 @@ class VideoLDMPipeline(DiffusionPipeline):
         window: int | None = None,
         height: int | None = None,
         width: int | None = None,
-        num_inference_steps: int = 20,
+        num_inference_steps: int = 14,
         guidance_scale: float = 5.0,
         guidance_rescale: float = 0.5,
+        temporal_guidance_scale: float = 2.0,
         num_videos_per_prompt: int = 1,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         seeds: int | np.integer | Sequence[int | np.integer] | Integer[np.ndarray, " p"] | None = None,
@@ -186,6 +189,7 @@ class VideoLDMPipeline(DiffusionPipeline):
         negative_prompt: one for all prompts, or one each. image, last_image: what every clip begins and ends with, of
         which the middle is taken, in the clip's shape. window: frames that the network sees at a time; all where not
         given. height, width: pixels, the model's own where not given. guidance_scale: 1 is none.
+        temporal_guidance_scale: how far away from what frames would be alone; 1 is not at all, and faster.
         generator: one a clip, or one that all clips draw from in turn. seeds: in its place, one for all prompts or one
         each; the further clips of a prompt have the numbers after it. A seed gives the clip that `generate_clip` gives.
         With neither the seed is 0. latents: standard normal noise to start from.
@@ -226,12 +230,19 @@ class VideoLDMPipeline(DiffusionPipeline):
         check_sampler(self.scheduler, schedule)
         network = Denoiser(VideoUNet(self.unet, self.temporal), schedule, prediction_type_of(self.scheduler))
         denoiser = windowed(network, window)
+        alone = None
+        if temporal_guidance_scale != 1:
+            alone = windowed(run_alike(network, FramesAlone(self.unet)), window)
         timesteps = set_steps(self.scheduler, num_inference_steps, place)
         self._num_timesteps = len(timesteps)
 
         def predict(x_t: Tensor, t: Tensor) -> Prediction:  # a callback may have changed any of these
             condition, negative = (Conditioning(each, frames=said) for each in (cond, uncond))
-            return guided(denoiser, negative, self.guidance_scale, rescale=guidance_rescale)(x_t, t, condition)
+            steered = guided(
+                denoiser, negative, self.guidance_scale, rescale=guidance_rescale,
+                weak=alone, weak_scale=temporal_guidance_scale,
+            )  # fmt: skip
+            return steered(x_t, t, condition)
 
         states = denoise(predict, self.scheduler, timesteps, noise, start)
         with self.progress_bar(total=len(timesteps)) as bar, ThroughAttend(Route()):

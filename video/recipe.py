@@ -48,13 +48,16 @@ class ClipRecipe(Adapted, DecodeMemory, NetworkMemory):
     fps: int = Field(8, ge=1, le=60, description="frames a second of the file")
     width: int | None = Field(None, ge=8, le=2048, description="pixels; the model's own where not given")
     height: int | None = Field(None, ge=8, le=2048, description="pixels; the model's own where not given")
-    steps: int = Field(20, ge=1, le=1000, description="denoising steps")
+    steps: int = Field(14, ge=1, le=1000, description="denoising steps")
     scheduler: str | None = Field(
         None, min_length=1, description="another sampler than the model's, by diffusers' name: ddim, euler-discrete ..."
     )
     guidance: GuidanceName = Field("classifier-free", description="how the prompt is made to steer")
     guidance_scale: float = Field(5.0, ge=0, le=50, description="how strongly the prompt steers; 1 is no guidance")
     guidance_rescale: float = Field(0.5, ge=0, le=1, description="pulls guided contrast back (Lin et al. 2023)")
+    temporal_guidance_scale: float = Field(
+        2.0, ge=1, le=20, description="how far away from what frames would be alone; 1 is no such guidance, and faster"
+    )
     guidance_start: float = Field(0.0, ge=0, lt=1, description="share of the way from noise before guidance begins")
     guidance_stop: float = Field(1.0, gt=0, le=1, description="share of the way from noise after which it ends")
     seed: int = Field(0, ge=0, lt=2**63, description="the same seed gives the same clip")

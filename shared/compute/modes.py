@@ -88,6 +88,17 @@ def applied(
         yield denoiser
 
 
+def run_alike(denoiser: Denoiser, network: nn.Module) -> Denoiser:
+    """A denoiser around `network`, in the precision of one that `applied` gave, and compiled as that is.
+
+    network: all of its weights are among those that the other runs on, so that they are in place.
+    """
+    run = denoiser.network
+    if isinstance(run, RunNetwork):
+        network = RunNetwork(network, run.dtype, compiled=run.compiled)
+    return Denoiser(network, denoiser.schedule, denoiser.prediction_type)
+
+
 class RunNetwork(nn.Module):
     """A denoising network under autocast to `dtype` (float32: none), compiled where asked for.
 

@@ -59,19 +59,35 @@ class ClassifierFree(GuidedDenoiser):
 
 
 def guided(
-    denoiser: Denoiser, negative: Conditioning, scale: float, *, rescale: float = 0.0, convention: str = "cfg"
+    denoiser: Denoiser,
+    negative: Conditioning,
+    scale: float,
+    *,
+    rescale: float = 0.0,
+    convention: str = "cfg",
+    weak: Denoiser | None = None,
+    weak_scale: float = 1.0,
 ) -> GuidedDenoiser:
-    """The guidance of our recipes: `ClassifierFree`, its contrast pulled back by `rescale`."""
-    return Rescaled(ClassifierFree(denoiser, negative, scale, convention=convention), rescale)
+    """The guidance of our recipes: `ClassifierFree`, `AutoGuidance` where there is a `weak` model, and the contrast
+    pulled back by `rescale`."""
+    full: GuidedDenoiser = ClassifierFree(denoiser, negative, scale, convention=convention)
+    return Rescaled(full if weak is None else AutoGuidance(full, weak, weak_scale), rescale)
 
 
-def guided_by(recipe: Any, denoiser: Denoiser, negative: Conditioning) -> Denoiser:
-    """The guidance that a recipe names: `guided`, or a plug-in's. negative: what its `negative` says, encoded."""
-    if recipe.guidance != CLASSIFIER_FREE:
-        full = load("guidance", recipe.guidance)(denoiser, negative, recipe)
+def guided_by(recipe: Any, denoiser: Denoiser, negative: Conditioning, weak: Denoiser | None = None) -> Denoiser:
+    """The guidance that a recipe names: `guided`, or a plug-in's. negative: what its `negative` says, encoded.
+
+    weak: what of a clip's model its `temporal_guidance_scale` steers away from.
+    """
+    weak_scale = 1.0 if weak is None else recipe.temporal_guidance_scale
+    if recipe.guidance == CLASSIFIER_FREE:
+        full = guided(
+            denoiser, negative, recipe.guidance_scale, rescale=recipe.guidance_rescale,
+            convention=getattr(recipe, "cfg_convention", "cfg"), weak=weak, weak_scale=weak_scale,
+        )  # fmt: skip
     else:
-        convention = getattr(recipe, "cfg_convention", "cfg")
-        full = guided(denoiser, negative, recipe.guidance_scale, rescale=recipe.guidance_rescale, convention=convention)
+        full = load("guidance", recipe.guidance)(denoiser, negative, recipe)
+        full = full if weak is None else AutoGuidance(full, weak, weak_scale)
     return between(full, getattr(recipe, "guidance_start", 0.0), getattr(recipe, "guidance_stop", 1.0))
 
 
@@ -115,9 +131,11 @@ def _share(n: Latents, p: Latents) -> Float[Tensor, "b ..."]:
 
 
 class AutoGuidance(GuidedDenoiser):
-    """weak + s (D - weak): away from a worse model of the same data (Karras et al. 2024a, equation 4).
+    """D + (s - 1) (c - weak): away from a worse model of the same data (Karras et al. 2024a, equation 4).
 
-    weak: of the same schedule and latents, and told the same. Raises InputError where it predicts something else.
+    inner: D, with c its conditional output: D itself where nothing guides it, and then this is the equation. Guided, it
+    goes both ways (as Hyung et al. 2024, "Spatiotemporal Skip Guidance", equation 11). weak: of the same schedule and
+    latents, and told the same. Raises InputError where it predicts something else.
     """
 
     def __init__(self, inner: Denoiser, weak: Denoiser, scale: float) -> None:
@@ -132,7 +150,7 @@ class AutoGuidance(GuidedDenoiser):
         if self.scale == 1.0:
             return told
         weak = self.weak.outputs(x_t, t, conditioning).output
-        return Outputs(weak + self.scale * (told.output - weak), told.conditional)
+        return Outputs(told.output + (self.scale - 1.0) * (told.conditional - weak), told.conditional)
 
 
 class Rescaled(GuidedDenoiser):

@@ -72,10 +72,10 @@ def test_flags_not_given_leave_the_defaults():
 
 
 def test_a_flag_wins_over_the_preset_and_the_preset_over_the_default():
-    assert parse("a", recipe=ClipRecipe).steps == 20
-    assert parse("a", "--preset", "draft", recipe=ClipRecipe).steps == 10
+    assert parse("a", recipe=ClipRecipe).steps == 14
+    assert parse("a", "--preset", "draft", recipe=ClipRecipe).steps == 7
     assert parse("a", "--preset", "draft", "--steps", "3", recipe=ClipRecipe).steps == 3
-    assert parse("a", "--preset", "draft", "--steps", "20", recipe=ClipRecipe).steps == 20
+    assert parse("a", "--preset", "draft", "--steps", "14", recipe=ClipRecipe).steps == 14
 
 
 def test_help_shows_descriptions_choices_and_defaults():

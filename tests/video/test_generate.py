@@ -43,7 +43,8 @@ def test_states_count_the_steps_and_the_last_has_frames(model):
 
 @torch.no_grad()
 def test_sampling_is_diffusers_ddim_over_all_frames(model):
-    """The loop written out: mixed noise by seed, guidance at every step, DDIM's own step, decoding frame by frame."""
+    """The loop written out: mixed noise by seed, guidance at every step, by the prompt and away from what the image
+    network says of each frame alone, DDIM's own step, decoding frame by frame."""
     recipe = ClipRecipe.parse({**RECIPE, "seed": 11, "guidance_rescale": 0.0})
     image = model.image
     scheduler = DDIMScheduler.from_config(image.scheduler_config)
@@ -55,7 +56,9 @@ def test_sampling_is_diffusers_ddim_over_all_frames(model):
         when = t[None]
         conditional = model.network(x, when, cond)
         without = model.network(x, when, uncond)
+        alone = torch.stack([image.unet(x[:, :, i], t, encoder_hidden_states=cond).sample for i in range(5)], dim=2)
         v = without + recipe.guidance_scale * (conditional - without)
+        v = v + (recipe.temporal_guidance_scale - 1) * (conditional - alone)
         x = scheduler.step(v, t, x).prev_sample
     last = clip(model, seed=11, guidance_rescale=0.0)
     torch.testing.assert_close(last.latents, x, rtol=1e-4, atol=1e-4)

@@ -31,6 +31,7 @@ def test_a_prompt_is_enough():
         ("width", 0),
         ("guidance_scale", float("nan")),
         ("guidance_rescale", 1.5),
+        ("temporal_guidance_scale", 0.5),
         ("seed", -1),
     ],
 )

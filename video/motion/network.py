@@ -13,16 +13,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
 from diffusers import MotionAdapter, UNet2DConditionModel
-from einops import rearrange
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from shared.compute.parts import feed_forward_by_parts
 from shared.errors import InputError
+from video.clip_network import ClipNetwork, frame_by_frame
 from video.motion.module import FramesProcessor, MotionModule
-from video.network import ClipNetwork, check_supported
+from video.network import check_supported
 from video.recipe import TRAINED_FRAMES
 
 
@@ -71,29 +70,18 @@ class MotionUNet(ClipNetwork):
 
         Raises InputError for more frames than there are positions for.
         """
-        b, frames = x_t.shape[0], x_t.shape[2]
+        frames = x_t.shape[2]
         if frames > self.most_frames:
             raise InputError(
                 "frames", expected=f"at most {self.most_frames} at a time, as the motion adapter has", got=frames,
                 hint=f"--window {TRAINED_FRAMES} shows that many at a time",
             )  # fmt: skip
 
-        def of_frames(value: Tensor) -> Tensor:
-            return value.repeat_interleave(frames, dim=0)
-
-        added = {name: of_frames(value) for name, value in (added_cond_kwargs or {}).items()}
         self._pass.frames = frames
-        try:
-            (predicted,) = self.unet(
-                rearrange(x_t, "b c t h w -> (b t) c h w"),
-                of_frames(torch.as_tensor(t, device=x_t.device).expand(b)),
-                encoder_hidden_states=encoder_hidden_states.to(self.unet.dtype),  # one a clip: see AttendProcessor
-                added_cond_kwargs=added or None,
-                return_dict=False,
-            )
+        try:  # tokens of each clip, not of each frame: see AttendProcessor
+            return frame_by_frame(self.unet, x_t, t, encoder_hidden_states, added_cond_kwargs)
         finally:
             self._pass.frames = None
-        return rearrange(predicted, "(b t) c h w -> b c t h w", t=frames)
 
 
 @dataclass

@@ -116,6 +116,7 @@ OTHER = {
     "precision": "bf16", "offload": "model", "channels_last": True, "compile": True, "decode": "tiled",
     "decode_frames": 1, "model": "world", "width": 72, "height": 72, "steps": 5, "guidance": "another's",
     "guidance_scale": 2, "guidance_rescale": 0.1, "guidance_start": 0.2, "guidance_stop": 0.5, "image": "a.png",
+    "temporal_guidance_scale": 3.0,
     "last": "b.png", "frames": 4, "window": 3, "fps": 12, "negative": "grey", "pipeline_class": "Other",
     "prompt": "a duck", "seed": 7, "lora": ("a.safetensors",), "embeddings": ("b.safetensors",), "scheduler": "ddim",
     "strength": 0.5, "mask": "c.png", "extend": "left=8", "vae": "d.safetensors", "unet": "e.safetensors",

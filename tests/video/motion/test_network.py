@@ -65,6 +65,7 @@ def folder(tmp_path_factory):
 
 def recipe(folder, **changes):
     values = {"prompt": "a red cube", "negative": "a ball", "steps": 2, "frames": 4, "guidance_rescale": 0.0, "seed": 3}
+    values |= {"temporal_guidance_scale": 1.0}
     return ClipRecipe.parse({**values, "motion_adapter": str(folder / "adapter"), **changes})
 
 

@@ -43,7 +43,7 @@ def test_what_is_not_given_is_left_to_the_class():
     assert call_values(takes(call), clip(steps=7)) == {"prompt": "a cube", "num_inference_steps": 7}
     given = clip(negative="grey", height=72, frames=9)
     assert call_values(takes(call), given) == {
-        "prompt": "a cube", "negative_prompt": "grey", "height": 72, "num_frames": 9, "num_inference_steps": 20,
+        "prompt": "a cube", "negative_prompt": "grey", "height": 72, "num_frames": 9, "num_inference_steps": 14,
     }  # fmt: skip
 
 
