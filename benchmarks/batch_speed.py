@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from benchmarks.batch_crash import environment, hashes, kinoform
+from benchmarks.batches import environment, hashes, kinoform
 from benchmarks.report import Row, as_json, table
 from lab.batch.ledger.enqueue import enqueue
 from lab.batch.ledger.ledger import Ledger
