@@ -1,10 +1,14 @@
 """What a batch loses when its processes are killed: workers and heads at random moments, and at every ledger write.
 
-    python -m benchmarks.batch_crash [--kills N] [--writes-only] [--tools] [--json]
+    python -m benchmarks.batch_crash [--kills N] [--minutes N] [--tools] [--json]
 
 A manifest of 60 tasks in chains (20 pictures and clips of the embedded model, each enlarged, each described) is made
 undisturbed once; then again and again, in new folders, while SIGKILL hits a worker and the head in turn, until there
-were so many kills. And a small batch is made once for every write to its ledger, killed at that write.
+were so many kills, or so many minutes are over. And a small batch is made once for every write to its ledger, killed
+at that write.
+
+Counted are tasks that are lost; done twice; corrupt: their bytes are not those of the undisturbed run; charged with an
+attempt; and begun again, which a kill of a worker does to what it was at, and one of a head to what all were at.
 """
 
 from __future__ import annotations
@@ -21,17 +25,16 @@ import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 
+from benchmarks.batches import Seen, environment, hashes, kinoform, workers_of
 from benchmarks.report import Row, as_json, table
 from lab.batch.ledger.reader import Reader
-from lab.batch.ledger.states import State
-from shared.artifacts.files import sha256
-from shared.errors import KinoformError
 
-ROOT = Path(__file__).resolve().parents[1]
 KILLS = 200
-LONGEST = 900.0  # seconds of one head
+PAUSE = 1 / 6  # the mean between two kills, as a share of what the undisturbed run takes
+LOOK_SECONDS = 0.05  # between two looks at who is at what
 # A head that kills itself as it has made so many commits to its ledger.
 SUICIDAL = """
 import os, signal, sys
@@ -59,9 +62,13 @@ sys.exit(code)
 
 @dataclass
 class Found:
-    """What went wrong, and how often something was killed."""
+    """What went wrong, and how often something was killed. again: tasks begun again; redone: of these, tasks
+    whose file was made already.
+    """
 
     kills: Counter[str] = field(default_factory=Counter)
+    again: int = 0
+    redone: int = 0
     lost: int = 0
     twice: int = 0
     corrupt: int = 0
@@ -73,104 +80,88 @@ class Found:
         return self.lost + self.twice + self.corrupt + self.left_running + self.charged
 
 
+@dataclass
+class Limits:
+    """kills: the most. until: no more after it (`time.monotonic`). pause: seconds between two, on average."""
+
+    kills: int
+    until: float
+    pause: float
+
+    def reached(self, found: Found) -> bool:
+        return found.kills.total() >= self.kills or time.monotonic() >= self.until
+
+
 def manifest(folder: Path, *, tools: bool, pictures: int = 16, clips: int = 4, source: Path | None = None) -> Path:
-    """60 tasks in chains of three. tools: of a picture that is there, `source`, or one that is made."""
-    then = [{"kind": "upscale", "then": [{"kind": "describe"}]}]
-    jobs = [
-        {"kind": "image", "steps": 6, "seed": seed, "prompt": "a red cube", "then": then} for seed in range(pictures)
-    ]
-    jobs += [
-        {"kind": "clip", "steps": 4, "frames": 4, "seed": seed, "prompt": "a red ball bouncing", "then": then}
-        for seed in range(clips)
-    ]
+    """60 tasks in chains of three. tools: a picture that is there, `source`, or is made, enlarged again and again."""
     if tools:
         if source is None:
             source = folder / "source.png"
             kinoform("image", "a red cube", "--steps", "2", "-o", str(source), cwd=folder).check_returncode()
+        then = [{"kind": "upscale", "scale": 2, "then": [{"kind": "upscale", "scale": 2}]}]
         jobs = [{"kind": "upscale", "scale": 2 + n % 8, "source": str(source), "name": f"n{n}", "then": then}
                 for n in range(pictures + clips)]  # fmt: skip
+    else:
+        then = [{"kind": "upscale", "then": [{"kind": "describe"}]}]
+        jobs = [{"kind": "image", "steps": 6, "seed": seed, "prompt": "a red cube", "then": then}
+                for seed in range(pictures)]  # fmt: skip
+        jobs += [{"kind": "clip", "steps": 4, "frames": 4, "seed": seed, "prompt": "a red ball bouncing", "then": then}
+                 for seed in range(clips)]  # fmt: skip
     path = folder / "jobs.json"
     path.write_text(json.dumps({"version": 1, "jobs": jobs}))
     return path
 
 
-def kinoform(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "lab.main", *arguments], cwd=cwd, capture_output=True, text=True,
-                          env=environment())  # fmt: skip
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "passive"}
-
-
-def hashes(out: Path) -> dict[str, str]:
-    """sha256 of each result, by name."""
-    return {file.name: sha256(file) for file in (out / "results").iterdir() if not file.name.startswith(".")}
-
-
-def states(out: Path) -> Counter[State]:
-    """None where there is no ledger yet."""
-    try:
-        ledger = Reader.open(out / "batch.sqlite")
-    except KinoformError:
-        return Counter()
-    try:
-        return Counter(ledger.counts())
-    finally:
-        ledger.close()
-
-
-def workers_of(pid: int) -> list[int]:
-    listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True).stdout
-    return [int(line.split()[0]) for line in listed.splitlines() if "lab.batch.executors.worker" in line]
-
-
-def crash(path: Path, wanted: dict[str, str], kills: int, seed: int, folder: Path) -> Found:
-    """Rounds of the manifest in new folders until there were `kills`, each finished in the end and compared."""
+def crash(path: Path, wanted: dict[str, str], limits: Limits, seed: int, folder: Path) -> Found:
+    """Rounds of the manifest in new folders, each finished in the end and compared."""
     draw = random.Random(seed)
     found = Found()
     turn = 0
-    while found.kills.total() < kills:
+    while not limits.reached(found):
         out = folder / f"round-{turn}"
         said = folder / f"said-{turn}.txt"
         turn += 1
+        seen = Seen(out)
         while True:
             with said.open("ab") as log:
                 command = [sys.executable, "-m", "lab.main", "batch", "run", str(path), "--out", str(out)]
                 head = subprocess.Popen(command, cwd=folder, env=environment(), stdout=log, stderr=log)
             found.heads += 1
-            mine = _disturb(head, draw, found, kills)
-            for pid in mine:
-                found.left_running += _outlives(pid)
+            _disturb(head, seen, draw, found, limits)
+            found.left_running += sum(map(_outlives, seen.workers))
+            seen.workers.clear()
+            seen.look()
             if head.returncode != -signal.SIGKILL:
                 break
+        found.again += seen.again()
+        found.redone += seen.redone()
         judge(out, said, wanted, found)
         shutil.rmtree(out)
         say(f"  {found.kills.total()} kills, {turn} rounds, {found.heads} heads, {found.bad()} faults")
     return found
 
 
-def _disturb(head: subprocess.Popen[bytes], draw: random.Random, found: Found, kills: int) -> set[int]:
-    """Kill workers and this head in turn, at random moments, until it ends; the workers that it had."""
-    until = time.monotonic() + LONGEST
-    mine: set[int] = set()
-    pause = draw.uniform(0.2, 8)
-    since = time.monotonic()
-    while head.poll() is None and time.monotonic() < until:
-        time.sleep(0.02)
-        mine.update(workers_of(head.pid))
-        if found.kills.total() >= kills or time.monotonic() - since < pause:
-            continue
-        since, pause = time.monotonic(), draw.uniform(0.2, 8)
+def _disturb(head: subprocess.Popen[bytes], seen: Seen, draw: random.Random, found: Found, limits: Limits) -> None:
+    """Kill workers and this head in turn, at random moments, until it ends."""
+    next_kill = time.monotonic() + draw.expovariate(1 / limits.pause)
+    while head.poll() is None:
+        time.sleep(LOOK_SECONDS)
         alive = workers_of(head.pid)
-        if found.kills["worker"] < found.kills["head"] and alive:
-            os.kill(draw.choice(alive), signal.SIGKILL)
-            found.kills["worker"] += 1
-        elif found.kills["worker"] >= found.kills["head"]:
+        seen.workers.update(alive)
+        seen.look()
+        if time.monotonic() < next_kill or limits.reached(found):
+            continue
+        if found.kills["worker"] >= found.kills["head"]:
             head.kill()
             found.kills["head"] += 1
+        elif alive:
+            os.kill(draw.choice(alive), signal.SIGKILL)
+            found.kills["worker"] += 1
+        else:
+            continue
+        seen.look()
+        next_kill = time.monotonic() + draw.expovariate(1 / limits.pause)
     head.wait()
-    return mine
 
 
 def _outlives(pid: int) -> bool:
@@ -229,6 +220,7 @@ def say(text: str) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.batch_crash", description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=KILLS, metavar="N", help=f"of workers and heads (default {KILLS})")
+    parser.add_argument("--minutes", type=float, default=inf, metavar="N", help="of such kills at most (default: any)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the moments")
     parser.add_argument("--tools", action="store_true", help="tasks without a model: quicker, and as many writes")
     parser.add_argument("--json", action="store_true", help="one line of JSON in place of the table")
@@ -236,10 +228,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = manifest(folder, tools=args.tools)
-        plain = kinoform("batch", "run", str(path), "--out", "plain", cwd=folder)
-        plain.check_returncode()
-        say("made undisturbed; killing")
-        found = crash(path, hashes(folder / "plain"), args.kills, args.seed, folder)
+        started = time.monotonic()
+        kinoform("batch", "run", str(path), "--out", "plain", cwd=folder).check_returncode()
+        took = time.monotonic() - started
+        say(f"made undisturbed in {took:.0f} s; killing")
+        limits = Limits(args.kills, time.monotonic() + 60 * args.minutes, took * PAUSE)
+        found = crash(path, hashes(folder / "plain"), limits, args.seed, folder)
+        say(f"  {found}; killing at every write")
         small = folder / "small"
         small.mkdir()
         few = manifest(small, tools=True, pictures=2, clips=0)
@@ -249,9 +244,13 @@ def main() -> int:
         Row("kills of workers", found.kills["worker"], 1, 0, 0), Row("kills of heads", found.kills["head"], 1, 0, 0),
         Row("writes of a small batch", writes, 1, 0, 0), Row("kills at a write", at_writes.kills["write"], 1, 0, 0),
     ]  # fmt: skip
+    kills = found.kills.total()
+    rows += [Row("tasks begun again", found.again, kills, 0, 0),
+             Row("tasks made again", found.redone, kills, 0, 0, kills, at_most=True)]  # fmt: skip
     for what in ("lost", "twice", "corrupt", "left_running", "charged"):
         count = getattr(found, what) + getattr(at_writes, what)
-        rows.append(Row(f"tasks {what.replace('_', ' ')}", count, found.kills.total(), 0, 0, 0, at_most=True))
+        every = kills + at_writes.kills["write"]
+        rows.append(Row(f"tasks {what.replace('_', ' ')}", count, every, 0, 0, 0, at_most=True))
     print(as_json(rows) if args.json else table(rows))
     return int(bool(found.bad() + at_writes.bad()))
 

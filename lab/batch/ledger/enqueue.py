@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from lab.batch.ledger.ledger import Ledger
 from lab.batch.ledger.rows import Entry, as_columns
 from lab.batch.ledger.states import ENDED, State
+from lab.batch.ledger.turns import turns_of
 from shared.errors import InputError
 
 AT_ONCE = 2_000  # rows of one transaction
@@ -36,11 +37,13 @@ def enqueue(ledger: Ledger, manifest: str, entries: Sequence[Entry], *, now: flo
     sql = "SELECT id, number, key, output, state FROM tasks WHERE manifest = ?"
     had = {row["id"]: row for row in ledger.base.execute(sql, (manifest,))}
     numbers = {id: row["number"] for id, row in had.items()}
+    first = min(numbers.values()) if numbers else ledger.following
+    turns = turns_of(((entry.priority, entry.affinity) for entry in entries), first)
     for start in range(0, len(entries), AT_ONCE):
         with ledger.transaction():
-            for entry in entries[start : start + AT_ONCE]:
+            for entry, turn in zip(entries[start : start + AT_ONCE], turns, strict=False):
                 try:
-                    numbers[entry.id] = _take_up(ledger, manifest, entry, had.pop(entry.id, None), counts, now)
+                    numbers[entry.id] = _take_up(ledger, manifest, entry, turn, had.pop(entry.id, None), counts, now)
                 except sqlite3.IntegrityError as error:
                     raise _taken(ledger, manifest, entry) from error
     with ledger.transaction():
@@ -55,10 +58,13 @@ def enqueue(ledger: Ledger, manifest: str, entries: Sequence[Entry], *, now: flo
     return counts
 
 
-def _take_up(ledger: Ledger, manifest: str, entry: Entry, had: sqlite3.Row | None, counts: Enqueued, now: float) -> int:
+def _take_up(
+    ledger: Ledger, manifest: str, entry: Entry, turn: dict[str, int], had: sqlite3.Row | None, counts: Enqueued,
+    now: float,
+) -> int:  # fmt: skip
     """Its number."""
     state = State.BLOCKED if entry.inputs else State.QUEUED
-    told = {"template": entry.template, "tags": list(entry.tags), "priority": entry.priority}
+    told = {"template": entry.template, "tags": list(entry.tags), "priority": entry.priority, **turn}
     made = {"step": entry.step, "recipe": entry.recipe, "inputs": entry.inputs, "output": entry.output,
             "affinity": entry.affinity, "key": entry.key}  # fmt: skip
     if had is None:

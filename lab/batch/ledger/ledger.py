@@ -18,12 +18,12 @@ from typing import Any
 from lab.batch.ledger.reader import FORMAT, Reader
 from lab.batch.ledger.rows import Files, Row, as_columns
 from lab.batch.ledger.states import LOST, TRANSITIONS, State
+from lab.batch.ledger.turns import TURNS, upgrade
 from shared.errors import KinoformError
 
 ATTEMPTS = 3  # that fail by a task's own fault, until it is poisoned
 WAL_BYTES = 16 * 2**20  # that stay beside the ledger at most, between two transactions
 TABLES = f"""
-BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tasks (
     number INTEGER PRIMARY KEY,
@@ -32,14 +32,21 @@ CREATE TABLE IF NOT EXISTS tasks (
     affinity TEXT NOT NULL, key TEXT NOT NULL,
     state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, token INTEGER, worker TEXT, heard REAL, share REAL,
     error TEXT, files TEXT, seconds REAL, scores TEXT, changed REAL NOT NULL,
+    {TURNS[0]}, {TURNS[1]},
     UNIQUE (manifest, id)
 );
-CREATE INDEX IF NOT EXISTS tasks_ready ON tasks (state, priority DESC, affinity, number);
-CREATE INDEX IF NOT EXISTS tasks_key ON tasks (key, state);
 CREATE TABLE IF NOT EXISTS needs (task INTEGER, needed INTEGER, PRIMARY KEY (task, needed)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS needs_needed ON needs (needed);
 INSERT OR IGNORE INTO meta VALUES ('format', {FORMAT}), ('token', 0), ('paused', 0);
-COMMIT;
+"""
+MODEL = "substr(affinity, 1, instr(affinity, '|'))"  # of a task
+# `tasks_ready` has tasks in the order in which they are leased, the others those of one recipe or model. SQLite finds
+# them by itself, where a question has the same terms.
+INDEXES = f"""
+CREATE INDEX IF NOT EXISTS tasks_ready ON tasks (state, priority DESC, turn, place);
+CREATE INDEX IF NOT EXISTS tasks_alike ON tasks (state, priority, affinity, turn, place);
+CREATE INDEX IF NOT EXISTS tasks_model ON tasks (state, priority, {MODEL}, turn, place);
+CREATE INDEX IF NOT EXISTS tasks_key ON tasks (key, state);
+CREATE INDEX IF NOT EXISTS needs_needed ON needs (needed);
 """
 OVER: dict[str, Any] = {"token": None, "worker": None, "heard": None, "share": None}  # what only a running task has
 # Queued tasks whose content nobody has made or is making.
@@ -49,7 +56,7 @@ _OPEN = """(SELECT 1 FROM needs JOIN tasks AS other ON other.number = needs.need
     WHERE needs.task = mine.number AND other.state != 'done')"""
 UNMET = f"SELECT number, 0 FROM tasks AS mine WHERE EXISTS {_OPEN}"  # tasks that wait for one that is not done
 MET = f"SELECT number, 0 FROM tasks AS mine WHERE NOT EXISTS {_OPEN}"
-NEXT = "ORDER BY priority DESC, affinity, number LIMIT ?"
+NEXT = "ORDER BY priority DESC, turn, place, number LIMIT ?"
 
 
 @dataclass
@@ -69,7 +76,17 @@ class Ledger(Reader):
         damage = self.base.execute("PRAGMA quick_check(1)").fetchone()[0]
         if damage != "ok":
             raise sqlite3.DatabaseError(damage)
-        self.base.executescript(TABLES)
+        if self._value("SELECT 1 FROM sqlite_master") is not None:
+            self._check_format()
+        with self.transaction():
+            self._run(TABLES)
+            if self._value("SELECT value FROM meta WHERE name = 'format'") < FORMAT:
+                upgrade(self.base)
+            self._run(INDEXES)
+
+    def _run(self, statements: str) -> None:
+        for statement in statements.split(";"):
+            self.base.execute(statement)
 
     def close(self) -> None:
         """What was written ahead goes into the file, so that none is left beside it."""
@@ -82,8 +99,8 @@ class Ledger(Reader):
             self.base.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def lease(self, worker: str, most: Mapping[str, int], *, now: float, like: str = "") -> list[Row]:
-        """Tasks for a worker, under one new token: the first by priority and, of these, one that is like what it did
-        last; and others that may be sampled together with it.
+        """Tasks for a worker, under one new token: of the most urgent one that is like what the worker did last, or
+        else the first (`lab.batch.ledger.turns`); and others that may be sampled together with it.
 
         most: how many at once, by step. like: the affinity of what it did last. Empty where nothing is ready, or all is
         paused.
@@ -111,9 +128,9 @@ class Ledger(Reader):
         if first is None or not like or first["affinity"] == like:
             return first
         model = like.partition("|")[0]
-        for low, high in ((like, like), (f"{model}|", f"{model}}}")):  # "}" is what follows "|"
-            sql = f"{READY} AND priority = ? AND affinity >= ? AND affinity <= ? {NEXT}"
-            found: sqlite3.Row | None = self.base.execute(sql, (first["priority"], low, high, 1)).fetchone()
+        for column, wanted in (("affinity", like), (MODEL, f"{model}|")):
+            sql = f"{READY} AND priority = ? AND {column} = ? {NEXT}"
+            found: sqlite3.Row | None = self.base.execute(sql, (first["priority"], wanted, 1)).fetchone()
             if found is not None:
                 return found
         return first

@@ -14,7 +14,7 @@ from lab.batch.ledger.states import LOST, State
 from shared.errors import InputError, one_line
 from shared.recipe import did_you_mean
 
-FORMAT = 1
+FORMAT = 2  # 1: had neither turn nor place
 NEAR = 10_000  # ids among which the nearest is looked for
 
 R = TypeVar("R", bound="Reader")
@@ -74,6 +74,11 @@ class Reader:
     @property
     def paused(self) -> bool:
         return bool(self._value("SELECT value FROM meta WHERE name = 'paused'"))
+
+    @property
+    def following(self) -> int:
+        """The number of the next task that comes."""
+        return int(self._value("SELECT coalesce(max(number), 0) + 1 FROM tasks"))
 
     def counts(self) -> dict[State, int]:
         """How many tasks are in each state."""
