@@ -17,7 +17,7 @@ from shared.errors import ModelError
 from shared.models.weight_files import PICKLES, read_header, weight_files
 from shared.recipe import WEIGHTS, Recipe, input_file, input_files, weighted_file
 
-PARTS = ("vae", "unet")
+PARTS = ("vae", "unet", "transformer")
 KEYS = ("lora", "embeddings", *PARTS, "motion_adapter")  # the last of clips alone
 OTHER_KINDS = (  # relatives of LoRA, by what their tensors are called
     (re.compile(r"\.(dora_scale|lora_magnitude_vector)\b"), "DoRA"),
@@ -52,13 +52,19 @@ class Adapted(Recipe):
         description="another UNet than the model's: its folder of diffusers, or a file",
         json_schema_extra=input_file(WEIGHTS),
     )
+    transformer: str | None = Field(
+        None,
+        min_length=1,
+        description="another transformer than the model's: its folder of diffusers, or a file",
+        json_schema_extra=input_file(WEIGHTS),
+    )
 
     @property
     def brings(self) -> tuple[str, ...]:
         """Components of a model folder whose place its files take."""
         return tuple(key for key in PARTS if getattr(self, key) is not None)
 
-    @field_validator("vae", "unet")
+    @field_validator(*PARTS)
     @classmethod
     def _file_of_a_part(cls, value: str | None) -> str | None:
         return file_of_folder(value)
