@@ -28,6 +28,9 @@ def plan_pipeline(recipe: Any, device: str) -> Estimate:
     for name, _, class_name in components(read_index(folder)):
         if has_weights(folder / name, class_name):
             files = [Path(file) for file in replaced.get(name, ())] or weight_files(folder / name)
+            if files[0].suffix == ".gguf":  # quantised in memory as in the file
+                parts.append(files[0].stat().st_size)
+                continue
             shapes = {key: shape for file in files for key, shape in read_header(file).items()}
             parts.append(size * sum(map(math.prod, of_component(name, shapes).values())))
     weights = sum(parts) if recipe.offload == "none" else max(parts, default=0)

@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from shared.errors import ModelError
-from shared.models.weight_files import PICKLES, read_header, weight_files
+from shared.models.weight_files import PICKLES, check_gguf, read_header, weight_files
 from shared.recipe import WEIGHTS, Recipe, input_file, input_files, weighted_file
 
 PARTS = ("vae", "unet", "transformer")
@@ -118,7 +118,11 @@ def check_adapters(recipe: Any) -> None:
     """Raises ModelError for an adapter's file that is a pickle, cut short, or no safetensors file."""
     for key, texts in adapters_of(recipe).items():
         for text in texts:
-            checked_header(Path(weighted_file(text)[0]), key if key in PARTS else "adapter")
+            file = Path(weighted_file(text)[0])
+            if key in PARTS and file.suffix == ".gguf":
+                check_gguf(file)
+            else:
+                checked_header(file, key if key in PARTS else "adapter")
 
 
 def other_kind(name: str) -> str | None:

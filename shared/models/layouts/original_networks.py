@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from shared.errors import ModelError, one_line
 from shared.models.layouts.family import UNKNOWN, family_of
+from shared.models.layouts.gguf_file import gguf_tensors, is_quantised, plain_but_linear, shape_of
 from shared.models.weight_files import read_entries
 from shared.models.weights import compare
 
@@ -28,18 +29,25 @@ T = TypeVar("T")
 
 
 def network_tensors(component: str, network: nn.Module, config: Mapping[str, Any], file: Path) -> dict[str, Tensor]:
-    """The tensors of a network, by its own names, mapped from a safetensors file. Other parts in it are left aside.
+    """The tensors of a network, by its own names: of a safetensors file, mapped, or of a GGUF file, quantised as they
+    are where a layer can be. Other parts in it are left aside.
 
     component: its name in a folder. network: without weights; it tells the names and shapes that are wanted.
     Raises ModelError: a file that is cut short or a pickle, or of another network; tensors that are missing (with how
     many, and the first), left over, or of another shape.
     """
+    stored = gguf_tensors(file) if file.suffix == ".gguf" else _safetensors(file)
+    found = renamed(network, config, of_component(component, stored), file)
+    wanted = _shapes(network.state_dict())
+    compare(wanted, _shapes(found), file)
+    found = plain_but_linear(network, found) if file.suffix == ".gguf" else found
+    return {name: tensor if is_quantised(tensor) else tensor.reshape(wanted[name]) for name, tensor in found.items()}
+
+
+def _safetensors(file: Path) -> dict[str, Tensor]:
     read_entries(file)  # which knows a broken one
     with safe_open(file, framework="pt") as opened:
-        stored = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118, it is no mapping
-    found = renamed(network, config, of_component(component, stored), file)
-    compare(_shapes(network.state_dict()), _shapes(found), file)
-    return {name: tensor.reshape(network.state_dict()[name].shape) for name, tensor in found.items()}
+        return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118, it is no mapping
 
 
 def of_component(component: str, stored: Mapping[str, T]) -> dict[str, T]:
@@ -96,7 +104,7 @@ def _of_another(network: nn.Module, stored: Mapping[str, Tensor], file: Path, er
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    return {name: shape_of(tensor) for name, tensor in tensors.items()}
 
 
 def kept_precision(network: nn.Module, name: str, tensor: Tensor, dtype: torch.dtype) -> torch.dtype:

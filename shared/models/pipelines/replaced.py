@@ -1,5 +1,5 @@
 """Other networks in the place of a pipeline's own: diffusers' folder of one, a file of it, or a single file in the
-original layout, as transformers of Stable Diffusion 3, Flux, Wan and LTX-Video are published.
+original layout, as transformers of Stable Diffusion 3, Flux, Wan and LTX-Video are published, be it quantised (GGUF).
 
 A file with diffusers' `config.json` beside it says what it is. Any other is taken to be like the part that it replaces,
 of which the folder needs the configuration alone.
@@ -19,6 +19,7 @@ from diffusers import ModelMixin
 from torch import nn
 
 from shared.errors import ModelError, one_line
+from shared.models.layouts.gguf_file import is_quantised, quantised
 from shared.models.layouts.original_networks import kept_precision, network_tensors
 from shared.models.parts import named
 from shared.models.pipelines.classes import components
@@ -73,11 +74,17 @@ def _load(
         found = network_tensors(component, network, config, file)
     except ModelError as error:
         if beside is None:
-            error.hint = f"Without a config.json beside it, it has to be like the {component} of model {folder}"
+            error.hint = (
+                error.hint or f"Without a config.json beside it, it has to be like the {component} of model {folder}"
+            )
         raise
+    check_finite({name: tensor for name, tensor in found.items() if not is_quantised(tensor)}, file)
+    if any(map(is_quantised, found.values())):
+        place = folder / component if beside is None else file.parent
+        network = quantised(type(network), found, place, dtype)
+        return network.to(device).requires_grad_(False).eval()
     kept = {}
     for name, tensor in found.items():
-        check_finite({name: tensor}, file)
         kept[name] = tensor.to(device, kept_precision(network, name, tensor, dtype), copy=True)
     network.load_state_dict(kept, strict=True, assign=True)
     return network.to(device).requires_grad_(False).eval()

@@ -14,6 +14,7 @@ from diffusers import (
 from safetensors.torch import save_file
 
 from shared.errors import ModelError
+from shared.models.configs import changed
 from shared.models.layouts.family import family_of
 from shared.models.layouts.original_networks import _change, network_tensors, of_component, renamed
 from tests.shared.models.layouts import original_transformers as original
@@ -24,10 +25,12 @@ from tests.shared.models.pipelines.tiny.images import stable_diffusion_3
 
 def sd_35():
     """Stable Diffusion 3.5 has all that 3 has: normed queries, and layers with a second attention."""
-    config = dict(stable_diffusion_3().transformer.config)
-    return SD3Transformer2DModel.from_config(
-        {**config, "num_layers": 3, "qk_norm": "rms_norm", "dual_attention_layers": (0, 1)}
+    config = stable_diffusion_3().transformer.config
+    network = SD3Transformer2DModel.from_config(
+        changed(config, num_layers=3, qk_norm="rms_norm", dual_attention_layers=(0, 1))
     )
+    assert {"transformer_blocks.1.attn2.norm_q.weight"} < network.state_dict().keys()
+    return network
 
 
 def flux():

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from lab.kinds.pipelines import load_clips, load_pictures
 from shared.errors import ModelError
 from shared.images.recipe import ImageRecipe
+from shared.models.configs import changed
 from shared.models.pipelines.run import run_pipeline
 from shared.models.source import check_model
 from tests.shared.models.layouts import original_transformers as original
@@ -123,7 +124,7 @@ def test_a_folder_and_a_file_by_diffusers_names(sd3, tmp_path):
     for file in (tmp_path / "other" / WEIGHTS, tmp_path / "loose.safetensors"):
         model = load_pictures(str(sd3), device="cpu", dtype=torch.float32, transformer=[str(file)])
         assert_same_weights(network, model.pipeline.transformer)
-    fewer = type(network).from_config({**network.config, "num_layers": 2, "dual_attention_layers": (0,)})
+    fewer = type(network).from_config(changed(network.config, num_layers=2, dual_attention_layers=(0,)))
     fewer.save_pretrained(tmp_path / "fewer")
     model = load_pictures(str(sd3), device="cpu", dtype=torch.float32, transformer=[str(tmp_path / "fewer" / WEIGHTS)])
     assert_same_weights(fewer, model.pipeline.transformer)
@@ -132,7 +133,7 @@ def test_a_folder_and_a_file_by_diffusers_names(sd3, tmp_path):
 def test_what_does_not_go_with_the_model_is_one_line_that_names_both(sd3, tmp_path, monkeypatch):
     monkeypatch.setattr("shared.models.pipelines.load.load_pipeline", None)  # nothing else is loaded before it is said
     network = sd_35()
-    wide = type(network).from_config({**network.config, "joint_attention_dim": 32})
+    wide = type(network).from_config(changed(network.config, joint_attention_dim=32))
     wide.save_pretrained(tmp_path / "wide")
     shutil.copy(tmp_path / "wide" / WEIGHTS, tmp_path / "wide.safetensors")
     wan_parts()["transformer"].save_pretrained(tmp_path / "wan")
