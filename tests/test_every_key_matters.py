@@ -24,16 +24,20 @@ import shared.training.personalise.stage
 import video.training.stage
 from dreamfusion.distill import distill
 from dreamfusion.recipe import AssetRecipe
+from lab.kinds.pipelines import load_pictures
 from lab.kinds.view_teacher import views_of
 from lab.session import load
 from shared.artifacts.media import read_clip, write_clip, write_image
 from shared.images.recipe import ImageRecipe
 from shared.models.adapters.recipe import PARTS, adapters_of
-from shared.models.image_model import load_image_model
+from shared.models.pipelines.load import PipelineModel
+from shared.models.pipelines.prior import prior_of
 from shared.recipe import SAME_RESULT, Recipe
 from shared.training.personalise.recipe import DreamboothTrainRecipe, LoraTrainRecipe, TextualInversionRecipe
 from shared.training.recipe import AutoencoderTrainRecipe, ImageTrainRecipe, ScorerTrainRecipe
 from tests.shared.models.adapters import files
+from tests.shared.models.pipelines.tiny.clips import wan
+from tests.shared.models.pipelines.tiny.images import stable_diffusion_3
 from tests.tiny import COLOURS, build_image_folder, tiny_vae
 from tests.video.motion.adapters import build_adapter
 from tests.video.tiny import build_video_folder
@@ -66,8 +70,11 @@ def made_clip(recipe: ClipRecipe, _folders: Any) -> Outcome:
 
 
 def distilled(recipe: AssetRecipe, _folders: Any) -> Outcome:
-    model = load_image_model(recipe.model, **adapters_of(recipe))
-    states = list(distill(model, recipe, views=views_of(model)))
+    model = load_pictures(recipe.model, device="cpu", dtype=torch.float32, **adapters_of(recipe))
+    if isinstance(model, PipelineModel):
+        states = list(distill(prior_of(model), recipe))
+    else:
+        states = list(distill(model, recipe, views=views_of(model)))
     weights = {name: tensor.numpy() for name, tensor in states[-1].scene.field.state_dict().items()}
     return {
         **weights,
@@ -169,6 +176,7 @@ MADE = {
             "mask": ("picture", ON_PICTURE),
             "extend": ("left=8", ON_PICTURE),
             "pipeline_class": "StableDiffusionPipeline",
+            "transformer": ("flowing", {"model": "flow"}),
         },
         made_image,
     ),
@@ -186,6 +194,7 @@ MADE = {
             "image": "picture",
             "last": "picture",
             "motion_adapter": "adapter",
+            "transformer": ("waning", {"model": "wan", "frames": 5, "width": 32, "height": 32}),
         },
         made_clip,
     ),
@@ -206,6 +215,7 @@ MADE = {
             "embeddings": (["word"], {"prompt": "a zork"}),
             "vae": "other",
             "unet": "other",
+            "transformer": ("flowing", {"model": "flow"}),
             "guidance_rescale": 0.5,
             "views": 3,
             "overhead_probability": 1.0,
@@ -362,8 +372,16 @@ class Folders:
         self.models = {
             name: build_video_folder(root / name, seed, known=0.3, cameras=True)
             for seed, name in enumerate(("model", "other"))
-            for seed, name in enumerate(("model", "other"))
         }
+        for build, names in ((stable_diffusion_3, ("flow", "flowing")), (wan, ("wan", "waning"))):
+            for seed, name in enumerate(names):
+                pipeline = build()
+                torch.manual_seed(seed)
+                pipeline.register_modules(
+                    transformer=type(pipeline.transformer).from_config(pipeline.transformer.config)
+                )
+                pipeline.save_pretrained(root / name)
+                self.models[name] = root / name
         self.data = write_data(root / "data")
         self.picture = self.data / "0.png"
         self.pictures = root / "pictures"

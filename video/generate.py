@@ -76,8 +76,9 @@ def load_video_model(
     motion_adapter: Sequence[str] = (),
     vae: Sequence[str] = (),
     unet: Sequence[str] = (),
+    transformer: Sequence[str] = (),
 ) -> VideoModel:
-    """The video model in a folder ("world" is the embedded one). lora, embeddings, vae, unet: of its image model.
+    """The video model in a folder ("world" is the embedded one). lora, embeddings and parts: of its image model.
     motion_adapter: a file of motion modules in place of temporal layers; the model may be any image model then.
 
     Raises ModelError: no such folder, no temporal layers in it, weights that are corrupt or do not fit.
@@ -85,7 +86,14 @@ def load_video_model(
 
     def load_image() -> ImageModel:
         return load_image_model(
-            source, device=device, dtype=dtype, lora=lora, embeddings=embeddings, vae=vae, unet=unet
+            source,
+            device=device,
+            dtype=dtype,
+            lora=lora,
+            embeddings=embeddings,
+            vae=vae,
+            unet=unet,
+            transformer=transformer,
         )
 
     for file in motion_adapter:

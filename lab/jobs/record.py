@@ -25,9 +25,9 @@ def used_hashes(
     kind: Kind, model: Path | None, hashes: Mapping[str, str], brings: Sequence[str] = ()
 ) -> dict[str, str]:
     """Of a model's files, by their paths in its folder `model`, those that have a part in what a kind makes: of a
-    pipeline of diffusers all. brings: components whose place a recipe's own files take.
+    pipeline of diffusers all. brings: components whose place a recipe's own files take, and which have none.
     """
-    unused = () if runs_by_pipeline(model) else (*kind.unused, *brings)
+    unused = (*brings,) if runs_by_pipeline(model) else (*kind.unused, *brings)
     return {file: sha for file, sha in hashes.items() if file.split("/")[0] not in unused}
 
 

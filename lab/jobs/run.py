@@ -117,11 +117,12 @@ def check(jobs: Sequence[Job], context: Context) -> list[str]:
         asked = getattr(job.recipe, "pipeline_class", None)
         if job.latents is None:
             check_adapters(job.recipe)
-        parts = tuple(part for part in job.kind.parts if part not in getattr(job.recipe, "brings", ()))
+        brings = getattr(job.recipe, "brings", ())
+        parts = tuple(part for part in job.kind.parts if part not in brings)
         name, pipelines = job.recipe.model, job.kind.pipelines
-        needed = name, parts, pipelines, asked
+        needed = name, parts, pipelines, asked, brings
         if needed not in made:
-            check_model(name, parts, pipelines=pipelines, pipeline_class=asked)
+            check_model(name, parts, pipelines=pipelines, pipeline_class=asked, replaced=brings)
             path, call = find_model(name), call_asked(job.kind, name, asked)
             made[needed] = call, None if path is None or asked or runs_by_pipeline(path) else made_for(path)
         call, model = made[needed]

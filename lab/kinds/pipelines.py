@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab.flags import flag_of
 from shared.errors import ModelError
+from shared.models.adapters.recipe import PARTS
 from shared.models.layouts.hub import cached
 from shared.models.pipelines.classes import pipeline_of
 from shared.models.pipelines.keys import OURS, Takes, check_keys
@@ -129,11 +130,16 @@ def _load(
         )  # fmt: skip
     from shared.models.pipelines.adapters import with_adapters
     from shared.models.pipelines.load import load_pipeline
+    from shared.models.pipelines.replaced import load_replacements
 
+    files = {name: Path(adapters[name][0]) for name in PARTS if name in adapters}
+    if files:  # first, so that what does not fit is told before the rest is loaded
+        path = resolve_model(source)
+        parts = {**parts, **load_replacements(path, read_index(path), files, device, dtype)}
     model = load_pipeline(source, device=device, dtype=dtype, pipeline_class=pipeline_class, parts=parts)
     if model.makes != kind:
         raise ModelError(
             f"model {source}", expected=f"one that makes {COMMANDS[kind]}",
             got=f"a {model.class_name}, which makes {COMMANDS[model.makes]}", hint=f"Try: kinoform {model.makes}",
         )  # fmt: skip
-    return with_adapters(model, **adapters)
+    return with_adapters(model, **{name: value for name, value in adapters.items() if name not in PARTS})

@@ -17,6 +17,7 @@ from shared.attention import install_attention
 from shared.diffusion.conditioning import Conditioning
 from shared.diffusion.denoiser import Denoiser
 from shared.diffusion.schedule import NoiseSchedule, prediction_type_of
+from shared.errors import ModelError
 from shared.latents.codec import Autoencoder, Codec
 from shared.models.adapters.embeddings import with_embeddings
 from shared.models.adapters.lora import fuse_loras
@@ -132,14 +133,20 @@ def load_image_model(
     embeddings: Sequence[str] = (),
     vae: Sequence[str] = (),
     unet: Sequence[str] = (),
+    transformer: Sequence[str] = (),
 ) -> ImageModel:
     """The image model at `source` (see `resolve_model`), in `dtype` on `device`, its weights frozen.
 
     lora, embeddings: files of adapters (`shared.models.adapters`), which become part of its weights and words.
-    vae, unet: a file that takes the place of its own (`shared.models.replaced`), or none.
+    vae, unet: a file that takes the place of its own (`shared.models.replaced`), or none. transformer: none, as no
+    model that the core runs has one.
     Raises ModelError: nothing there; not a diffusers folder; a component of a kind that is not supported; weights that
     are pickled, cut short, missing, misshapen or not finite.
     """
+    for file in transformer:
+        raise ModelError(
+            f"transformer {file}", expected="a model that has one", got=f"model {source}, which has a UNet"
+        )
     path = resolve_model(source)
     replaced = {component: Path(file) for component, files in (("vae", vae), ("unet", unet)) for file in files}
     model = (_load_single_file if path.is_file() else _load_folder)(path, str(source), device, dtype, replaced)

@@ -44,6 +44,10 @@ def load_replacement(
     own: the configuration of what it replaces, with its class as `_class_name`. An autoencoder is never in float16.
     Raises ModelError, which names both, for one that the rest of the model does not go with; else as `load_part` does.
     """
+    if file.suffix == ".gguf":
+        raise ModelError(
+            f"{component} {file}", expected="a .safetensors file", got="GGUF, which the core does not read"
+        )
     beside = config_beside(file)
     config = own if beside is None else beside
     network_class = CLASSES[component].get(str(config["_class_name"]))

@@ -36,11 +36,13 @@ def check_model(
     *,
     pipelines: Collection[str] | None = (),
     pipeline_class: str | None = None,
+    replaced: Collection[str] = (),
 ) -> None:
     """Refuse what could not be loaded, before torch is imported for it: in some milliseconds, reading no tensor.
 
     also: components that are needed besides those of an image model ("temporal" for clips, "image_encoder" to score).
     pipelines: diffusers classes that will do in place of our core; None: any. pipeline_class: in place of its own.
+    replaced: components whose weights are taken from elsewhere, and which need none in the folder.
     Raises ModelError as `resolve_model` does, and for a folder in which a component is missing, pickled, cut short or
     damaged, or a single file that is. What the hub has is not asked; offline, its cache is.
     """
@@ -61,7 +63,7 @@ def check_model(
     if runner is not None:
         if pipelines is not None and runner not in pipelines:
             raise unusable(path, runner, pipelines)
-        check_components(path, index)
+        check_components(path, index, replaced)
         return
     for name in COMPONENTS:
         entry = index.get(name)
@@ -73,7 +75,7 @@ def check_model(
             raise ModelError(f"model {path}", expected=f"a subfolder {name}", got=got, hint=HINTS.get(name, ""))
     read_json(path / "scheduler" / "scheduler_config.json")
     for name in (*NETWORKS, *also):
-        for file in weight_files(path / name):
+        for file in () if name in replaced else weight_files(path / name):
             read_header(file)
         read_json(path / name / "config.json")
 

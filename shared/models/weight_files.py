@@ -20,6 +20,7 @@ MAX_HEADER_BYTES = 100_000_000  # what the safetensors library takes
 # Of one number, by the dtypes that are whole bytes; others are left to that library.
 BITS = {"BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16}
 BITS |= {"I32": 32, "U32": 32, "F32": 32, "I64": 64, "U64": 64, "F64": 64, "C64": 64}
+GGUF = "GGUF"  # what such a file begins with
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 WEIGHTS = re.compile(
     r"(diffusion_pytorch_)?model(\.(?P<whole>\w+))?\.safetensors"
@@ -91,6 +92,17 @@ def weight_hashes(model: Path) -> dict[str, str]:
     files = [model] if model.is_file() else sorted(model.rglob("*.safetensors"))
     base = model.parent if model.is_file() else model
     return {file.relative_to(base).as_posix(): sha256(file) for file in files}
+
+
+def check_gguf(file: Path) -> None:
+    """Raises ModelError for a file that does not begin as GGUF does."""
+    try:
+        with file.open("rb") as opened:
+            first = opened.read(len(GGUF))
+    except OSError as error:
+        raise ModelError(f"weights {file}", expected="a GGUF file", got=error.strerror) from error
+    if first != GGUF.encode():
+        raise ModelError(f"weights {file}", expected="a GGUF file", got="another", hint="Fetch it again")
 
 
 def read_header(file: Path) -> dict[str, tuple[int, ...]]:

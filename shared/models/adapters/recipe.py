@@ -14,10 +14,10 @@ from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from shared.errors import ModelError
-from shared.models.weight_files import PICKLES, read_header, weight_files
+from shared.models.weight_files import PICKLES, check_gguf, read_header, weight_files
 from shared.recipe import WEIGHTS, Recipe, input_file, input_files, weighted_file
 
-PARTS = ("vae", "unet")
+PARTS = ("vae", "unet", "transformer")
 KEYS = ("lora", "embeddings", *PARTS, "motion_adapter")  # the last of clips alone
 OTHER_KINDS = (  # relatives of LoRA, by what their tensors are called
     (re.compile(r"\.(dora_scale|lora_magnitude_vector)\b"), "DoRA"),
@@ -52,13 +52,19 @@ class Adapted(Recipe):
         description="another UNet than the model's: its folder of diffusers, or a file",
         json_schema_extra=input_file(WEIGHTS),
     )
+    transformer: str | None = Field(
+        None,
+        min_length=1,
+        description="another transformer than the model's: its folder of diffusers, or a file",
+        json_schema_extra=input_file(WEIGHTS),
+    )
 
     @property
     def brings(self) -> tuple[str, ...]:
         """Components of a model folder whose place its files take."""
         return tuple(key for key in PARTS if getattr(self, key) is not None)
 
-    @field_validator("vae", "unet")
+    @field_validator(*PARTS)
     @classmethod
     def _file_of_a_part(cls, value: str | None) -> str | None:
         return file_of_folder(value)
@@ -112,7 +118,11 @@ def check_adapters(recipe: Any) -> None:
     """Raises ModelError for an adapter's file that is a pickle, cut short, or no safetensors file."""
     for key, texts in adapters_of(recipe).items():
         for text in texts:
-            checked_header(Path(weighted_file(text)[0]), key if key in PARTS else "adapter")
+            file = Path(weighted_file(text)[0])
+            if key in PARTS and file.suffix == ".gguf":
+                check_gguf(file)
+            else:
+                checked_header(file, key if key in PARTS else "adapter")
 
 
 def other_kind(name: str) -> str | None:

@@ -17,6 +17,13 @@ SD1, SD2, XL = "Stable Diffusion 1", "Stable Diffusion 2", "Stable Diffusion XL"
 SUPPORTED = (SD1, SD2, XL)
 TEXTS = {XL: (("first text encoder", "conditioner.embedders.0."), ("second text encoder", "conditioner.embedders.1."))}
 UNKNOWN = "an unknown architecture"
+# Families of which a file takes the place of the transformer of a diffusers folder, which has what is not in the file.
+TRANSFORMERS = frozenset(
+    {"Stable Diffusion 3", "Flux", "Flux 2", "Flux 3", "Chroma", "LTX-2", "LTX-Video", "Mochi 1", "HunyuanVideo"}
+    | {"AuraFlow", "Z-Image", "Lumina 2", "Sana", "Wan", "HiDream", "Cosmos", "Qwen-Image"}
+)
+PART = "Name the diffusers folder that has its other parts, and the file as one: --model FOLDER --transformer FILE, "
+PART += "or --vae FILE"
 CONVERT = "Kinoform takes this one as a diffusers folder alone: DiffusionPipeline.from_single_file(FILE)"
 CONVERT += ".save_pretrained(FOLDER) makes one"
 
@@ -79,7 +86,12 @@ def check_single_file(file: Path, header: Header) -> str:
             hint="A diffusers component is loaded by its model's folder; kinoform inspect FILE says what this is",
         )
     if family not in SUPPORTED:
-        raise ModelError(f"model {file}", expected=" or ".join(SUPPORTED), got=family, hint=CONVERT)
+        raise ModelError(
+            f"model {file}",
+            expected=" or ".join(SUPPORTED),
+            got=family,
+            hint=PART if family in TRANSFORMERS else CONVERT,
+        )
     texts = TEXTS.get(family, (("text encoder", "cond_stage_model."),))
     for what, prefix in (("UNet", UNET), ("autoencoder", "first_stage_model."), *texts):
         if not any(name.startswith(prefix) for name in header):

@@ -77,9 +77,10 @@ def components(index: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
             yield name, *entry
 
 
-def check_components(folder: Path, index: Mapping[str, Any]) -> None:
+def check_components(folder: Path, index: Mapping[str, Any], replaced: Collection[str] = ()) -> None:
     """Refuse a folder of a pipeline class that could not be loaded, reading headers alone.
 
+    replaced: parts whose weights are taken from elsewhere, and which need none here.
     Raises ModelError for a part whose folder is missing, whose weights are pickled, cut short or damaged, or whose
     class is neither diffusers' nor transformers'.
     """
@@ -94,7 +95,7 @@ def check_components(folder: Path, index: Mapping[str, Any]) -> None:
             raise ModelError(f"model {folder}", expected=f"a subfolder {name}", got="none in it")
         if has_weights(folder / name, class_name):
             read_json(folder / name / "config.json")
-            for file in weight_files(folder / name):
+            for file in () if name in replaced else weight_files(folder / name):
                 read_header(file)
 
 

@@ -35,8 +35,8 @@ NAMES: dict[str, tuple[str, ...]] = {
 }
 # Keys that are obeyed without a word to the pipeline, and the prompt, which a model of pictures alone does without.
 OURS = frozenset(
-    {"model", "pipeline_class", "lora", "embeddings", "scheduler", "seed", "fps", "precision", "offload", "decode"}
-    | {"prompt"}
+    {"model", "pipeline_class", "lora", "embeddings", "vae", "unet", "transformer", "scheduler", "seed", "fps"}
+    | {"precision", "offload", "decode", "prompt"}
 )
 OWN = ("steps", "guidance_scale", "guidance_rescale", "fps")  # what the class has defaults of its own for
 

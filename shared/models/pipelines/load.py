@@ -129,7 +129,7 @@ def load_pipeline(
     index = read_index(path) if path.is_dir() else {}
     name = pipeline_of(index, pipeline_class)
     found = _pipeline_class(name, path)
-    check_components(path, index)
+    check_components(path, index, parts if weights else index)
     wanted = inspect.signature(found.__init__).parameters
     with _quiet():
         found_parts = {
@@ -166,7 +166,7 @@ def _part(
     folder: Path, library: str, class_name: str, device: str | torch.device, dtype: torch.dtype, weights: bool
 ) -> Any:
     """A part of a pipeline: a network in its place and precision, or a tokenizer, processor or scheduler."""
-    module = _module(library)
+    module = module_of(library)
     renamed = class_name.replace("FeatureExtractor", "ImageProcessor")  # as transformers calls them since 5
     found = getattr(module, class_name, None) or getattr(module, renamed, None)
     if not (inspect.isclass(found) and hasattr(found, "from_pretrained")):
@@ -208,7 +208,8 @@ def _network(folder: Path, found: Any, device: str | torch.device, dtype: torch.
     return network.to(device).requires_grad_(False).eval()
 
 
-def _module(library: str) -> Any:
+def module_of(library: str) -> Any:
+    """The module that an index means by a library's name. Raises ModelError for one that is none of diffusers'."""
     if library in ("diffusers", "transformers"):
         return importlib.import_module(library)
     for place in ("diffusers.pipelines", "diffusers.pipelines.deprecated"):

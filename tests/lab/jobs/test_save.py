@@ -10,7 +10,7 @@ from shared.artifacts.run_record import RunRecord
 
 @pytest.mark.parametrize(("name", "inputs", "expected"), [
     ("image", (), GENERATED),
-    ("image", ("lora.0", "embeddings.0", "vae", "unet"), GENERATED),  # weights are no picture
+    ("image", ("lora.0", "embeddings.0", "vae", "unet", "transformer"), GENERATED),  # weights are no picture
     ("clip", ("motion_adapter",), GENERATED),
     ("image", ("image", "vae"), COMPOSITE),
     ("clip", ("last",), COMPOSITE),

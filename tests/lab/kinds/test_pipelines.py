@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoPipelineForImage2Image, AutoPipelineForInpainting, FluxPipeline
+from diffusers import AutoPipelineForImage2Image, AutoPipelineForInpainting, FluxPipeline, SD3Transformer2DModel
 from PIL import Image
+from safetensors.torch import save_file
 
 from benchmarks.model_classes import save
 from lab.batch.content import entries
@@ -17,6 +18,7 @@ from lab.jobs.run import Context, Job, run
 from lab.kinds import Output
 from lab.kinds.pipelines import load_clips, load_pictures, runs_by_pipeline
 from lab.main import main
+from shared.artifacts.files import sha256
 from shared.artifacts.media import read_image, write_image
 from shared.artifacts.run_record import read_record
 from shared.errors import ModelError
@@ -27,6 +29,7 @@ from shared.models.source import WORLD
 from shared.models.weight_files import read_header, weight_hashes
 from shared.rng import generator
 from tests.lab.command import is_refusal
+from tests.shared.models.layouts import original_transformers as original
 from tests.shared.models.pipelines.tiny.table import TINY
 from video.generate import VideoModel
 
@@ -269,21 +272,56 @@ def test_a_plan_knows_what_the_weights_take(flux, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("command", "flags", "parts"),
     [
-        ("image", ["--vae", "F"], ("vae with a FluxPipeline", "expected one of")),
-        (
-            "image",
-            ["--model", "core", "--unet", "F", "--pipeline-class", "StableDiffusionPipeline"],
-            ("unet with a St",),
-        ),
-        ("asset", ["--unet", "F"], ("expected one that the core runs, for --unet",)),
-        ("clip", ["--model", "animated", "--vae", "F"], ("vae with a AnimateDiffPipeline",)),
+        ("image", ["--vae", "F"], ("vae ", "levels: expected 2, as model", "got 3")),
+        ("image", ["--model", "core", "--transformer", "F"], ("a model that has one", "which has a UNet")),
+        ("clip", ["--model", "core", "--transformer", "F"], ("a model that has one", "which has a UNet")),
+        ("asset", ["--unet", "F"], ("unet ", "a model that has one", "transformer", "got none in it")),
+        ("clip", ["--model", "animated", "--transformer", "F"], ("a model that has one", "got none in it")),
         ("clip", ["--model", "animated", "--motion-adapter", "F"], ("motion-adapter with a AnimateDiffPipeline",)),
     ],
 )
-def test_parts_are_for_what_the_core_runs(flux, animated, model, tmp_path, capsys, monkeypatch, command, flags, parts):
-    monkeypatch.setattr("shared.models.pipelines.load.load_pipeline", None)
+def test_parts_are_for_models_that_have_them(
+    flux, animated, model, tmp_path, capsys, monkeypatch, command, flags, parts
+):
+    monkeypatch.setattr("shared.models.pipelines.load._network", None)  # of none the weights are read
     file = str(next((model / "vae").glob("*.safetensors")))
     names = {"F": file, "core": str(model), "animated": animated}
     asked = [command, "a cube", "--model", flux, *(names.get(flag, flag) for flag in flags), "--device", "cpu"]
     output = tmp_path / {"image": "a.png", "clip": "a.mp4", "asset": "a.glb"}[command]
     assert is_refusal(main([*asked, "-o", str(output)]), capsys.readouterr().err, *parts)
+
+
+def test_a_single_file_of_a_transformer_by_the_commands(folders, tmp_path, capsys):
+    """Recorded by its hash, in a plan by its size, and made again from elsewhere to the same bytes."""
+    save(TINY["StableDiffusion3Pipeline"], tmp_path / "sd3")
+    bare = tmp_path / "sd3"
+    network = SD3Transformer2DModel.from_pretrained(bare / "transformer")
+    with torch.no_grad():
+        network.proj_out.bias += 1
+    file = tmp_path / "sd3.safetensors"
+    names = original.stable_diffusion_3(network.state_dict())
+    save_file({name: tensor.contiguous() for name, tensor in names.items()}, file)
+    made, plain = tmp_path / "a.png", tmp_path / "plain.png"
+    asked = ["image", "a red cube", "--model", str(bare), *FLAGS]
+    assert main([*asked, "-o", str(plain)]) == 0
+    (bare / "transformer" / "diffusion_pytorch_model.safetensors").unlink()
+    assert main([*asked, "--transformer", str(file), "-o", str(made)]) == 0
+    assert not (read_image(made) == read_image(plain)).all()
+    record = read_record(made)
+    assert record.inputs == {"transformer": sha256(file)}
+    assert record.model.hashes == weight_hashes(bare)
+
+    plan = ["plan", "image", "a", "--model", str(bare), "--transformer", str(file), "--json", "--device", "cpu"]
+    capsys.readouterr()
+    assert main(plan) == 0
+    shapes = [shape for each in (*bare.rglob("*.safetensors"), file) for shape in read_header(each).values()]
+    count = sum(int(np.prod(shape)) for shape in shapes)
+    assert json.loads(capsys.readouterr().out)["planned"]["weights_bytes"] == 4 * count
+
+    moved = file.rename(tmp_path / "moved.safetensors")
+    assert is_refusal(main(["rerun", str(made)]), capsys.readouterr().err, "transformer", "a file that exists")
+    assert main(["rerun", str(made), "--transformer", str(moved), "-o", str(tmp_path / "again.png")]) == 0
+    assert (tmp_path / "again.png").read_bytes() == made.read_bytes()
+    capsys.readouterr()
+    code = main(["image", "a", "--model", str(moved), "-o", str(tmp_path / "b.png")])
+    assert is_refusal(code, capsys.readouterr().err, "got Stable Diffusion 3", "--model FOLDER --transformer FILE")

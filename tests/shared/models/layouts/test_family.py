@@ -6,7 +6,7 @@ import pytest
 from diffusers.loaders.single_file_utils import CHECKPOINT_KEY_NAMES, infer_diffusers_model_type
 
 from shared.errors import ModelError
-from shared.models.layouts.family import SD1, SD2, SUPPORTED, check_single_file, family_of
+from shared.models.layouts.family import SD1, SD2, SUPPORTED, TRANSFORMERS, check_single_file, family_of
 
 UNET = "model.diffusion_model."
 SD = {f"{UNET}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (320, 768)}
@@ -65,7 +65,8 @@ def test_families(theirs, tmp_path):
         check_single_file(tmp_path / "a.safetensors", header)
     line = str(caught.value)
     assert ours in line
-    assert ("save_pretrained(FOLDER)" in line) == (ours not in SUPPORTED)
+    assert ("save_pretrained(FOLDER)" in line) == (ours not in SUPPORTED and ours not in TRANSFORMERS)
+    assert ("--transformer FILE" in line) == (ours in TRANSFORMERS)
 
 
 def test_the_telling_tensors_are_diffusers_own():
