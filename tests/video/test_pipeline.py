@@ -143,7 +143,8 @@ def test_all_attention_of_a_call_goes_through_attend(folder, monkeypatch):
     plain = Route.attend
     monkeypatch.setattr(Route, "attend", lambda self, *args, **given: calls.append(1) or plain(self, *args, **given))
     load(folder)("a red cube", **CALL)
-    assert len(calls) == 2 * 14 + 2  # in each step seven transformers of two, and one each for prompt and negative
+    # In each step seven transformers of two, with all frames together and with each alone; one each for both prompts.
+    assert len(calls) == 2 * (14 + 14) + 2
 
 
 CUBE = {"prompt": "a red cube"}
