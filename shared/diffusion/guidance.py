@@ -10,7 +10,7 @@ c, u     its outputs with the condition and without (or with a negative one); s 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -65,13 +65,21 @@ def guided(
     return Rescaled(ClassifierFree(denoiser, negative, scale, convention=convention), rescale)
 
 
-def guided_by(recipe: Any, denoiser: Denoiser, negative: Conditioning) -> Denoiser:
-    """The guidance that a recipe names: `guided`, or a plug-in's. negative: what its `negative` says, encoded."""
+def guided_by(
+    recipe: Any,
+    denoiser: Denoiser,
+    negative: Conditioning,
+    further: Callable[[Denoiser], GuidedDenoiser] | None = None,
+) -> Denoiser:
+    """The guidance that a recipe names: `guided`, or a plug-in's. negative: what its `negative` says, encoded.
+    further: what is wrapped round it, where guidance is on at all.
+    """
     if recipe.guidance != CLASSIFIER_FREE:
         full = load("guidance", recipe.guidance)(denoiser, negative, recipe)
     else:
         convention = getattr(recipe, "cfg_convention", "cfg")
         full = guided(denoiser, negative, recipe.guidance_scale, rescale=recipe.guidance_rescale, convention=convention)
+    full = full if further is None else further(full)
     return between(full, getattr(recipe, "guidance_start", 0.0), getattr(recipe, "guidance_stop", 1.0))
 
 
