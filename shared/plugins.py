@@ -24,7 +24,7 @@ GROUPS = {
     "kinds": "a `lab.kinds.Kind`",
     "guidance": "(denoiser, negative, recipe) -> a `shared.diffusion.denoiser.Denoiser`",
     "fields": "(radius, resolution=, generator=) -> a `dreamfusion.fields.field.TrainableField`",
-    "scorers": "(model) -> an object with score(frames, prompt)",
+    "scorers": "(model) -> an object with score(frames, prompt); to guide by, with similarity(pixels, prompts), too",
 }
 
 

@@ -39,6 +39,7 @@ from tests.shared.models.adapters import files
 from tests.shared.models.pipelines.tiny.clips import wan
 from tests.shared.models.pipelines.tiny.images import stable_diffusion_3
 from tests.tiny import COLOURS, build_image_folder, tiny_vae
+from tests.tiny_clip import build_clip
 from tests.video.motion.adapters import build_adapter
 from tests.video.tiny import build_video_folder
 from video.recipe import ClipRecipe, VideoTrainRecipe
@@ -177,6 +178,9 @@ MADE = {
             "extend": ("left=8", ON_PICTURE),
             "pipeline_class": "StableDiffusionPipeline",
             "transformer": ("flowing", {"model": "flow"}),
+            "clip_guidance": (500.0, {"clip_guidance": 50.0, "clip_model": "clip"}),
+            "clip_model": ("another clip", {"clip_guidance": 50.0, "clip_model": "clip"}),
+            "scorer": ("red", {"clip_guidance": 50.0, "clip_model": "clip"}),
         },
         made_image,
     ),
@@ -394,6 +398,8 @@ class Folders:
             "embeddings": [files.save(root / "word.safetensors", {"zork": torch.randn(1, 32)})],
         }
         build_adapter(root / "adapter")
+        build_clip(root / "clip")
+        build_clip(root / "another clip", seed=9)
         self.known: dict[str, Outcome] = {}
 
     def new(self) -> Any:
@@ -433,8 +439,8 @@ def run_once(made: Made, values: Mapping[str, Any], folders: Folders) -> Outcome
     if "model" in values:
         values["model"] = str(folders.models[values["model"]])
     values.update({key: str(folders.picture) for key in made.recipe.made_file_keys() if key in values})
-    if "motion_adapter" in values:
-        values["motion_adapter"] = str(folders.root / "adapter")
+    for key in {"motion_adapter", "clip_model"} & values.keys():
+        values[key] = str(folders.root / values[key])
     values.update({key: str(folders.models[values[key]] / key) for key in PARTS if key in values})
     values.update({key: folders.adapters[key] for key in made.recipe.files_keys() if key in values})
     recipe = made.recipe.parse(values)
@@ -455,7 +461,7 @@ def test_no_key_is_left_out(recipe):
 @pytest.mark.parametrize(("name", "key"), KEYS)
 def test_a_key_changes_what_comes_out_or_says_why_not(name, key, folders, request):
     made = MADE[name]
-    if key == "guidance":  # the house has one; the example plug-in adds another
+    if key in ("guidance", "scorer"):  # the house has one; the example plug-in adds another
         request.getfixturevalue("with_plugin")
     change = made.changes[key]
     value, needed = change if isinstance(change, tuple) and isinstance(change[1], dict) else (change, {})

@@ -181,7 +181,7 @@ def sample_latents(
         if first.temporal_guidance_scale != 1:
             alone = windowed(run_alike(denoiser, FramesAlone(image.unet)), first.window)
         for state in sample_clips(
-            guided_by(first, windowed(denoiser, first.window), negative, alone),
+            guided_by(first, windowed(denoiser, first.window), negative, weak=alone),
             image.codec,
             named_scheduler(first.scheduler, image.make_scheduler()),
             conditioning=conditioning,

@@ -17,7 +17,7 @@ from lab.batch.ledger.rows import Entry
 from lab.batch.step import Step
 from lab.batch.steps import steps
 from lab.batch.task import Task
-from lab.jobs.record import used_hashes
+from lab.jobs.record import parts_of, used_hashes
 from lab.kinds import kinds
 from lab.kinds.pipelines import call_asked
 from shared.artifacts.files import sha256
@@ -65,7 +65,11 @@ def _key(task: Task, inputs: Mapping[str, str]) -> str:
     files = {name: _file_sha256(task.recipe[name]) for name in step.recipe.file_keys() if task.recipe.get(name)}
     lists = {name: _weighted(task.recipe[name]) for name in step.recipe.files_keys() if task.recipe.get(name)}
     recipe = {name: value for name, value in task.recipe.items() if name not in {*files, *lists, *inputs}}
-    hashes = _weights(task.step, task.recipe["model"]) if "model" in task.recipe else ""
+    hashes = (
+        _weights(task.step, task.recipe["model"], *parts_of(step.recipe.model_construct(**task.recipe)))
+        if "model" in task.recipe
+        else ""
+    )
     ending = Path(task.output).suffix.lower()
     own = task.output if ending in COMPANIED else ""
     return _digest([task.step, ending, own, recipe, hashes, {**files, **lists}, inputs, VERSION])
@@ -89,10 +93,10 @@ def _own(step: str, model: str, pipeline_class: str | None) -> tuple[str, ...]:
 
 
 @cache
-def _weights(step: str, model: str) -> str:
+def _weights(step: str, model: str, brings: tuple[str, ...], uses: tuple[str, ...]) -> str:
     """One hash for all weights that a kind uses of a model; of one on the hub, its name."""
     path = find_model(model)
-    return model if path is None else _digest(used_hashes(kinds()[step], path, _hashes(path)))
+    return model if path is None else _digest(used_hashes(kinds()[step], path, _hashes(path), brings, uses))
 
 
 @cache

@@ -22,13 +22,24 @@ NO_NAMES: Mapping[str, str] = {}
 
 
 def used_hashes(
-    kind: Kind, model: Path | None, hashes: Mapping[str, str], brings: Sequence[str] = ()
+    kind: Kind,
+    model: Path | None,
+    hashes: Mapping[str, str],
+    brings: Sequence[str] = (),
+    uses: Sequence[str] = (),
 ) -> dict[str, str]:
     """Of a model's files, by their paths in its folder `model`, those that have a part in what a kind makes: of a
-    pipeline of diffusers all. brings: components whose place a recipe's own files take, and which have none.
+    pipeline of diffusers all. brings: components whose place a recipe's own files take. uses: those that have a part in
+    what it makes alone.
     """
-    unused = (*brings,) if runs_by_pipeline(model) else (*kind.unused, *brings)
+    without = () if runs_by_pipeline(model) else tuple(part for part in kind.unused if part not in uses)
+    unused = (*without, *brings)
     return {file: sha for file, sha in hashes.items() if file.split("/")[0] not in unused}
+
+
+def parts_of(recipe: Recipe) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """`brings` and `uses` of a recipe of any kind."""
+    return getattr(recipe, "brings", ()), getattr(recipe, "uses", ())
 
 
 def record_of(
@@ -48,7 +59,7 @@ def record_of(
     from shared.artifacts.run_record import RunRecord
 
     values = {**recipe.resolved(), **names}
-    hashes = used_hashes(kind, model.path, model.hashes(), getattr(recipe, "brings", ()))
+    hashes = used_hashes(kind, model.path, model.hashes(), *parts_of(recipe))
     inputs = {key: sha256(Path(path)) for key, path in files.items()}
     record = RunRecord.of_run(kind.name, values, values["seed"], model.name, hashes, inputs, model.unused(recipe))
     if earlier is None:

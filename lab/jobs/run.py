@@ -118,7 +118,7 @@ def check(jobs: Sequence[Job], context: Context) -> list[str]:
         if job.latents is None:
             check_adapters(job.recipe)
         brings = getattr(job.recipe, "brings", ())
-        parts = tuple(part for part in job.kind.parts if part not in brings)
+        parts = (*(part for part in job.kind.parts if part not in brings), *getattr(job.recipe, "uses", ()))
         name, pipelines = job.recipe.model, job.kind.pipelines
         needed = name, parts, pipelines, asked, brings
         if needed not in made:

@@ -10,7 +10,7 @@ c, u     its outputs with the condition and without (or with a negative one); s 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -74,10 +74,18 @@ def guided(
     return Rescaled(full if weak is None else AutoGuidance(full, weak, weak_scale), rescale)
 
 
-def guided_by(recipe: Any, denoiser: Denoiser, negative: Conditioning, weak: Denoiser | None = None) -> Denoiser:
+def guided_by(
+    recipe: Any,
+    denoiser: Denoiser,
+    negative: Conditioning,
+    *,
+    weak: Denoiser | None = None,
+    further: Callable[[Denoiser], GuidedDenoiser] | None = None,
+) -> Denoiser:
     """The guidance that a recipe names: `guided`, or a plug-in's. negative: what its `negative` says, encoded.
 
-    weak: what of a clip's model its `temporal_guidance_scale` steers away from.
+    weak: what of a clip's model its `temporal_guidance_scale` steers away from. further: what is wrapped round it,
+    where guidance is on at all.
     """
     weak_scale = 1.0 if weak is None else recipe.temporal_guidance_scale
     if recipe.guidance == CLASSIFIER_FREE:
@@ -88,6 +96,7 @@ def guided_by(recipe: Any, denoiser: Denoiser, negative: Conditioning, weak: Den
     else:
         full = load("guidance", recipe.guidance)(denoiser, negative, recipe)
         full = full if weak is None else AutoGuidance(full, weak, weak_scale)
+    full = full if further is None else further(full)
     return between(full, getattr(recipe, "guidance_start", 0.0), getattr(recipe, "guidance_stop", 1.0))
 
 
@@ -134,8 +143,8 @@ class AutoGuidance(GuidedDenoiser):
     """D + (s - 1) (c - weak): away from a worse model of the same data (Karras et al. 2024a, equation 4).
 
     inner: D, with c its conditional output: D itself where nothing guides it, and then this is the equation. Guided, it
-    goes both ways (as Hyung et al. 2024, "Spatiotemporal Skip Guidance", equation 11). weak: of the same schedule and
-    latents, and told the same. Raises InputError where it predicts something else.
+    goes both ways (as Hyung et al. 2024, "Spatiotemporal Skip Guidance", do beside classifier-free guidance). weak: of
+    the same schedule and latents, and told the same. Raises InputError where it predicts something else.
     """
 
     def __init__(self, inner: Denoiser, weak: Denoiser, scale: float) -> None:

@@ -1,4 +1,4 @@
-"""Which guidance a recipe asks for, by name, and where. Imports no torch."""
+"""Which guidance a recipe asks for, by name, where, and by whose score. Imports no torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Annotated, Any, TypeVar
 from shared.plugins import OneOf
 
 CLASSIFIER_FREE = "classifier-free"
+CLIP = "clip"
 R = TypeVar("R", bound=Any)
+ScorerName = Annotated[str, OneOf((CLIP,), "scorers")]
 GuidanceName = Annotated[str, OneOf((CLASSIFIER_FREE,), "guidance")]
 
 

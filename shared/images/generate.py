@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,9 +17,11 @@ from shared.compute.modes import applied, placed
 from shared.diffusion.guidance import guided_by
 from shared.diffusion.sampling import SampleState, sample
 from shared.diffusion.schedulers import named_scheduler
+from shared.diffusion.scored import Scored
 from shared.errors import InputError
 from shared.images.edit import Canvas, canvas_of
 from shared.images.recipe import ImageRecipe
+from shared.images.scored import score_of
 from shared.latents.decoding import decode
 from shared.latents.sizes import check_size
 from shared.models.image_model import ImageModel
@@ -81,9 +84,12 @@ def sample_images(
     if canvas is not None:
         with placed(recipe.memory, device, [model.codec.vae]) as place:
             begin = canvas.picture(model.codec, len(prompts), recipe.share_of_steps, place).to(device)
+    score = score_of(model, recipe, prompts)
+    further = None if score is None else partial(Scored, score=score, scale=recipe.clip_guidance or 0.0)
     with applied(recipe.memory, device, model.denoiser, before=model.encoders) as denoiser:
+        negative = model.conditions([recipe.negative] * len(prompts), (width, height))
         yield from sample(
-            guided_by(recipe, denoiser, model.conditions([recipe.negative] * len(prompts), (width, height))),
+            guided_by(recipe, denoiser, negative, further),
             named_scheduler(recipe.scheduler, model.make_scheduler()),
             shape=(model.codec.latent_channels, height // factor, width // factor),
             seeds=seeds,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pydantic import Field, field_validator, model_validator
 
 from shared.compute.policy import DecodeMemory, NetworkMemory
-from shared.diffusion.guidance_name import GuidanceName, guided_somewhere
+from shared.diffusion.guidance_name import GuidanceName, ScorerName, guided_somewhere
 from shared.images.borders import parse_borders
-from shared.models.adapters.recipe import Adapted
-from shared.recipe import input_file
+from shared.models.adapters.recipe import Adapted, file_of_folder
+from shared.recipe import WEIGHTS, input_file
 
 EDITED, PAINTED = 0.75, 1.0  # strength where none is given: of a whole picture, and of parts of it
 
@@ -46,6 +46,14 @@ class ImageRecipe(Adapted, DecodeMemory, NetworkMemory):
     guidance: GuidanceName = Field("classifier-free", description="how the prompt is made to steer")
     guidance_scale: float = Field(5.0, ge=0, le=100, description="how strongly the prompt steers; 1 is no guidance")
     guidance_rescale: float = Field(0.5, ge=0, le=1, description="pulls guided contrast back (Lin et al. 2023)")
+    clip_guidance: float | None = Field(
+        None, ge=0, le=100_000, description="how strongly a CLIP's likeness of picture and prompt steers; 100 is much"
+    )
+    scorer: ScorerName | None = Field(None, description="whose likeness `clip_guidance` is: clip, or a plug-in's")
+    clip_model: str | None = Field(
+        None, min_length=1, description="a CLIP of transformers for `clip_guidance`; the model's own where not given",
+        json_schema_extra=input_file(WEIGHTS),
+    )  # fmt: skip
     guidance_start: float = Field(0.0, ge=0, lt=1, description="share of the way from noise before guidance begins")
     guidance_stop: float = Field(1.0, gt=0, le=1, description="share of the way from noise after which it ends")
     seed: int = Field(0, ge=0, lt=2**63, description="the same seed gives the same picture")
@@ -56,6 +64,16 @@ class ImageRecipe(Adapted, DecodeMemory, NetworkMemory):
     def share_of_steps(self) -> float:
         """`strength`, or what it is where none is given."""
         return self.strength or (EDITED if self.mask is None and self.extend is None else PAINTED)
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """Components of a model folder that have a part in this picture, and in others none."""
+        return ("image_encoder",) if self.clip_guidance and self.clip_model is None else ()
+
+    @field_validator("clip_model")
+    @classmethod
+    def _file_of_a_clip(cls, value: str | None) -> str | None:
+        return file_of_folder(value)
 
     @field_validator("extend")
     @classmethod
@@ -69,6 +87,9 @@ class ImageRecipe(Adapted, DecodeMemory, NetworkMemory):
         for key in ("strength", "mask", "extend"):
             if getattr(self, key) is not None and self.image is None:
                 raise ValueError(f"image beside {key}: {key} says what becomes of a picture")
+        for key in ("scorer", "clip_model"):
+            if getattr(self, key) is not None and self.clip_guidance is None:
+                raise ValueError(f"clip_guidance beside {key}: it says how strongly that steers")
         if self.mask is not None and self.extend is not None:
             raise ValueError("mask or extend, not both")
         return self

@@ -9,7 +9,7 @@ from lab.batch.ledger.rows import Row
 from lab.batch.results.publish import facts
 from lab.batch.steps import steps
 from lab.batch.tools import OF_SOURCE
-from lab.jobs.record import used_hashes
+from lab.jobs.record import parts_of, used_hashes
 from lab.kinds import kinds
 from shared.artifacts.files import sha256
 from shared.artifacts.run_record import RunRecord, read_record
@@ -35,7 +35,7 @@ def made_before(row: Row, order: Order, target: Path) -> dict[str, tuple[str, in
     if row.step in kinds():
         path = find_model(values["model"])
         hashes = {} if path is None else weight_hashes(path)
-        if record.model.hashes != used_hashes(kinds()[row.step], path, hashes, getattr(recipe, "brings", ())):
+        if record.model.hashes != used_hashes(kinds()[row.step], path, hashes, *parts_of(recipe)):
             return None
     return {row.output: facts(target)}
 

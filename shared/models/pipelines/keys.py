@@ -38,6 +38,8 @@ OURS = frozenset(
     {"model", "pipeline_class", "lora", "embeddings", "vae", "unet", "transformer", "scheduler", "seed", "fps"}
     | {"precision", "offload", "decode", "prompt"}
 )
+WITH_PICTURES = "Diffusers has no class for it beside this one: name another that takes the model's parts, "
+WITH_PICTURES += "--pipeline-class NAME, or take a model of another family"
 OWN = ("steps", "guidance_scale", "guidance_rescale", "fps")  # what the class has defaults of its own for
 
 
@@ -59,8 +61,9 @@ def check_keys(class_name: str, takes: Takes, recipe: Recipe) -> None:
         if getattr(recipe, key) != type(recipe).model_fields[key].default:
             taken = ", ".join(sorted((names.keys() | OURS) & type(recipe).model_fields.keys()))
             raise InputError(
-                f"{key.replace('_', '-')} with a {class_name}", expected=f"one of {taken}", got=getattr(recipe, key)
-            )
+                f"{key.replace('_', '-')} with a {class_name}", expected=f"one of {taken}", got=getattr(recipe, key),
+                hint=WITH_PICTURES if key in ("image", "mask", "last") else "",
+            )  # fmt: skip
     for needed, parameter in takes.items():
         if parameter.default is Parameter.empty and parameter.kind is Parameter.POSITIONAL_OR_KEYWORD:
             key = next((key for key, name in names.items() if name == needed), "")

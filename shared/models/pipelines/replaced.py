@@ -93,12 +93,13 @@ def _load(
 def _without_weights(module: Any, config: dict[str, Any], component: str, where: Path, dtype: torch.dtype) -> Any:
     """The network of a configuration, its weights on "meta". where: what messages name."""
     name = config["_class_name"]
-    found: Any = getattr(module, name, None) if isinstance(name, str) else None
+    found = getattr(module, name, None) if isinstance(name, str) else None
     if not (inspect.isclass(found) and issubclass(found, ModelMixin)):
         raise ModelError(f"{component} {where}", expected="a network of diffusers", got=name)
+    network_class: Any = found
     try:
         with _default(dtype), init_empty_weights(include_buffers=False):
-            return found.from_config(config)
+            return network_class.from_config(config)
     except (TypeError, ValueError, LookupError, AttributeError, RuntimeError, NotImplementedError) as error:
         raise ModelError(f"{component} {where}", expected=f"a {name}", got=one_line(str(error))) from error
 

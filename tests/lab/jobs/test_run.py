@@ -121,6 +121,7 @@ OTHER = {
     "prompt": "a duck", "seed": 7, "lora": ("a.safetensors",), "embeddings": ("b.safetensors",), "scheduler": "ddim",
     "strength": 0.5, "mask": "c.png", "extend": "left=8", "vae": "d.safetensors", "unet": "e.safetensors",
     "transformer": "g.safetensors",
+    "clip_guidance": 9.0, "scorer": "clip", "clip_model": "h.safetensors",
     "motion_adapter": "f.safetensors",
 }  # fmt: skip
 

@@ -325,3 +325,15 @@ def test_a_single_file_of_a_transformer_by_the_commands(folders, tmp_path, capsy
     capsys.readouterr()
     code = main(["image", "a", "--model", str(moved), "-o", str(tmp_path / "b.png")])
     assert is_refusal(code, capsys.readouterr().err, "got Stable Diffusion 3", "--model FOLDER --transformer FILE")
+
+
+@pytest.mark.parametrize("flag", ["--image", "--mask"])
+def test_a_class_without_a_sibling_for_pictures_says_what_to_do(tmp_path, pictures, capsys, monkeypatch, flag):
+    """Before anything is loaded."""
+    monkeypatch.setattr("shared.models.pipelines.load.load_pipeline", None)
+    save(TINY["PixArtSigmaPipeline"], tmp_path / "model")
+    given = ["--image", str(pictures / "picture.png"), *(["--mask", str(pictures / "mask.png")] * (flag == "--mask"))]
+    capsys.readouterr()
+    code = main(["image", "a", "--model", str(tmp_path / "model"), *given, "-o", str(tmp_path / "a.png"), *FLAGS])
+    parts = ("image with a PixArtSigmaPipeline", "no class for it beside this one", "--pipeline-class NAME")
+    assert is_refusal(code, capsys.readouterr().err, *parts)

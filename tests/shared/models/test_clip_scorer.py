@@ -8,6 +8,7 @@ from PIL import Image
 from torch.nn import functional as F
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
+from shared.artifacts.pixels import from_uint8
 from shared.errors import InputError, ModelError
 from shared.models.clip_scorer import ClipScorer
 from shared.training.clip_scorer import build, save_image_encoder
@@ -82,3 +83,24 @@ def test_an_offloaded_scorer_scores_the_same(folder):
     for network in (scorer.image_encoder, scorer.conditioner.text_encoder):
         cpu_offload(network, execution_device=torch.device("cpu"))
     assert scorer.score(frames, "a red cube") == pytest.approx(wanted, abs=1e-6)
+
+
+def test_the_similarity_that_has_a_gradient_is_the_score(folder):
+    """At the encoder's own size to rounding, at others within what another bicubic filter makes of the pixels."""
+    scorer = ClipScorer.from_folder(folder)
+    draw = np.random.default_rng(4)
+    frames = draw.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    large = draw.integers(0, 256, (2, 12, 16, 3), dtype=np.uint8).repeat(8, 1).repeat(8, 2)
+    prompts = ["a red cube", "a blue cube"]
+    for shown, off in ((frames, 1e-5), (large, 2e-3)):
+        pixels = from_uint8(shown).requires_grad_()
+        got = scorer.similarity(pixels, prompts)
+        wanted = [scorer.score(shown[i : i + 1], prompt) for i, prompt in enumerate(prompts)]
+        torch.testing.assert_close(got.detach(), torch.tensor(wanted), rtol=0, atol=off)
+        (gradient,) = torch.autograd.grad(got[0], pixels)
+        assert gradient[0].abs().max() > 0
+        assert gradient[1].abs().max() == 0
+        with torch.no_grad():  # it is the way up
+            step = 1e-3 * gradient[:1] / gradient.norm()
+            rise = scorer.similarity(pixels[:1] + step, prompts[:1]) - scorer.similarity(pixels[:1] - step, prompts[:1])
+        assert float(rise) == pytest.approx(2e-3 * float(gradient.norm()), rel=0.1)

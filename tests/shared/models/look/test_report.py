@@ -91,7 +91,7 @@ def test_single_files(tmp_path):
     save_file({"double_blocks.0.img_attn.norm.key_norm.scale": torch.ones(3)}, file)
     found = look(file)
     assert (found.layout, found.kind, found.can) == (SINGLE, "Flux", ())
-    assert "save_pretrained" in found.problem
+    assert "--transformer FILE" in found.problem
 
 
 def test_other_files(folder, tmp_path):
