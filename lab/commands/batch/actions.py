@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab import device
 from lab.batch import requests
-from lab.batch.executors import ray_cluster
+from lab.batch.executors import ray_cluster, slurm
 from lab.batch.export import export
 from lab.batch.ledger.reader import Reader
 from lab.batch.ledger.states import State
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from lab.commands.batch.run import BatchOptions
 
 LIVE_SECONDS = 1.0
-EXECUTORS = ("local", "ray")
+EXECUTORS = ("local", "ray", "slurm")
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -64,11 +64,16 @@ def _options(args: argparse.Namespace) -> BatchOptions:
         raise InputError("--executor", expected=" or ".join(EXECUTORS), got=args.executor)
     if args.address is not None and args.executor != "ray":
         raise InputError("--address", expected="--executor ray with it", got=f"--executor {args.executor}")
+    if args.slurm and args.executor != "slurm":
+        raise InputError("--slurm", expected="--executor slurm with it", got=f"--executor {args.executor}")
     if args.executor == "ray":
         ray_cluster.check(args.address)
+    if args.executor == "slurm":
+        slurm.check()
     workers = WorkerOptions(
         executor=args.executor,
         address=args.address,
+        slurm=_parameters(args.slurm),
         device=device.check(args.device),
         count=None if args.workers is None else whole_number("--workers", args.workers, 1, 1024),
         threads=None if args.threads is None else whole_number("--threads", args.threads, 1, 1024),
@@ -89,11 +94,22 @@ def settings(given: list[str]) -> dict[str, Any]:
     """KEY=VALUE as defaults of a manifest."""
     values: dict[str, Any] = {}
     for text in given:
-        key, equals, value = text.partition("=")
-        if not (equals and key):
-            raise InputError("--set", expected="KEY=VALUE, such as steps=20", got=text)
+        key, value = _pair("--set", text, "steps=20")
         values[key] = [tag.strip() for tag in value.split(",")] if key == "tags" else value
     return values
+
+
+def _parameters(given: list[str]) -> dict[str, Any]:
+    """What jobs ask Slurm for; submitit counts with the numbers among them."""
+    pairs = dict(_pair("--slurm", text, "partition=gpu") for text in given)
+    return {key: int(value) if value.isdecimal() else value for key, value in pairs.items()}
+
+
+def _pair(flag: str, text: str, example: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not (equals and key):
+        raise InputError(flag, expected=f"KEY=VALUE, such as {example}", got=text)
+    return key, value
 
 
 def _place(args: argparse.Namespace) -> Place:

@@ -79,11 +79,15 @@ def _add_run_flags(parser: Parser) -> None:
     group = parser.add_argument_group("workers")
     group.add_argument(
         "--executor", metavar="NAME", default="local",
-        help="local: processes of this machine (default); ray: of a Ray cluster",
+        help="local: processes of this machine (default); ray: of a Ray cluster; slurm: jobs of a Slurm cluster",
     )  # fmt: skip
     group.add_argument(
         "--address", metavar="HOST:PORT", default=None,
         help="of the Ray cluster, or auto (default: one of this machine alone)",
+    )  # fmt: skip
+    group.add_argument(
+        "--slurm", metavar="KEY=VALUE", action="append", default=[],
+        help="what jobs ask Slurm for, such as partition=gpu or time=600; may be given again",
     )  # fmt: skip
     group.add_argument("--workers", metavar="N", default=None, help="processes (default: one a GPU, or one a core)")
     group.add_argument(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from lab.batch.executors.executor import Executor
 from lab.batch.ledger.ledger import Ledger
@@ -16,18 +18,20 @@ from shared.errors import InputError
 
 MOST_WORKERS = 8  # that are started unasked on this machine
 WORKER_BYTES = 2 * 2**30  # that one is reckoned with
+SLURM_MINUTES = 240  # of a job, unless it is said otherwise
 OPEN = (State.QUEUED, State.BLOCKED, State.RUNNING)
 
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """executor: "local" or "ray". address: of a Ray cluster; one of this machine alone where None. count: workers, or
-    what fits where None. threads: of each, or what there is of cores for each where None. memory: bytes that each may
-    take, 0 for any.
+    """executor: "local", "ray" or "slurm". address: of a Ray cluster; one of this machine alone where None. slurm: what
+    jobs ask for besides. count: workers, or what fits where None. threads: of each, or what there is of cores for each
+    where None. memory: bytes that each may take, 0 for any.
     """
 
     executor: str = "local"
     address: str | None = None
+    slurm: Mapping[str, Any] = field(default_factory=dict)
     device: str = "auto"
     count: int | None = None
     threads: int | None = None
@@ -41,6 +45,8 @@ def executor_of(place: Place, ledger: Ledger, options: WorkerOptions, *, forever
     draws = forever or bool(ledger.steps(*OPEN) & kinds().keys())
     if options.address is not None:
         return _at_address(place, options, options.address, most, draws)
+    if options.executor == "slurm":
+        return _on_slurm(place, options, most, draws)
     gpus = () if options.device == "cpu" else gpu_numbers()
     if options.device == "cuda" and not gpus:
         raise InputError("--device", expected="cpu or auto", got="cuda", hint="nvidia-smi sees no GPU here")
@@ -91,6 +97,24 @@ def _at_address(
     device = options.device if gpus else "cpu"
     executor = RayExecutor(cluster, needs, place.logs, place.lock, options.count, most, device, options.memory)
     return executor, "cuda" if gpus else "cpu"
+
+
+def _on_slurm(place: Place, options: WorkerOptions, most: int | None, draws: bool) -> tuple[Executor, str]:
+    """A job a worker; with a GPU each where that is asked for and tasks run a model: none can be seen from here."""
+    from lab.batch.executors import slurm
+
+    count = options.count or MOST_WORKERS
+    device = "cuda" if options.device == "cuda" and draws else "cpu"
+    threads = options.threads or 1
+    asked = {
+        "cpus_per_task": threads, "mem_gb": -(-(options.memory or WORKER_BYTES) // 2**30),
+        "gpus_per_node": int(device == "cuda"), "timeout_min": SLURM_MINUTES,
+        **{f"slurm_{key}": value for key, value in options.slurm.items()},
+    }  # fmt: skip
+    jobs = slurm.submitter(place.logs / "slurm", asked)
+    settings = {"threads": threads, "device": device, "memory": options.memory}
+    folder = place.folder / ".batch" / "slurm"
+    return slurm.SlurmExecutor(jobs, folder, count if most is None else min(count, most), settings), device
 
 
 def gpu_numbers() -> tuple[int, ...]:

@@ -72,7 +72,7 @@ def test_somebody_must_be_at_the_address(installed, monkeypatch):
 
 
 def test_flags_that_say_nothing_together_are_refused(capsys):
-    for flags in (["--address", "auto"], ["--executor", "slurm"], ["--threads", "0"]):
+    for flags in (["--address", "auto"], ["--slurm", "time=9"], ["--executor", "slurp"], ["--threads", "0"]):
         assert main(["batch", "run", "jobs.json", "--out", "out", *flags]) == 2
         assert len(capsys.readouterr().err.splitlines()) == 1
 

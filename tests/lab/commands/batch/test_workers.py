@@ -99,3 +99,23 @@ def test_there_are_never_more_workers_than_tasks_unless_more_may_come(batch):
         executor, _ = executor_of(place, ledger, WorkerOptions(count=5, device="cpu"), forever=forever)
         assert len(executor.workers) == count
         executor.close()
+
+
+def test_a_slurm_job_asks_for_what_its_worker_takes(batch, tmp_path, monkeypatch):
+    (tmp_path / "srun").touch(0o755)  # by which submitit knows a cluster
+    monkeypatch.setenv("PATH", str(tmp_path))
+    place, ledger = batch("image", 3)
+    options = {"executor": "slurm", "threads": 3, "memory": 5 * GIB // 2, "slurm": {"partition": "short", "time": 600}}
+    for device, gpus in (("cuda", 1), ("auto", 0)):
+        executor, where = executor_of(place, ledger, WorkerOptions(device=device, **options), forever=False)
+        text = executor.jobs._executor._make_submission_file_text("work", "1")
+        asked = dict(
+            line[10:].split("=", 1) for line in text.splitlines() if line.startswith("#SBATCH --") and "=" in line
+        )
+        wanted = {"cpus-per-task": "3", "mem": "3GB", "nodes": "1", "time": "600", "partition": "short"}
+        assert wanted.items() <= asked.items()
+        assert int(asked.get("gpus-per-node", 0)) == gpus
+        assert (len(executor.free()), where) == (3, "cuda" if gpus else "cpu")
+        assert executor.settings == {"threads": 3, "device": where, "memory": 5 * GIB // 2}
+    with pytest.raises(InputError, match="--slurm: expected a parameter of submitit's"):
+        executor_of(place, ledger, WorkerOptions(executor="slurm", slurm={"nosuch": "1"}), forever=False)
