@@ -89,7 +89,7 @@ def sample_images(
     with applied(recipe.memory, device, model.denoiser, before=model.encoders) as denoiser:
         negative = model.conditions([recipe.negative] * len(prompts), (width, height))
         yield from sample(
-            guided_by(recipe, denoiser, negative, further),
+            guided_by(recipe, denoiser, negative, further=further),
             named_scheduler(recipe.scheduler, model.make_scheduler()),
             shape=(model.codec.latent_channels, height // factor, width // factor),
             seeds=seeds,

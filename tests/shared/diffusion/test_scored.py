@@ -112,6 +112,6 @@ def test_recipes_wrap_it_round_their_guidance():
         guidance, guidance_scale, guidance_rescale = "classifier-free", 3.0, 0.0
 
     denoiser = Denoiser(Gaussian(), SCHEDULE, "sample")
-    full = guided_by(Recipe(), denoiser, says(0), lambda inner: Scored(inner, linear, K))
+    full = guided_by(Recipe(), denoiser, says(0), further=lambda inner: Scored(inner, linear, K))
     assert isinstance(full, Scored)
     assert full.inner.inner.inner is denoiser
