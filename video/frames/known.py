@@ -1,7 +1,9 @@
 """Frames of a clip that are given: the first one, the last one, or others between which the network finds the rest.
 
-known  what the network is told of them, `b t c+1 h w`: their latents, zero for all other frames, then a mask that is 1
-       where a frame is given (Blattmann et al. 2023, section 3.2: c_S = (m_S z, m_S)).
+known  what the network is told of them, `b t c+1 h w`: their latents, and a mask that is 1 where a frame is given
+       (Blattmann et al. 2023, section 3.2: c_S = (m_S z, m_S)). The other frames are not told nothing but of the given
+       ones around them, blended by how far they are: so every frame knows what the thing looks like, as in Stable Video
+       Diffusion (Blattmann et al. 2023b, section 4.1), and of two ends learns what a blend lacks.
 
 The network hears of them at its first convolution, by one more convolution whose weights start at zero: layers that
 learn of given frames begin as those that knew none.
@@ -29,10 +31,26 @@ class KnownFrames(nn.Module):
 
 
 def told(latents: Float[Tensor, "b c t h w"], given: Bool[Tensor, "b t"]) -> Float[Tensor, "b t c+1 h w"]:
-    """`known` of those frames of scaled latents that are given."""
+    """`known` of those frames of scaled latents that are given; zero of a clip without any."""
+    weights = _blend(given).to(latents)
+    frames = torch.einsum("b s t, b c t h w -> b s c h w", weights, latents)
     mask = given[:, :, None, None, None].to(latents)
-    frames = latents.transpose(1, 2) * mask
     return torch.cat([frames, mask.expand(-1, -1, 1, *frames.shape[3:])], dim=2)
+
+
+def _blend(given: Bool[Tensor, "b t"]) -> Float[Tensor, "b t t"]:
+    """The share of each given frame (the last axis) in what is told of each frame: linear between two, and the nearest
+    one before the first and after the last."""
+    frames = given.shape[1]
+    index = torch.arange(frames, device=given.device).expand_as(given)
+    before = torch.where(given, index, -1).cummax(dim=1).values
+    after = torch.where(given, index, frames).flip(1).cummin(dim=1).values.flip(1)
+    none_before, none_after = before < 0, after == frames
+    before, after = torch.where(none_before, after, before), torch.where(none_after, before, after)
+    share = (index - before) / (after - before).clamp_min(1)
+    one_hot = torch.eye(frames + 1, device=given.device)[:, :frames]  # row `frames`, of no frame, is zero
+    before, after = (torch.where(none_before & none_after, frames, each) for each in (before, after))
+    return torch.lerp(one_hot[before], one_hot[after], share[..., None])
 
 
 def drawn(shares: Sequence[float], frames: int, draw: torch.Generator) -> Bool[Tensor, "b t"]:

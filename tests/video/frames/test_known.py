@@ -39,14 +39,17 @@ def clip(model, given=None, **changes):
 
 
 def test_told_are_latents_and_a_mask_frame_by_frame():
-    latents = torch.randn(2, 4, 3, 5, 6)
-    given = torch.tensor([[True, False, False], [False, True, True]])
+    latents = torch.randn(4, 4, 6, 5, 6)
+    given = torch.tensor([[0, 1, 0, 0, 0, 1], [0, 1, 1, 0, 0, 0], [0, 0, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1]]).bool()
     known = told(latents, given)
-    assert known.shape == (2, 3, 5, 5, 6)
-    for b in range(2):
-        for t in range(3):
-            wanted = latents[b, :, t] if given[b, t] else torch.zeros(4, 5, 6)
-            assert torch.equal(known[b, t, :4], wanted)
+    assert known.shape == (4, 6, 5, 5, 6)
+    for b in range(4):
+        places = given[b].nonzero()[:, 0].numpy()
+        for t in range(6):
+            wanted = torch.zeros(4, 5, 6)
+            for i, place in enumerate(places):  # numpy's own linear interpolation, constant beyond both ends
+                wanted += latents[b, :, place] * float(np.interp(t, places, np.eye(len(places))[i]))
+            torch.testing.assert_close(known[b, t, :4], wanted)
             assert torch.equal(known[b, t, 4], torch.full((5, 6), float(given[b, t])))
 
 
@@ -80,7 +83,11 @@ def test_new_layers_that_hear_of_given_frames_change_nothing_and_trained_ones_do
     nothing = told(x, torch.zeros(2, 3, dtype=torch.bool))
     near(network(x, t, tokens, None, nothing, added_cond_kwargs=more), plain)
     heard = network(x, t, tokens, None, known, added_cond_kwargs=more)
-    # With all gates shut frames know nothing of each other: only the given one is seen otherwise.
+    # With all gates shut frames know nothing of each other: all hear of the given one, each by what it is told itself.
+    for frame in range(3):
+        assert not torch.allclose(heard[:, :, frame], plain[:, :, frame], atol=1e-3)
+    known[:, 1:] = 0
+    heard = network(x, t, tokens, None, known, added_cond_kwargs=more)
     assert not torch.allclose(heard[:, :, 0], plain[:, :, 0], atol=1e-3)
     near(heard[:, :, 1:], plain[:, :, 1:])
 
