@@ -24,6 +24,8 @@ TRANSFORMERS = frozenset(
 )
 PART = "Name the diffusers folder that has its other parts, and the file as one: --model FOLDER --transformer FILE, "
 PART += "or --vae FILE"
+MOTION = "an AnimateDiff motion module"
+MOVE = "Name the image model that it is to move, and the file as one: kinoform clip --model MODEL --motion-adapter FILE"
 CONVERT = "Kinoform takes this one as a diffusers folder alone: DiffusionPipeline.from_single_file(FILE)"
 CONVERT += ".save_pretrained(FOLDER) makes one"
 
@@ -37,7 +39,7 @@ TELLING: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Stable Cascade", ("clip_txt_mapper.weight", "down_blocks.1.0.channelwise.0.weight")),
     ("Stable Diffusion 3", ("joint_blocks.0.context_block.adaLN_modulation.1.bias",)),
     (
-        "an AnimateDiff motion module",
+        MOTION,
         ("down_blocks.0.motion_modules.0.temporal_transformer.transformer_blocks.0.attention_blocks.0.pos_encoder.pe",),
     ),
     ("Flux 2", ("single_stream_modulation.lin.weight",)),
@@ -90,7 +92,7 @@ def check_single_file(file: Path, header: Header) -> str:
             f"model {file}",
             expected=" or ".join(SUPPORTED),
             got=family,
-            hint=PART if family in TRANSFORMERS else CONVERT,
+            hint=PART if family in TRANSFORMERS else MOVE if family == MOTION else CONVERT,
         )
     texts = TEXTS.get(family, (("text encoder", "cond_stage_model."),))
     for what, prefix in (("UNet", UNET), ("autoencoder", "first_stage_model."), *texts):

@@ -6,7 +6,7 @@ import pytest
 from diffusers.loaders.single_file_utils import CHECKPOINT_KEY_NAMES, infer_diffusers_model_type
 
 from shared.errors import ModelError
-from shared.models.layouts.family import SD1, SD2, SUPPORTED, TRANSFORMERS, check_single_file, family_of
+from shared.models.layouts.family import MOTION, SD1, SD2, SUPPORTED, TRANSFORMERS, check_single_file, family_of
 
 UNET = "model.diffusion_model."
 SD = {f"{UNET}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (320, 768)}
@@ -16,6 +16,8 @@ SD_2 = {name: (320, 1024) if "to_k" in name else shape for name, shape in SD.ite
 SD_2[f"{UNET}input_blocks.1.1.proj_in.weight"] = (320, 320)
 XL = {"conditioner.embedders.1.model.transformer.resblocks.9.mlp.c_proj.bias": (1280,)}
 JOINT = f"{UNET}joint_blocks.0.context_block.adaLN_modulation.1.bias"
+MODULE = "down_blocks.0.motion_modules.0.temporal_transformer"
+POSITIONS = f"{MODULE}.transformer_blocks.0.attention_blocks.0.pos_encoder.pe"
 SAMPLES = {  # what diffusers calls it: our name, and a header
     "v1": (SD1, SD),
     "v2": (SD2, SD_2),
@@ -37,6 +39,10 @@ SAMPLES = {  # what diffusers calls it: our name, and a header
             f"{UNET}guidance_in.in_layer.bias": (3072,),
             f"{UNET}img_in.weight": (3072, 64),
         },
+    ),
+    "animatediff_v2": (
+        MOTION,
+        {POSITIONS: (1, 32, 320), "mid_block.motion_modules.0.temporal_transformer.norm.bias": (1280,)},
     ),
     "flux-2-dev": ("Flux 2", {"single_stream_modulation.lin.weight": (1, 1)}),
     "wan-t2v-1.3B": ("Wan", {"head.modulation": (1, 2, 1536), "patch_embedding.weight": (1536, 16, 1, 2, 2)}),
@@ -65,7 +71,8 @@ def test_families(theirs, tmp_path):
         check_single_file(tmp_path / "a.safetensors", header)
     line = str(caught.value)
     assert ours in line
-    assert ("save_pretrained(FOLDER)" in line) == (ours not in SUPPORTED and ours not in TRANSFORMERS)
+    assert ("save_pretrained(FOLDER)" in line) == (ours not in {*SUPPORTED, *TRANSFORMERS, MOTION})
+    assert ("--motion-adapter FILE" in line) == (ours == MOTION)
     assert ("--transformer FILE" in line) == (ours in TRANSFORMERS)
 
 
