@@ -85,6 +85,7 @@ def test_from_nothing_it_uses_nothing_of_the_embedded_model(tmp_path, monkeypatc
         "autoencoder": {"channels": 8, "latent_channels": 4},
         "image": {"unet_channels": [16, 32], "text_width": 48},
         "video": {"embed_dim": 16},
+        "video-joint": {"start": "continue", "image_learning_rate": 1e-4, "stills": 2, "known_share": 0.5},
         "scorer": {"batch_size": 4, "image_width": 32, "image_layers": 1},
     }
     monkeypatch.setattr(stages, "load_preset", lambda kind, name: {"batch_size": 2, **presets[name]})
@@ -92,7 +93,9 @@ def test_from_nothing_it_uses_nothing_of_the_embedded_model(tmp_path, monkeypatc
     assert main(["train", "all", "--data", str(data), "--out", str(out), *TINY, "--start", "new"]) == 0
     unet = load_image_model(out).unet
     assert (unet.config["in_channels"], unet.config["cross_attention_dim"]) == (4, 48)
-    assert load_temporal(out).config["channels"] == [resnet.out_channels for resnet, _ in spatial_pairs(unet)]
+    temporal = load_temporal(out)
+    assert temporal.config["channels"] == [resnet.out_channels for resnet, _ in spatial_pairs(unet)]
+    assert temporal.known is not None  # learned at last, along with the image network
 
 
 @pytest.mark.parametrize(
