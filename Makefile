@@ -114,7 +114,7 @@ mutants: $(KERNELS)
 	$(BIN)/python -m benchmarks.mutants
 
 # An embedded model from nothing, into $(WEIGHTS)/model: the world is rendered, then every stage has its share of MINUTES. Cut
-# short, the same command goes on. Clips are finer than the network sees them: parts of them are seen, too.
+# short, the same command goes on.
 WEIGHTS ?= runs/weights
 MINUTES ?= 240
 STILLS ?= 33000

@@ -90,6 +90,7 @@ def run_stage(plan: Plan, stage: Stage, out: Path, device: str, console: Console
     data, checkpoint = Path(plan.data), out / f"{stage.part}.pt"
     loop = partial(STAGES[stage.part][1], device=device)
     if stage.steps is None:
+        checkpoint.unlink(missing_ok=True)  # of an earlier stage of the same networks, killed before it cleared it
         seconds = plan.seconds_for(stage)
         each = step_seconds(loop, stage_recipe(plan, stage, 1_000_000), data, out, 0.1 * seconds)
         left = WORK_SHARE * seconds - (time.perf_counter() - started)

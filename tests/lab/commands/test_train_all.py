@@ -15,7 +15,8 @@ from lab.training import stages
 from lab.training.own_data import PLAN, read_plan
 from lab.training.stages import LOG
 from shared.artifacts.formats.image_file import read_image, write_image
-from shared.models.image_model import load_image_model, load_text
+from shared.models.image_model import load_image_model
+from shared.recipe import load_preset, load_text
 from tests.lab.command import environment, is_refusal
 from tests.lab.tiny_stages import tiny_presets
 from tests.video.tiny import build_video_folder, write_clips
@@ -81,6 +82,7 @@ def test_killed_in_the_middle_it_goes_on_and_ends_with_a_model(tmp_path, capsys,
 
 def test_from_nothing_it_uses_nothing_of_the_embedded_model(tmp_path, monkeypatch):
     """Networks of a tiny preset, whose shapes the embedded one's do not fit."""
+    assert load_preset("train", "video-joint").get("fineness", 1) == 1  # clips of one's own may have few frames
     presets = {
         "autoencoder": {"channels": 8, "latent_channels": 4},
         "image": {"unet_channels": [16, 32], "text_width": 48},
