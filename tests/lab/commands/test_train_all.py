@@ -15,8 +15,8 @@ from lab.training import stages
 from lab.training.own_data import PLAN, read_plan
 from lab.training.stages import LOG
 from shared.artifacts.formats.image_file import read_image, write_image
-from shared.models.image_model import load_image_model
-from shared.recipe import load_preset, load_text
+from shared.models.image_model import load_image_model, load_text
+from shared.recipe import load_preset
 from tests.lab.command import environment, is_refusal
 from tests.lab.tiny_stages import tiny_presets
 from tests.video.tiny import build_video_folder, write_clips
