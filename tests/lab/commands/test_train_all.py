@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +14,12 @@ import pytest
 from lab.main import main
 from lab.training import stages
 from lab.training.own_data import PLAN, read_plan
-from lab.training.stages import LOG
+from lab.training.stages import FINEST, LOG, fineness_of
 from shared.artifacts.formats.image_file import read_image, write_image
 from shared.models.image_model import load_image_model, load_text
 from shared.recipe import load_preset
+from shared.training.data.groups import Group
+from shared.training.data.inspection import Seen
 from tests.lab.command import environment, is_refusal
 from tests.lab.tiny_stages import tiny_presets
 from tests.video.tiny import build_video_folder, write_clips
@@ -98,6 +101,18 @@ def test_from_nothing_it_uses_nothing_of_the_embedded_model(tmp_path, monkeypatc
     temporal = load_temporal(out)
     assert temporal.config["channels"] == [resnet.out_channels for resnet, _ in spatial_pairs(unet)]
     assert temporal.known is not None  # learned at last, along with the image network
+
+
+def test_clips_are_read_as_finely_as_the_shortest_of_them_allows():
+    def group(kind, *frames):
+        seen = tuple(Seen("clip", bytes=1, modified=0, frames=count) for count in frames)
+        return Group(Path("data"), kind, ({},) * len(frames), seen, Path("cache"))
+
+    assert fineness_of([group("clip", 46, 60), group("picture", 1), group("view", 8)], 16) == 3
+    assert fineness_of([group("clip", 46), group("start", 45)], 16) == 2
+    assert fineness_of([group("clip", 300)], 16) == FINEST
+    assert fineness_of([group("clip", 300, 12)], 16) == 1
+    assert fineness_of([group("picture", 1)], 16) == 1
 
 
 @pytest.mark.parametrize(
