@@ -13,15 +13,18 @@ from typing import TypeAlias
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 from torch.nn import functional
 
+from dreamfusion.guidance.inversion import inverted_noise
 from dreamfusion.guidance.sds import ScoreDistillation, sample_timesteps, score_distillation
 from dreamfusion.recipe import AssetRecipe
 from dreamfusion.views import Views, view_prompts, without_view_words
+from shared.compute.modes import run_alike
+from shared.diffusion.conditioning import Conditioning
 from shared.diffusion.denoiser import Denoiser
-from shared.diffusion.guidance import guided_by
+from shared.diffusion.guidance import ClassifierFree, guided_by
 from shared.diffusion.step_noise import Draw
 from shared.models.image_model import ImageModel
 from shared.models.pipelines.prior import PipelinePrior
@@ -40,11 +43,19 @@ class ViewTeacher:
     """A prior of several views of one thing at once.
 
     denoiser: of latents "b c t h w", t views, told the `camera` of each: azimuth and elevation in degrees, "b t 2".
-    draw_noise: of shape (c, t, h, w), as it was trained with: views may have some of it in common.
+    alone: the network that says what its own would of each view if that knew of no other and no camera; of weights that
+    are among its own. draw_noise: of shape (c, t, h, w), as it was trained with: views may have some of it in common.
     """
 
     denoiser: Denoiser
+    alone: nn.Module
     draw_noise: Draw
+
+    def guided_by(self, recipe: AssetRecipe, negative: Conditioning) -> Denoiser:
+        """With the guidance that a recipe names, and away from each view alone by its `view_guidance_scale`."""
+        scale = recipe.view_guidance_scale
+        weak = None if scale == 1 else run_alike(self.denoiser, self.alone)
+        return guided_by(recipe, self.denoiser, negative, weak=weak, weak_scale=scale)
 
 
 @torch.no_grad()
@@ -54,7 +65,8 @@ def score_critic(model: Prior, recipe: AssetRecipe, denoiser: Denoiser | None = 
     number = {word: index for index, word in enumerate(prompts)}
     conditioning = model.conditions(list(prompts.values()))
     negative = model.conditions([recipe.negative])
-    denoiser = guided_by(recipe, model.denoiser if denoiser is None else denoiser, negative)
+    prior = model.denoiser if denoiser is None else denoiser
+    denoiser = guided_by(recipe, prior, negative)
 
     def criticise(pixels: Tensor, views: Views, done: float, step: int) -> tuple[Tensor, float]:
         latents = encoded(model, pixels)
@@ -63,9 +75,12 @@ def score_critic(model: Prior, recipe: AssetRecipe, denoiser: Denoiser | None = 
         t = sample_timesteps(
             count, model.schedule.num_timesteps, generator(recipe.seed, 2, step), t_min=recipe.t_min, t_max=t_max
         ).to(latents.device)
-        noise = torch.stack([normal(latents.shape[1:], recipe.seed, 3, step, view) for view in range(count)])
         which = [number[word] for word in views.words]
         told = conditioning.each(lambda part: part[which])
+        if recipe.noise == "inverted":
+            noise = found_noise(recipe, prior, negative, latents, t, told)
+        else:
+            noise = torch.stack([normal(latents.shape[1:], recipe.seed, 3, step, view) for view in range(count)])
         score = score_distillation(denoiser, latents, t, noise.to(latents), told)
         return mean_loss(score, latents), float(score.gradient.square().mean().sqrt())
 
@@ -82,14 +97,29 @@ def view_critic(model: ImageModel, recipe: AssetRecipe, teacher: ViewTeacher) ->
         t_max = most_noise(recipe, done)
         draw = generator(recipe.seed, 2, step)
         t = sample_timesteps(1, model.schedule.num_timesteps, draw, t_min=recipe.t_min, t_max=t_max).to(latents.device)
-        noise = teacher.draw_noise(tuple(latents.shape[1:]), generator(recipe.seed, 3, step))[None].to(latents)
         camera = torch.tensor([list(zip(views.azimuth, views.elevation, strict=True))]).to(latents.device)
         told, negative = (each.with_frames(camera=camera) for each in (text, empty))
-        denoiser = guided_by(recipe, teacher.denoiser, negative)
-        score = score_distillation(denoiser, latents, t, noise, told)
+        if recipe.noise == "inverted":
+            noise = found_noise(recipe, teacher.denoiser, negative, latents, t, told)
+        else:
+            noise = teacher.draw_noise(tuple(latents.shape[1:]), generator(recipe.seed, 3, step))[None].to(latents)
+        score = score_distillation(teacher.guided_by(recipe, negative), latents, t, noise, told)
         return mean_loss(score, latents), float(score.gradient.square().mean().sqrt())
 
     return criticise
+
+
+def found_noise(
+    recipe: AssetRecipe,
+    prior: Denoiser,
+    negative: Conditioning,
+    latents: Float[Tensor, "b ..."],
+    t: Int[Tensor, " b"],
+    told: Conditioning,
+) -> Float[Tensor, "b ..."]:
+    """`inverted_noise` of renders as latents, as the recipe wants it."""
+    guided = ClassifierFree(prior, negative, recipe.inversion_guidance_scale)
+    return inverted_noise(guided, latents, t, told, steps=recipe.inversion_steps)
 
 
 def most_noise(recipe: AssetRecipe, done: float) -> float:

@@ -32,7 +32,6 @@ from dreamfusion.recipe import AssetRecipe
 from dreamfusion.scene import Scene, render_views
 from dreamfusion.views import Views, make_views, without_view_words
 from shared.cameras import ELEVATION, LIGHT_ELEVATION, LIGHT_SPREAD, direction
-from shared.diffusion.guidance import guided_by
 from shared.diffusion.sampling import SampleState, sample
 from shared.models.image_model import ImageModel
 from shared.rng import generator
@@ -98,7 +97,7 @@ def sample_ring(model: ImageModel, recipe: AssetRecipe, teacher: ViewTeacher) ->
         for words in (without_view_words(recipe.prompt), recipe.negative)
     )
     yield from sample(
-        guided_by(recipe, teacher.denoiser, negative),
+        teacher.guided_by(recipe, negative),
         model.make_scheduler(),
         shape=(model.codec.latent_channels, len(views), side, side),
         seeds=[recipe.seed],

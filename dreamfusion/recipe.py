@@ -39,6 +39,17 @@ class AssetRecipe(Adapted, GradientMemory, NetworkMemory):
     guidance_scale: float = Field(10.0, ge=0, le=1000, description="how strongly to follow the prompt")
     cfg_convention: Literal["cfg", "dreamfusion"] = Field("cfg", description="what guidance_scale counts")
     guidance_rescale: float = Field(0.0, ge=0, le=1, description="keeps strong guidance from oversaturating")
+    view_guidance_scale: float = Field(
+        2.0, ge=1, le=20,
+        description="of views together, how far away from what each would be alone; 1 is no such guidance, and faster",
+    )  # fmt: skip
+    noise: Literal["drawn", "inverted"] = Field(
+        "drawn", description="of a step: by chance, or what would have become its renders (SDI, Lukoianov et al. 2024)"
+    )
+    inversion_steps: int = Field(5, ge=1, le=100, description="evaluations that find a step's noise")
+    inversion_guidance_scale: float = Field(
+        -7.5, ge=-1000, le=1000, description="how strongly the prompt steers, or repels, while noise is found"
+    )
     views: int = Field(
         2, ge=1, le=64, description="views rendered in each step; 4 or more where they are asked about together"
     )

@@ -177,11 +177,11 @@ def sample_latents(
         if known is not None:
             told = known.expand(len(recipes), *known.shape[1:])
             conditioning, negative = (each.with_frames(known=told) for each in (conditioning, negative))
-        alone = None
-        if first.temporal_guidance_scale != 1:
+        alone, scale = None, first.temporal_guidance_scale
+        if scale != 1:
             alone = windowed(run_alike(denoiser, FramesAlone(image.unet)), first.window)
         for state in sample_clips(
-            guided_by(first, windowed(denoiser, first.window), negative, weak=alone),
+            guided_by(first, windowed(denoiser, first.window), negative, weak=alone, weak_scale=scale),
             image.codec,
             named_scheduler(first.scheduler, image.make_scheduler()),
             conditioning=conditioning,

@@ -8,6 +8,7 @@ from dreamfusion.critics import ViewTeacher
 from shared.diffusion.denoiser import Denoiser
 from shared.models.image_model import ImageModel
 from shared.models.weight_files import read_json
+from video.clip_network import FramesAlone
 from video.folder import COMPONENT, load_temporal
 from video.frames.noise import mixed_noise
 from video.network import VideoUNet
@@ -21,4 +22,4 @@ def views_of(image: ImageModel) -> ViewTeacher | None:
     temporal = load_temporal(image.path, device=image.unet.device, dtype=image.unet.dtype)
     network = VideoUNet(image.unet, temporal).eval()
     denoiser = Denoiser(network, image.schedule, image.prediction_type)
-    return ViewTeacher(denoiser, partial(mixed_noise, share=temporal.noise_share))
+    return ViewTeacher(denoiser, FramesAlone(image.unet).eval(), partial(mixed_noise, share=temporal.noise_share))

@@ -126,7 +126,7 @@ def stage_recipe(plan: Plan, stage: Stage, steps: int) -> Any:
         "warmup_steps": max(1, min(recipe.warmup_steps, steps // 20)),
         "ema_decay": max(0.0, min(recipe.ema_decay, 1 - 10 / steps)),
     }
-    if stage.part == "video":  # its clips are as large as the image model's pictures
+    if isinstance(recipe, VideoTrainRecipe):  # its clips are as large as the image model's pictures
         fits["fineness"] = fineness_of(find_folders(Path(plan.data)), recipe.frames)
     else:
         fits["size"] = plan.size

@@ -80,14 +80,14 @@ def guided_by(
     negative: Conditioning,
     *,
     weak: Denoiser | None = None,
+    weak_scale: float = 1.0,
     further: Callable[[Denoiser], GuidedDenoiser] | None = None,
 ) -> Denoiser:
     """The guidance that a recipe names: `guided`, or a plug-in's. negative: what its `negative` says, encoded.
 
-    weak: what of a clip's model its `temporal_guidance_scale` steers away from. further: what is wrapped round it,
-    where guidance is on at all.
+    weak: what is steered away from by `weak_scale`, too (`AutoGuidance`). further: what is wrapped round it, where
+    guidance is on at all.
     """
-    weak_scale = 1.0 if weak is None else recipe.temporal_guidance_scale
     if recipe.guidance == CLASSIFIER_FREE:
         full = guided(
             denoiser, negative, recipe.guidance_scale, rescale=recipe.guidance_rescale,

@@ -19,7 +19,7 @@ from tests.tiny import build_image_folder
 
 TINY = AssetRecipe(
     prompt="a red cube, front view", steps=2, samples=16, coarse_render_size=8, render_size=16, field_resolution=12,
-    guidance_scale=1.0, fit_steps=0, teacher="auto",
+    guidance_scale=1.0, view_guidance_scale=1.0, fit_steps=0, teacher="auto",
 )  # fmt: skip
 
 
@@ -40,8 +40,15 @@ class Knowing(torch.nn.Module):
         return torch.cos(torch.deg2rad(camera[..., 0]))[:, None, :, None, None].expand_as(x_t)
 
 
+class Grey(torch.nn.Module):
+    """What is said of each view alone."""
+
+    def forward(self, x_t, t, text, camera):
+        return torch.zeros_like(x_t)
+
+
 def teacher(model, network):
-    return ViewTeacher(Denoiser(network, model.schedule, "sample"), standard_normal)
+    return ViewTeacher(Denoiser(network, model.schedule, "sample"), Grey(), standard_normal)
 
 
 def test_views_of_one_height_stand_evenly_around_and_are_lit_alike():
@@ -59,9 +66,12 @@ def test_views_of_one_height_stand_evenly_around_and_are_lit_alike():
     assert len(set(sample_views(4, 16, generator(3)).elevation)) == 4
 
 
-def test_a_teacher_is_asked_about_all_views_at_once_and_pulls_each_to_its_own(model):
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_a_teacher_is_asked_about_all_views_at_once_and_pulls_each_to_its_own(model, scale):
+    """And so much further away from what it says of each alone."""
     network = Knowing()
-    critic = view_critic(model, TINY, teacher(model, network))
+    recipe = TINY.model_copy(update={"view_guidance_scale": scale})
+    critic = view_critic(model, recipe, teacher(model, network))
     views = sample_views(4, 32, generator(1), level=True)
     pixels = torch.rand(4, 3, 32, 32, generator=generator(2)).mul(2).sub(1).requires_grad_()
     loss, rms = critic(pixels, views, 0.0, 0)
@@ -74,7 +84,7 @@ def test_a_teacher_is_asked_about_all_views_at_once_and_pulls_each_to_its_own(mo
         size = (model.default_size, model.default_size)
         larger = torch.nn.functional.interpolate(pixels, size, mode="bilinear", align_corners=False)
         latents = model.codec.encode(larger).transpose(0, 1)[None]
-        x0 = torch.cos(torch.deg2rad(camera[..., 0]))[:, None, :, None, None]
+        x0 = scale * torch.cos(torch.deg2rad(camera[..., 0]))[:, None, :, None, None]
         alpha, sigma = model.schedule.alpha(t), model.schedule.sigma(t)
         gradient = sigma**2 * (alpha / sigma) * (latents - x0)  # w(t) (eps_hat - eps), as in sds.py
     assert rms == pytest.approx(float(gradient.square().mean().sqrt()), rel=1e-3)

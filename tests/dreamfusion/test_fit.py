@@ -31,12 +31,14 @@ from shared.diffusion.denoiser import Denoiser
 from shared.diffusion.sampling import SampleState
 from shared.diffusion.step_noise import standard_normal
 from shared.models.image_model import load_image_model
+from tests.dreamfusion.test_critics import Grey
 from tests.dreamfusion.test_distill import ball_picture
 from tests.tiny import build_image_folder
 
 TINY = AssetRecipe(
     prompt="a red cube, side view", steps=4, samples=16, coarse_render_size=8, render_size=16, field_resolution=12,
-    guidance_scale=1.0, fit_steps=3, fit_views=4, fit_sampling_steps=2, fit_share=0.5, teacher="auto",
+    guidance_scale=1.0, view_guidance_scale=1.0, fit_steps=3, fit_views=4, fit_sampling_steps=2, fit_share=0.5,
+    teacher="auto",
 )  # fmt: skip
 
 
@@ -58,7 +60,7 @@ class Knowing(torch.nn.Module):
 
 
 def knowing(model):
-    return ViewTeacher(Denoiser(Knowing(), model.schedule, "sample"), standard_normal)
+    return ViewTeacher(Denoiser(Knowing(), model.schedule, "sample"), Grey(), standard_normal)
 
 
 def test_a_field_fitted_to_pictures_of_a_ball_is_that_ball():
@@ -166,6 +168,12 @@ def test_what_is_sampled_is_what_the_teacher_knows_of_each_camera(model):
     assert_close(camera, torch.tensor([[[a, sum(ELEVATION) / 2] for a in (0.0, 90.0, 180.0, 270.0)]]))
     pictures = pictures_of(model, last.latents)
     assert_close(pictures.pixels, model.codec.decode(last.latents[0].transpose(0, 1)).detach())
+
+
+def test_what_is_sampled_goes_away_from_what_each_view_is_alone(model):
+    *_, last = sample_ring(model, TINY.model_copy(update={"view_guidance_scale": 3.0}), knowing(model))
+    wanted = 3 * torch.cos(torch.deg2rad(torch.tensor([0.0, 90.0, 180.0, 270.0])))  # alone each is 0
+    assert_close(last.latents, wanted[None, None, :, None, None].expand_as(last.latents), atol=3e-3, rtol=0)
 
 
 def test_a_fit_stands_in_for_the_first_steps(model):
