@@ -23,6 +23,7 @@ from torch.utils.checkpoint import checkpoint
 
 from shared.compute.execution import execution_device
 from shared.compute.policy import MemoryPolicy
+from shared.compute.torch_internals import cpu_multiplies_bfloat16
 from shared.diffusion.denoiser import Denoiser
 from shared.errors import KinoformError
 
@@ -32,8 +33,9 @@ Device = str | torch.device
 
 def compute_dtype(policy: MemoryPolicy, device: Device) -> torch.dtype:
     """What networks compute in on `device`, and what their weights may be loaded in."""
-    if policy.precision == "auto":
-        return torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
+    if policy.precision in ("auto", "fast"):
+        half = torch.device(device).type == "cuda" or (policy.precision == "fast" and cpu_multiplies_bfloat16())
+        return torch.bfloat16 if half else torch.float32
     return DTYPES[policy.precision]
 
 

@@ -23,8 +23,10 @@ from shared.recipe import Recipe, same_result
 class NetworkMemory(Recipe):
     """For everything that runs a model's networks."""
 
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="what networks compute in; auto is bf16 on a GPU, fp32 elsewhere"
+    precision: Literal["auto", "fast", "fp32", "bf16", "fp16"] = Field(
+        "auto",
+        description="what networks compute in; auto is bf16 on a GPU, fp32 elsewhere; fast is bf16 on a CPU, too, that "
+        "has instructions for it",
     )
     offload: Literal["none", "model", "group"] = Field(
         "none",

@@ -4,31 +4,12 @@ import sys
 import pytest
 
 from dreamfusion.recipe import AssetRecipe
-from shared.compute.policy import MemoryPolicy
 from shared.errors import InputError
-from shared.models.adapters.recipe import Adapted
-from shared.recipe import load_preset, preset_names
 
 
 def test_importing_the_recipe_imports_no_torch():
     code = "import sys, dreamfusion.recipe; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-@pytest.mark.parametrize("name", preset_names("asset"))
-def test_presets_are_complete_recipes(name):
-    """Every preset says every value but what a user gives (prompt, model, seed, print size, ...) and memory modes."""
-    preset = load_preset("asset", name)
-    recipe = AssetRecipe.parse({"prompt": "a red cube", **preset})
-    given = {"prompt", "negative", "guidance", "teacher", "model", "seed", "print_size", *Adapted.model_fields}
-    given |= MemoryPolicy.model_fields.keys()
-    assert set(recipe.resolved()) - set(preset) == given & set(AssetRecipe.model_fields) - set(preset)
-
-
-def test_the_default_preset_is_the_default():
-    assert AssetRecipe.parse({"prompt": "a red cube", **load_preset("asset", "default")}) == AssetRecipe(
-        prompt="a red cube"
-    )
 
 
 @pytest.mark.parametrize(

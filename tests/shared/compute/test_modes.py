@@ -40,7 +40,11 @@ def predict(policy, unet=None):
         return denoiser(*inputs()).v
 
 
-def test_precision_by_device():
+def test_precision_by_device(monkeypatch):
+    for has, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr("shared.compute.modes.cpu_multiplies_bfloat16", lambda has=has: has)
+        assert compute_dtype(MemoryPolicy(precision="fast"), "cpu") is dtype
+        assert compute_dtype(MemoryPolicy(precision="fast"), "cuda") is torch.bfloat16
     assert compute_dtype(MemoryPolicy(), "cpu") is torch.float32
     assert compute_dtype(MemoryPolicy(), "cuda") is torch.bfloat16
     assert compute_dtype(MemoryPolicy(precision="fp16"), "cuda") is torch.float16

@@ -43,7 +43,7 @@ def test_a_record_from_before_there_were_policies_is_a_recipe_still(recipe):
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("precision", "fp8", "expected auto, fp32, bf16 or fp16, got fp8"),
+        ("precision", "fp8", "expected auto, fast, fp32, bf16 or fp16, got fp8"),
         ("offload", "disk", "expected none, model or group, got disk"),
         ("decode", "halves", "expected auto, whole, sliced or tiled, got halves"),
         ("decode_frames", 0, "expected a whole number from 1 to 4096, got 0"),
