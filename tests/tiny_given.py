@@ -41,20 +41,19 @@ def tiny_depth_estimator(seed: int = 0) -> tuple[DPTForDepthEstimation, DPTImage
     return DPTForDepthEstimation(config).eval(), DPTImageProcessorPil(size={"height": 64, "width": 64})
 
 
-def build_depth_folder(path: str | Path, seed: int = 0) -> Path:
-    """A stock folder of Stable Diffusion with depth: 16x16 latents of 4 pixels a side."""
+def depth_pipeline(seed: int = 0) -> StableDiffusionDepth2ImgPipeline:
+    """Stable Diffusion with depth: 16x16 latents of 4 pixels a side."""
     tokenizer, text_encoder = tiny_text(seed)
     estimator, processor = tiny_depth_estimator(seed)
-    StableDiffusionDepth2ImgPipeline(
+    return StableDiffusionDepth2ImgPipeline(
         vae=tiny_vae(seed), text_encoder=text_encoder, tokenizer=tokenizer, unet=tiny_unet(seed, in_channels=5),
         scheduler=tiny_scheduler(), depth_estimator=estimator, feature_extractor=processor,
-    ).save_pretrained(path)  # fmt: skip
-    return Path(path)
+    )  # fmt: skip
 
 
-def build_upscaler_folder(path: str | Path, seed: int = 0) -> Path:
-    """A stock folder of Stable Diffusion's upscaler: latents as large as the picture, of which each becomes 4x4 pixels;
-    one level of its UNet has cross attention alone."""
+def upscaler_pipeline(seed: int = 0) -> StableDiffusionUpscalePipeline:
+    """Stable Diffusion's upscaler: latents as large as the picture, of which each becomes 4x4 pixels; one level of its
+    UNet has cross attention alone."""
     tokenizer, text_encoder = tiny_text(seed)
     torch.manual_seed(seed)
     vae = AutoencoderKL(
@@ -62,9 +61,18 @@ def build_upscaler_folder(path: str | Path, seed: int = 0) -> Path:
         down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3,
     ).eval()  # fmt: skip
     unet = tiny_unet(seed, in_channels=7, num_class_embeds=1000, only_cross_attention=(True, False))
-    StableDiffusionUpscalePipeline(
+    return StableDiffusionUpscalePipeline(
         vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=tiny_scheduler(),
         low_res_scheduler=DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.0001, beta_end=0.02),
         max_noise_level=MOST_NOISE,
-    ).save_pretrained(path)  # fmt: skip
+    )  # fmt: skip
+
+
+def build_depth_folder(path: str | Path, seed: int = 0) -> Path:
+    depth_pipeline(seed).save_pretrained(path)
+    return Path(path)
+
+
+def build_upscaler_folder(path: str | Path, seed: int = 0) -> Path:
+    upscaler_pipeline(seed).save_pretrained(path)
     return Path(path)
