@@ -69,7 +69,7 @@ def check_model(
         check_components(path, index, replaced)
         return
     sees = SEES.get(str(index.get(CLASS)))
-    if sees is not None and pipelines is not None:
+    if sees is not None and (pipelines is not None or "temporal" in also):
         raise sees_more(path, sees)
     for name in COMPONENTS:
         entry = index.get(name)

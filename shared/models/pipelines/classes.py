@@ -64,7 +64,7 @@ def unusable(path: Path, class_name: str, wanted: Collection[str]) -> ModelError
 
 
 def sees_more(path: Path, sees: str) -> ModelError:
-    """What to say of a model whose UNet `sees` more than latents where that can't be given."""
+    """What to say of a model whose UNet `sees` more than latents where that cannot be given."""
     return ModelError(
         f"model {path}", expected="one whose UNet sees latents alone", got=f"one that sees {sees} beside them",
         hint="It makes pictures: kinoform image",

@@ -128,9 +128,12 @@ def test_what_such_a_model_cannot_take_is_said_before_its_weights_are_loaded(
     assert is_refusal(code, capsys.readouterr().err, *parts)
 
 
-def test_models_that_see_more_than_latents_make_no_assets(place, tmp_path, capsys):
-    for name, what in (("deep", "depth"), ("upscaler", "a small picture")):
-        code = main(["asset", "a cube", "--model", str(place / name), "-o", str(tmp_path / "a.glb")])
+def test_models_that_see_more_than_latents_make_pictures_alone(place, tmp_path, capsys):
+    for name, what, kind, file in (
+        ("deep", "depth", "asset", "a.glb"),
+        ("upscaler", "a small picture", "clip", "a.mp4"),
+    ):
+        code = main([kind, "a cube", "--model", str(place / name), "-o", str(tmp_path / file)])
         assert is_refusal(code, capsys.readouterr().err, "sees latents alone", f"sees {what}", "kinoform image")
 
 
