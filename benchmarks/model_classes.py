@@ -105,7 +105,9 @@ def _own(tiny: Tiny, picture: Path) -> np.ndarray:
     pipeline.set_progress_bar_config(disable=True)
     values: dict[str, Any] = {key: value for key, value in tiny.own.items() if value is not None}
     if tiny.picture:
-        values["image"] = Image.open(picture).resize((values["width"], values["height"]), Image.Resampling.LANCZOS)
+        values["image"] = Image.open(picture)
+        if "width" in values:
+            values["image"] = values["image"].resize((values["width"], values["height"]), Image.Resampling.LANCZOS)
     if tiny.prompt:
         values["prompt"] = PROMPT
     if tiny.recipe.get("decode") == "tiled":

@@ -40,6 +40,7 @@ from tests.shared.models.pipelines.tiny.clips import wan
 from tests.shared.models.pipelines.tiny.images import stable_diffusion_3
 from tests.tiny import COLOURS, build_image_folder, tiny_vae
 from tests.tiny_clip import build_clip
+from tests.tiny_given import build_depth_folder, build_upscaler_folder
 from tests.video.motion.adapters import build_adapter
 from tests.video.tiny import build_video_folder
 from video.recipe import ClipRecipe, VideoTrainRecipe
@@ -176,6 +177,8 @@ MADE = {
             "strength": (1.0, ON_PICTURE),
             "mask": ("picture", ON_PICTURE),
             "extend": ("left=8", ON_PICTURE),
+            "depth": ("picture", {"model": "deep", "image": "picture", "extend": "left=8"}),
+            "noise_level": (300, {"model": "upscaler", "image": "picture"}),
             "pipeline_class": "StableDiffusionPipeline",
             "transformer": ("flowing", {"model": "flow"}),
             "clip_guidance": (500.0, {"clip_guidance": 50.0, "clip_model": "clip"}),
@@ -390,6 +393,8 @@ class Folders:
                 )
                 pipeline.save_pretrained(root / name)
                 self.models[name] = root / name
+        self.models["deep"] = build_depth_folder(root / "deep")
+        self.models["upscaler"] = build_upscaler_folder(root / "upscaler")
         self.data = write_data(root / "data")
         self.picture = self.data / "0.png"
         self.pictures = root / "pictures"

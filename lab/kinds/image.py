@@ -12,6 +12,7 @@ from lab.kinds.kind import Kind, Loader, Output, Planner, Savings
 from lab.kinds.pipelines import load_pictures, planned
 from shared.artifacts.files import check_writable
 from shared.images.recipe import ImageRecipe
+from shared.images.sees import check_sees
 from shared.models.made_for import size_advice, steps_advice
 from shared.recipe import Recipe
 
@@ -54,6 +55,7 @@ class ImageKind:
             check_writable(output.path, IMAGE_SUFFIXES)
 
     def advice(self, recipe: ImageRecipe, model: MadeFor) -> list[str]:
+        check_sees(recipe, model.sees, recipe.model)
         lines = size_advice(model, recipe.width, recipe.height), steps_advice(model, recipe.steps)
         return [line for line in lines if line]
 

@@ -47,7 +47,7 @@ def load_pictures(
         return _load("image", source, device, dtype, pipeline_class, parts, adapters)
     from shared.models.image_model import load_image_model
 
-    return load_image_model(source, device=device, dtype=dtype, **adapters)
+    return load_image_model(source, device=device, dtype=dtype, seeing=True, **adapters)
 
 
 def load_clips(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from shared.errors import InputError
@@ -24,6 +24,7 @@ class Conditioning:
     pooled: one vector for the whole text.
     added: further conditions, "b ...", by the network's name for them, such as "time_ids": sizes and crops (Podell et
         al. 2023, section 2.2).
+    labels: a class of each sample, such as a level of noise that is in what lies beside.
     beside: latents, masks: whatever is laid beside the channels of x_t (Rombach et al. 2022, section 3.3).
     frames: conditions of every frame of a clip, "b t ...", by the network's name for them, such as "moments".
 
@@ -33,6 +34,7 @@ class Conditioning:
     text: Float[Tensor, "b n d"] | None = None
     pooled: Float[Tensor, "b p"] | None = None
     added: Mapping[str, Tensor] = field(default_factory=dict)
+    labels: Int[Tensor, " b"] | None = None
     beside: Float[Tensor, "b c ..."] | None = None
     frames: Mapping[str, Tensor] = field(default_factory=dict)
 

@@ -109,7 +109,11 @@ class Denoiser:
         needed = needs(self.network)
         if needed is not None and added.keys() != needed:
             raise ModelError("conditions added to the text", expected=_listed(needed), got=_listed(added))
+        if labelled(self.network) not in (None, conditioning.labels is not None):
+            given = "none" if conditioning.labels is None else "some"
+            raise ModelError("class labels", expected="none" if given == "some" else "one a sample", got=given)
         told = {**conditioning.frames, **({"added_cond_kwargs": added} if added else {})}
+        told |= {} if conditioning.labels is None else {"class_labels": conditioning.labels}
         if self._takes is not None and not told.keys() <= self._takes:
             raise ModelError("conditions that the network takes", expected=_listed(self._takes), got=_listed(told))
         return told
@@ -133,6 +137,13 @@ def needs(network: object) -> frozenset[str] | None:
     configuration does not tell."""
     config = getattr(network, "config", {})
     return ADDED.get(config["addition_embed_type"]) if "addition_embed_type" in config else None
+
+
+def labelled(network: object) -> bool | None:
+    """Whether a network wants a class of each sample; None where its configuration does not tell."""
+    config = getattr(network, "config", {})
+    kinds = [config[key] for key in ("num_class_embeds", "class_embed_type") if key in config]
+    return any(kind is not None for kind in kinds) if kinds else None
 
 
 class WrappedDenoiser(Denoiser):

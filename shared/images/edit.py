@@ -20,7 +20,9 @@ from shared.diffusion.partial import Picture
 from shared.images.borders import parse_borders
 from shared.images.recipe import ImageRecipe
 from shared.latents.codec import Codec
-from shared.latents.sizes import check_multiple
+from shared.latents.sizes import check_multiple, check_size
+from shared.models.image_model import ImageModel
+from shared.models.pipelines.classes import SMALL
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,33 @@ class Canvas:
         return Picture(latents, strength, (1 - touched).expand(count, -1, -1, -1).to(device))
 
 
+def canvas_for(model: ImageModel, recipe: ImageRecipe) -> Canvas | None:
+    """What the recipe's picture begins with, in the model's size unless it gives one; None for noise alone."""
+    if model.sees == SMALL:
+        return None
+    return canvas_of(recipe, *size_for(model, recipe), model.codec.factor)
+
+
+def size_for(model: ImageModel, recipe: ImageRecipe) -> tuple[int, int]:
+    """Width and height in pixels of a recipe's picture, without what `extend` adds: where it does not say them, the
+    model's own, of an upscaler its picture's times the codec's factor. Raises InputError as `picture_size` does.
+    """
+    own = _enlarged(recipe, model.codec.factor) if model.sees == SMALL else None
+    return picture_size(model, recipe.width, recipe.height, own)
+
+
+def picture_size(
+    model: ImageModel, width: int | None, height: int | None, own: tuple[int, int] | None = None
+) -> tuple[int, int]:
+    """Width and height in pixels, `own` where None; that is the model's, unless given. Raises InputError where the
+    factor does not divide.
+    """
+    own = own or model.own_size
+    sizes = (own[0] if width is None else width, own[1] if height is None else height)
+    check_size(*sizes, model.codec.factor)
+    return sizes
+
+
 def canvas_of(recipe: ImageRecipe, width: int, height: int, factor: int) -> Canvas | None:
     """What a recipe begins with; None for noise alone. width, height: of the picture, without what `extend` adds.
 
@@ -78,6 +107,12 @@ def extended(picture: UInt8[np.ndarray, "h w 3"], extend: str, factor: int) -> C
     height, width = picture.shape[:2]
     paint = F.pad(torch.zeros(1, 1, height, width), pad, value=1.0)
     return Canvas(F.pad(_pixels(picture), pad, mode="replicate"), paint)
+
+
+def _enlarged(recipe: ImageRecipe, factor: int) -> tuple[int, int]:
+    """Width and height of the recipe's picture with `factor` times as many pixels on each side."""
+    height, width = read_image(str(recipe.image)).shape[:2]
+    return width * factor, height * factor
 
 
 def _share(mask: UInt8[np.ndarray, "h w 3"]) -> Float[Tensor, "1 1 h w"]:

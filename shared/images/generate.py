@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -14,16 +14,18 @@ from torch import Tensor
 from shared.artifacts.pixels import to_uint8
 from shared.compute.execution import execution_device
 from shared.compute.modes import applied, placed
+from shared.diffusion.conditioning import Conditioning
 from shared.diffusion.guidance import guided_by
 from shared.diffusion.sampling import SampleState, sample
 from shared.diffusion.schedulers import named_scheduler
 from shared.diffusion.scored import Scored
 from shared.errors import InputError
-from shared.images.edit import Canvas, canvas_of
+from shared.images.beside import seen_by
+from shared.images.edit import canvas_for, size_for
 from shared.images.recipe import ImageRecipe
 from shared.images.scored import score_of
+from shared.images.sees import check_sees
 from shared.latents.decoding import decode
-from shared.latents.sizes import check_size
 from shared.models.image_model import ImageModel
 
 
@@ -76,24 +78,30 @@ def sample_images(
     """`generate_images` up to the latents, which `decode_images` makes pixels of."""
     if len(prompts) != len(seeds):
         raise InputError("seeds", expected=f"one for each of {len(prompts)} prompts", got=len(seeds))
+    check_sees(recipe, model.sees, model.name)
     canvas = canvas_for(model, recipe)
-    width, height = canvas.size if canvas else picture_size(model, recipe.width, recipe.height)
+    width, height = canvas.size if canvas else size_for(model, recipe)
     factor = model.codec.factor
     device = execution_device(model.unet) if device is None else device
     begin = None
     if canvas is not None:
         with placed(recipe.memory, device, [model.codec.vae]) as place:
             begin = canvas.picture(model.codec, len(prompts), recipe.share_of_steps, place).to(device)
+    seen = seen_by(model, recipe, seeds, (width, height), device)
+
+    def conditions(prompts: list[str]) -> Conditioning:
+        return replace(model.conditions(prompts, (width, height)), beside=seen.beside, labels=seen.labels)
+
     score = score_of(model, recipe, prompts)
     further = None if score is None else partial(Scored, score=score, scale=recipe.clip_guidance or 0.0)
     with applied(recipe.memory, device, model.denoiser, before=model.encoders) as denoiser:
-        negative = model.conditions([recipe.negative] * len(prompts), (width, height))
+        negative = conditions([recipe.negative] * len(prompts))
         yield from sample(
             guided_by(recipe, denoiser, negative, further=further),
             named_scheduler(recipe.scheduler, model.make_scheduler()),
             shape=(model.codec.latent_channels, height // factor, width // factor),
             seeds=seeds,
-            conditioning=model.conditions(prompts, (width, height)),
+            conditioning=conditions(prompts),
             steps=recipe.steps,
             picture=begin,
         )
@@ -111,17 +119,3 @@ def decode_images(
         pixels = decode(model.codec, latents.to(place), recipe.memory)
     canvas = canvas_for(model, recipe)
     return pixels if canvas is None else canvas.kept(pixels)
-
-
-def canvas_for(model: ImageModel, recipe: ImageRecipe) -> Canvas | None:
-    """What the recipe's picture begins with, in the model's size unless it gives one; None for noise alone."""
-    width, height = picture_size(model, recipe.width, recipe.height)
-    return canvas_of(recipe, width, height, model.codec.factor)
-
-
-def picture_size(model: ImageModel, width: int | None, height: int | None) -> tuple[int, int]:
-    """Width and height in pixels, the model's own where None. Raises InputError where the factor does not divide."""
-    own = model.own_size
-    sizes = (own[0] if width is None else width, own[1] if height is None else height)
-    check_size(*sizes, model.codec.factor)
-    return sizes

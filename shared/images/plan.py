@@ -23,7 +23,9 @@ TRACED_STEPS = 3  # the first, one like all others, and the last with the decodi
 def plan_image(recipe: ImageRecipe, device: str = "cpu") -> Estimate:
     """Raises ModelError as `load_image_model` does, for everything but the values of the weights."""
     trace = trace_run(
-        lambda: with_plain_sampler(load_image_model(recipe.model, **placement(recipe, device), **weighing(recipe))),
+        lambda: with_plain_sampler(
+            load_image_model(recipe.model, seeing=True, **placement(recipe, device), **weighing(recipe))
+        ),
         image_networks,
         lambda model: generate_image(model, shortened(recipe), device),
         device=device,
@@ -46,7 +48,7 @@ def placement(recipe: NetworkMemory, device: str) -> dict[str, Any]:
 
 def image_networks(model: ImageModel) -> list[nn.Module]:
     """In the order in which they are loaded."""
-    return [model.unet, model.codec.vae, *model.encoders]
+    return [model.unet, model.codec.vae, *model.encoders, *([] if model.beside is None else model.beside.networks)]
 
 
 def with_plain_sampler(model: ImageModel) -> ImageModel:

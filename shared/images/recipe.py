@@ -10,6 +10,7 @@ from shared.images.borders import parse_borders
 from shared.models.adapters.recipe import Adapted, file_of_folder
 from shared.recipe import WEIGHTS, input_file
 
+NOISE_LEVEL = 20  # of what an upscaler sees, where none is given
 EDITED, PAINTED = 0.75, 1.0  # strength where none is given: of a whole picture, and of parts of it
 
 
@@ -17,7 +18,8 @@ class ImageRecipe(Adapted, DecodeMemory, NetworkMemory):
     """One picture. Sizes are in pixels; a model takes multiples of its codec's factor.
 
     With `image` it begins with a picture, whose middle is taken in the size that is asked for, and is another one
-    (`strength`), has something else in it where `mask` is white, or is larger by `extend`.
+    (`strength`), has something else in it where `mask` is white, or is larger by `extend`. What `depth` and an
+    upscaler make of it, `shared.images.beside` says.
     """
 
     prompt: str = Field(min_length=1, max_length=2000, pattern=r"\S", description="what to show")
@@ -32,6 +34,16 @@ class ImageRecipe(Adapted, DecodeMemory, NetworkMemory):
         None, min_length=1, description="a picture file, white where `image` is painted anew; as large as that is",
         json_schema_extra=input_file(),
     )  # fmt: skip
+    depth: str | None = Field(
+        None, min_length=1, description="a picture of depth, near white and far black, for a model that sees depth; as "
+        "large as `image`, of which the model finds it where not given", json_schema_extra=input_file(),
+    )  # fmt: skip
+    noise_level: int | None = Field(
+        None,
+        ge=0,
+        lt=1000,
+        description=f"noise in the picture that an upscaler sees (default {NOISE_LEVEL}): more is freer",
+    )
     extend: str | None = Field(None, description="pixels to paint around `image`, such as left=64,top=32")
     model: str = Field("world", min_length=1, description="world, a folder, a .safetensors file or a hub id")
     pipeline_class: str | None = Field(

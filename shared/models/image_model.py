@@ -21,6 +21,7 @@ from shared.errors import ModelError
 from shared.latents.codec import Autoencoder, Codec
 from shared.models.adapters.embeddings import with_embeddings
 from shared.models.adapters.lora import fuse_loras
+from shared.models.beside import Beside, beside_of
 from shared.models.layouts.single_file import load_parts
 from shared.models.parts import (
     SECOND_ENCODERS,
@@ -35,6 +36,7 @@ from shared.models.parts import (
     named,
     scheduler_class_of,
 )
+from shared.models.pipelines.classes import CLASS, SEES, sees_more
 from shared.models.pipelines.keys import R
 from shared.models.prompts.paired_text import PairedText
 from shared.models.prompts.text import TextConditioner, TextEncoder, read_tokenizer
@@ -50,6 +52,7 @@ class ImageModel:
 
     name: what it was asked for by. path: where its files are. scheduler_config: of the scheduler it samples with.
     one_by_one: whether it makes one thing at a time, and no batches.
+    beside: what finds what the UNet sees beside latents; None where that is nothing.
     notes: what a user should hear of the adapters in it.
     """
 
@@ -61,6 +64,7 @@ class ImageModel:
     scheduler_class: type[SchedulerMixin]
     scheduler_config: dict[str, Any]
     schedule: NoiseSchedule
+    beside: Beside | None = None
     one_by_one: ClassVar[bool] = False
     notes: tuple[str, ...] = ()
     _hashes: dict[str, str] = field(default_factory=dict, repr=False)
@@ -78,6 +82,11 @@ class ImageModel:
     def encoders(self) -> list[TextEncoder]:
         """The networks that read a prompt."""
         return self.text.encoders
+
+    @property
+    def sees(self) -> str | None:
+        """What the UNet sees beside latents: one of `shared.models.pipelines.classes.SEES`, or nothing."""
+        return None if self.beside is None else self.beside.sees
 
     @property
     def prediction_type(self) -> str:
@@ -129,6 +138,7 @@ def load_image_model(
     *,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
+    seeing: bool = False,
     lora: Sequence[str] = (),
     embeddings: Sequence[str] = (),
     vae: Sequence[str] = (),
@@ -137,6 +147,7 @@ def load_image_model(
 ) -> ImageModel:
     """The image model at `source` (see `resolve_model`), in `dtype` on `device`, its weights frozen.
 
+    seeing: whether one whose UNet sees more than latents will do (`ImageModel.beside`).
     lora, embeddings: files of adapters (`shared.models.adapters`), which become part of its weights and words.
     vae, unet: a file that takes the place of its own (`shared.models.replaced`), or none. transformer: none, as no
     model that the core runs has one.
@@ -148,6 +159,9 @@ def load_image_model(
             f"transformer {file}", expected="a model that has one", got=f"model {source}, which has a UNet"
         )
     path = resolve_model(source)
+    sees = SEES.get(str(read_index(path).get(CLASS))) if path.is_dir() else None
+    if sees is not None and not seeing:
+        raise sees_more(path, sees)
     replaced = {component: Path(file) for component, files in (("vae", vae), ("unet", unet)) for file in files}
     model = (_load_single_file if path.is_file() else _load_folder)(path, str(source), device, dtype, replaced)
     notes = fuse_loras(model.name, model.unet, model.encoders, lora)
@@ -179,9 +193,10 @@ def _load_folder(
     half = torch.float32 if dtype is torch.float16 else dtype
     vae = parts.get("vae") or load_part(path, index, "vae", VAES, device, half)
     text = load_text(path, device=device, dtype=dtype)
+    beside = beside_of(path, index, device)
     scheduler_class = scheduler_class_of(index, path)
     config = read_json(path / "scheduler" / "scheduler_config.json")
-    return _assemble(name, path, unet, vae, text, scheduler_class, config)
+    return _assemble(name, path, unet, vae, text, scheduler_class, config, beside)
 
 
 def load_text(
@@ -219,9 +234,10 @@ def _assemble(
     text: TextConditioner,
     scheduler_class: type[SchedulerMixin],
     scheduler_config: dict[str, Any],
+    beside: Beside | None = None,
 ) -> ImageModel:
     scheduler = made_scheduler(scheduler_class, scheduler_config, name)
-    check_fit(name, unet, vae, text)
+    check_fit(name, unet, vae, text, 0 if beside is None else beside.channels)
     for network in (unet, vae):
         install_attention(network)
     model = ImageModel(
@@ -233,6 +249,7 @@ def _assemble(
         scheduler_class=scheduler_class,
         scheduler_config=dict(scheduler.config),
         schedule=NoiseSchedule.from_scheduler(scheduler).to(unet.device),
+        beside=beside,
     )
     Denoiser(unet, model.schedule, model.prediction_type)  # raises ModelError where the two do not go together
     return model

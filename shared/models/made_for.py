@@ -16,6 +16,7 @@ from shared.latents.sizes import check_size
 from shared.models.layouts.family import SD2, SUPPORTED, family_of
 from shared.models.layouts.original import scheduler_config, unet_config, vae_config
 from shared.models.layouts.prediction import EPSILON, said
+from shared.models.pipelines.classes import CLASS, SEES
 from shared.models.weight_files import read_entries
 
 MOST, LEAST = 1.5, 0.5  # of the model's own side
@@ -27,6 +28,7 @@ class MadeFor:
     """width, height: in pixels, of its training pictures. factor: pixels a latent, which divides every size.
 
     frames: of its training clips; None without temporal layers. timesteps: of its noise schedule, the most steps.
+    sees: what its UNet sees beside latents, of `shared.models.pipelines.classes.SEES`; None for nothing.
     """
 
     width: int
@@ -34,6 +36,7 @@ class MadeFor:
     factor: int
     frames: int | None
     timesteps: int
+    sees: str | None = None
 
 
 def made_for(folder: str | Path) -> MadeFor | None:
@@ -50,7 +53,9 @@ def made_for(folder: str | Path) -> MadeFor | None:
         widths = vae.get("block_out_channels") or vae["encoder_block_out_channels"]
         factor = 2 ** (len(widths) - 1)
         frames = _config(Path(folder), "temporal/config").get("frames", 16) if temporal.is_file() else None
-        return MadeFor(width * factor, height * factor, factor, frames, scheduler.get("num_train_timesteps", 1000))
+        timesteps = scheduler.get("num_train_timesteps", 1000)
+        sees = SEES.get(str(_config(Path(folder), "model_index").get(CLASS)))
+        return MadeFor(width * factor, height * factor, factor, frames, timesteps, sees)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, ModelError):
         return None
 

@@ -16,7 +16,7 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer, PreTrainedModel
 
 from shared.errors import ModelError
 from shared.latents.codec import Autoencoder
@@ -65,8 +65,8 @@ def load_files(
         config.pop("block_out_channels", None)  # it writes this key, and warns about it when it reads
 
     def build() -> nn.Module:
-        if network_class in (CLIPTextModel, CLIPTextModelWithProjection):
-            return network_class(CLIPTextConfig.from_dict(config))
+        if issubclass(network_class, PreTrainedModel):
+            return network_class(network_class.config_class.from_dict(config))
         return network_class.from_config(config)
 
     try:
@@ -92,19 +92,19 @@ def named(index: dict[str, Any], component: str) -> Any:
     return entry[1] if isinstance(entry, list) and len(entry) == 2 else None
 
 
-def scheduler_class_of(index: dict[str, Any], path: Path) -> type[SchedulerMixin]:
+def scheduler_class_of(index: dict[str, Any], path: Path, component: str = "scheduler") -> type[SchedulerMixin]:
     """The scheduler's class. Raises ModelError where it is none of diffusers' own."""
-    name = named(index, "scheduler")
+    name = named(index, component)
     found = getattr(diffusers, name, None) if isinstance(name, str) and name.endswith("Scheduler") else None
     if not (isinstance(found, type) and issubclass(found, SchedulerMixin)):
-        raise ModelError(f"scheduler of model {path}", expected="a diffusers scheduler", got=name or "none")
+        raise ModelError(f"{component} of model {path}", expected="a diffusers scheduler", got=name or "none")
     return found
 
 
-def scheduler_of(folder: Path, index: dict[str, Any]) -> SchedulerMixin:
+def scheduler_of(folder: Path, index: dict[str, Any], component: str = "scheduler") -> SchedulerMixin:
     """A model folder's own scheduler. Raises ModelError where it is none of diffusers', or its configuration none."""
-    kind = scheduler_class_of(index, folder)
-    return made_scheduler(kind, read_json(folder / "scheduler" / "scheduler_config.json"), folder)
+    kind = scheduler_class_of(index, folder, component)
+    return made_scheduler(kind, read_json(folder / component / "scheduler_config.json"), folder)
 
 
 def made_scheduler(kind: type[SchedulerMixin], config: dict[str, Any], name: str | Path) -> SchedulerMixin:
@@ -120,11 +120,13 @@ def check_fit(
     unet: UNet2DConditionModel,
     vae: Autoencoder,
     text: TextConditioner,
+    beside: int = 0,
 ) -> None:
-    """Components that load one by one may still belong to different models."""
+    """Components that load one by one may still belong to different models. beside: channels that the UNet has for
+    something else than latents."""
     latent_channels = vae.config["latent_channels"]
     for what, wanted, got in (
-        ("latent channels of the unet", latent_channels, unet.config["in_channels"]),
+        ("latent channels of the unet", latent_channels + beside, unet.config["in_channels"]),
         ("output channels of the unet", latent_channels, unet.config["out_channels"]),
         (
             "text width of the unet",

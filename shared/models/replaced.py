@@ -32,6 +32,7 @@ RELIED_ON: Mapping[str, Mapping[str, str | Callable[[Config], Any]]] = {
         "output channels": "out_channels",
         "text width": "cross_attention_dim",
         "added conditions": "addition_embed_type",
+        "class labels": "num_class_embeds",
     },
 }
 

@@ -10,7 +10,7 @@ from typing import Any
 from shared.errors import ModelError, one_line
 from shared.models.layouts.family import check_single_file
 from shared.models.layouts.hub import cached, not_found, offline
-from shared.models.pipelines.classes import check_components, pipeline_of, unusable
+from shared.models.pipelines.classes import CLASS, SEES, check_components, pipeline_of, sees_more, unusable
 from shared.models.weight_files import PICKLES, read_header, read_json, weight_files
 
 WORLD = Path(__file__).resolve().parents[1] / "weights" / "world"
@@ -68,6 +68,9 @@ def check_model(
             raise unusable(path, runner, pipelines)
         check_components(path, index, replaced)
         return
+    sees = SEES.get(str(index.get(CLASS)))
+    if sees is not None and (pipelines is not None or "temporal" in also):
+        raise sees_more(path, sees)
     for name in COMPONENTS:
         entry = index.get(name)
         if not isinstance(entry, list) or len(entry) != 2 or not all(isinstance(part, str) for part in entry):

@@ -47,7 +47,8 @@ def install_attention(network: nn.Module, backend: str = "auto") -> int:
     Route(backend)  # an unknown one is found before anything changes
     found = attentions(network)
     changes = [_change(attention, backend) for attention in found]
-    models: list[Any] = [module for module in network.modules() if hasattr(module, "set_attn_implementation")]
+    named = [module for module in network.modules() if hasattr(module, "set_attn_implementation")]
+    models: list[Any] = [module for module in named if attentions(module)]  # one of convolutions alone takes no name
     if models:
         from shared.attention.routing import interface  # whose import brings transformers
 
@@ -56,7 +57,7 @@ def install_attention(network: nn.Module, backend: str = "auto") -> int:
     for change in changes:
         change()
     for model in models:
-        model.set_attn_implementation(INTERFACE)
+        model.set_attn_implementation({"": INTERFACE})  # what it holds is asked by itself
     return len(found)
 
 

@@ -19,7 +19,7 @@ from shared.models.layouts.prediction import said
 from shared.models.look.licence import licence_of
 from shared.models.look.lora import Lora, lora_of
 from shared.models.made_for import made_for
-from shared.models.pipelines.classes import DISTILLED, makes, pipeline_of
+from shared.models.pipelines.classes import CLASS, DISTILLED, SEES, makes, pipeline_of
 from shared.models.source import check_model, read_index
 from shared.models.weight_files import PICKLES, Entry, read_entries, read_json, weight_files
 
@@ -98,7 +98,8 @@ def abilities(path: Path) -> tuple[tuple[str, ...], str]:
     """What Kinoform makes with a model: "image", "clip", "asset", "score"; or, where nothing, why."""
     try:
         check_model(path, pipelines=None)
-        runner = pipeline_of(read_index(path)) if path.is_dir() else None
+        index = read_index(path) if path.is_dir() else {}
+        runner = pipeline_of(index)
     except ModelError as error:
         return (), str(error)
     if runner is not None:
@@ -106,6 +107,8 @@ def abilities(path: Path) -> tuple[tuple[str, ...], str]:
         if kind is None:
             return (), f"as the installed diffusers has no {runner} that makes pictures or clips"
         return (kind, *(("asset",) if runner in DISTILLED else ())), ""
+    if index.get(CLASS) in SEES:
+        return ("image",), ""
     can = {"image", "asset"}
     for part, more in BESIDE.items():
         if path.is_dir() and (path / part).is_dir():

@@ -16,6 +16,9 @@ from shared.models.pipelines.keys import FRAMES
 from shared.models.pipelines.source import call_of
 from shared.models.weight_files import read_header, read_json, weight_files
 
+# Those of CORE whose UNet sees something of a picture beside its latents (`shared.models.beside`).
+DEPTH, SMALL = "depth", "a small picture"
+SEES = {"StableDiffusionDepth2ImgPipeline": DEPTH, "StableDiffusionUpscalePipeline": SMALL}
 # Classes whose parts our own core takes: a UNet2DConditionModel, an autoencoder and one or two CLIP text encoders.
 CORE = frozenset(
     {
@@ -23,6 +26,7 @@ CORE = frozenset(
         "StableDiffusionImg2ImgPipeline",
         "StableDiffusionXLPipeline",
         "VideoLDMPipeline",
+        *SEES,
     }
 )
 # Classes of which score distillation has the gradient (`shared.models.pipelines.prior`).
@@ -56,6 +60,14 @@ def unusable(path: Path, class_name: str, wanted: Collection[str]) -> ModelError
     return ModelError(
         f"model {path}", expected=f"one that Kinoform's own core runs{others}", got=f"a {class_name}",
         hint="It makes pictures or clips by its own pipeline; its gradient cannot be reached here",
+    )  # fmt: skip
+
+
+def sees_more(path: Path, sees: str) -> ModelError:
+    """What to say of a model whose UNet `sees` more than latents where that cannot be given."""
+    return ModelError(
+        f"model {path}", expected="one whose UNet sees latents alone", got=f"one that sees {sees} beside them",
+        hint="It makes pictures: kinoform image",
     )  # fmt: skip
 
 

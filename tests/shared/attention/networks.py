@@ -29,6 +29,7 @@ from transformers import (
 )
 
 from tests.tiny import tiny_unet
+from tests.tiny_given import tiny_depth_estimator
 
 QUERIES_AND_KEYS = re.compile(r"(\.|_)(q|k|query|key)(_proj)?\.weight$")
 
@@ -240,6 +241,7 @@ KINDS = {
     "wan autoencoder": Kind(wan_autoencoder, lambda n: n(draw(1, 3, 5, 16, 16)).sample, 2),
     "clip text": Kind(clip_text, lambda n: n(IDS).last_hidden_state, 2),
     "clip text with a mask": Kind(clip_text, masked, 2),
+    "depth": Kind(lambda: tiny_depth_estimator()[0], lambda n: n(draw(1, 3, 64, 64)).predicted_depth, 4),
     "clip vision": Kind(clip_vision, lambda n: n(draw(2, 3, 16, 16)).last_hidden_state, 2),
     "t5": Kind(t5, masked, 2),
 }

@@ -19,13 +19,14 @@ def whole(batch=2, seed=0):
         text=torch.randn(batch, 3, 8, generator=draw),
         pooled=torch.randn(batch, 5, generator=draw),
         added={"time_ids": torch.randint(100, (batch, 6), generator=draw)},
+        labels=torch.randint(100, (batch,), generator=draw),
         beside=torch.randn(batch, 2, 7, 4, 4, generator=draw),
         frames={"moments": torch.rand(batch, 7, generator=draw)},
     )
 
 
 def tensors(said):
-    return [said.text, said.pooled, said.added["time_ids"], said.beside, said.frames["moments"]]
+    return [said.text, said.pooled, said.added["time_ids"], said.labels, said.beside, said.frames["moments"]]
 
 
 def test_every_operation_is_that_of_every_part():
@@ -39,7 +40,7 @@ def test_every_operation_is_that_of_every_part():
         assert torch.equal(got, torch.cat([part] * 4))
     assert all(part.device.type == "meta" for part in tensors(a.to("meta")))
     assert (a.batch, b.batch, NOTHING.batch) == (2, 3, None)
-    assert a.parts == {"text", "pooled", "time_ids", "beside", "moments"}
+    assert a.parts == {"text", "pooled", "time_ids", "labels", "beside", "moments"}
     assert a.expand(2) is a
     assert NOTHING.expand(5) is NOTHING
 
@@ -89,6 +90,18 @@ def test_latents_and_masks_lie_beside_the_channels():
     assert torch.equal(Denoiser(unet, SCHEDULE, "v_prediction")(x, t, Conditioning(text, beside=beside)).v, wanted)
 
 
+def labelled():
+    return tiny_unet(num_class_embeds=100)
+
+
+@torch.no_grad()
+def test_a_network_of_classes_gets_each_sample_s():
+    unet, labels = labelled(), torch.tensor([7, 30])
+    x, t, text = torch.randn(2, 4, 8, 8), torch.tensor([5, 500]), torch.randn(2, 3, 32)
+    wanted = unet(x, t, encoder_hidden_states=text, class_labels=labels).sample
+    assert torch.equal(Denoiser(unet, SCHEDULE, "v_prediction")(x, t, Conditioning(text, labels=labels)).v, wanted)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize(
     ("unet", "said", "message"),
@@ -96,6 +109,8 @@ def test_latents_and_masks_lie_beside_the_channels():
         (sdxl_shaped, Conditioning(torch.zeros(2, 3, 32)), "expected text_embeds, time_ids, got none"),
         (tiny_unet, Conditioning(torch.zeros(2, 3, 32), pooled=torch.zeros(2, 5)), "expected none, got text_embeds"),
         (tiny_unet, Conditioning(torch.zeros(2, 3, 32), frames={"moments": torch.zeros(2, 4)}), "got moments"),
+        (labelled, Conditioning(torch.zeros(2, 3, 32)), "class labels: expected one a sample, got none"),
+        (tiny_unet, Conditioning(torch.zeros(2, 3, 32), labels=torch.tensor([1, 2])), "expected none, got some"),
         (tiny_unet, Conditioning(torch.zeros(2, 3, 32), beside=torch.zeros(2, 5, 8, 8)), "expected 4, got 9"),
     ],
 )

@@ -5,7 +5,8 @@ from accelerate import cpu_offload
 from diffusers import StableDiffusionPipeline
 
 from shared.errors import InputError
-from shared.images.generate import generate_image, generate_images, picture_size
+from shared.images.edit import picture_size
+from shared.images.generate import generate_image, generate_images
 from shared.images.recipe import ImageRecipe
 from shared.models.image_model import load_image_model
 from shared.rng import normal

@@ -14,6 +14,7 @@ from shared.models.source import WORLD
 from tests.shared.models.layouts.narrow import build_single_file
 from tests.shared.models.pipelines.tiny.table import TINY
 from tests.tiny import build_image_folder
+from tests.tiny_given import build_depth_folder, build_upscaler_folder
 
 
 @pytest.fixture
@@ -55,6 +56,11 @@ def test_pipelines_of_diffusers_can_what_their_classes_make(tmp_path):
     assert abilities(tmp_path / "FluxPipeline")[1] == (
         "as the installed diffusers has no FluxesPipeline that makes pictures or clips"
     )
+
+
+def test_models_that_see_more_than_latents_make_pictures_alone(tmp_path):
+    assert abilities(build_depth_folder(tmp_path / "deep")) == (("image",), "")
+    assert abilities(build_upscaler_folder(tmp_path / "upscaler")) == (("image",), "")
 
 
 def test_what_is_wrong_stands_beside_its_part(folder):

@@ -9,6 +9,7 @@ from typing import Any
 from diffusers import DiffusionPipeline
 
 from tests.shared.models.pipelines.tiny import clips, images, others
+from tests.tiny_given import depth_pipeline, upscaler_pipeline
 
 PROMPT = "a red cube"
 STEPS = {"steps": 3}
@@ -59,6 +60,13 @@ def _clip(
 
 
 ASKED = {"pipeline_class": "StableDiffusionPipeline"}  # else the core runs it
+
+
+def _asked(build: Any, name: str) -> Tiny:
+    """One that takes a picture and makes one of a size that follows from it; the core runs it unless asked."""
+    return Tiny(build, "image", {**STEPS, **GUIDED, "pipeline_class": name}, {**OWN_STEPS, **GUIDED}, picture=True)
+
+
 TRUE = {"true_cfg_scale": 3.0, "negative_prompt": ""}  # it is not guided without one
 TINY: dict[str, Tiny] = {
     "StableDiffusionPipeline": _image(images.stable_diffusion, 32, 32, recipe=ASKED),
@@ -74,6 +82,8 @@ TINY: dict[str, Tiny] = {
     "AuraFlowPipeline": _image(images.aura_flow, 32, 32),
     "QwenImagePipeline": _image(images.qwen_image, 32, 32, own={"guidance_scale": None, **TRUE}),
     "LatentConsistencyModelPipeline": _image(images.latent_consistency, 32, 32),
+    "StableDiffusionDepth2ImgPipeline": _asked(depth_pipeline, "StableDiffusionDepth2ImgPipeline"),
+    "StableDiffusionUpscalePipeline": _asked(upscaler_pipeline, "StableDiffusionUpscalePipeline"),
     "IFPipeline": _image(others.deep_floyd, 32, 32),
     "UnCLIPPipeline": Tiny(
         others.unclip, "image", {**STEPS, **GUIDED}, {"decoder_num_inference_steps": 3, "decoder_guidance_scale": 3.0},
