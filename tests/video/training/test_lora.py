@@ -117,7 +117,7 @@ def test_temporal_layers_that_a_model_does_not_have_are_refused_or_said(model, c
     assert "are not in model" in note
     assert "temporal.blocks_0_" in note
     wide = tiny_unet(block_out_channels=(32, 64))
-    said = r"temporal\.blocks_.*expected a change of 64 x .*, as model wide has, got one of 32 x "
+    said = r"temporal\.blocks_.*expected a change of 256 x 32, as model wide has, got one of 128 x 32"
     with pytest.raises(ModelError, match=said):
         fuse_loras("wide", wide, [], [alone], beside={TEMPORAL: TemporalLayers.for_unet(wide, embed_dim=32)})
 
