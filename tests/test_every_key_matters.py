@@ -356,7 +356,7 @@ MADE |= {
     "lora stage": Made(LoraTrainRecipe, {**ON_CONCEPT, "concept": "zork"}, LOW_RANK, taught),
     "video lora stage": Made(
         VideoLoraTrainRecipe,
-        {**ON_CONCEPT, "concept": "zork", "frames": 4},
+        {**ON_CONCEPT, "concept": "zork", "starts_as": "cube", "frames": 4},
         {**LOW_RANK, "frames": 3, "networks": "image"},
         trained(video.training.lora.train, lambda out: None, "clips"),
     ),
