@@ -21,6 +21,7 @@ import shared.training.autoencoder
 import shared.training.clip_scorer
 import shared.training.image
 import shared.training.personalise.stage
+import video.training.lora
 import video.training.stage
 from dreamfusion.distill import distill
 from dreamfusion.recipe import AssetRecipe
@@ -43,7 +44,7 @@ from tests.tiny_clip import build_clip
 from tests.tiny_given import build_depth_folder, build_upscaler_folder
 from tests.video.motion.adapters import build_adapter
 from tests.video.tiny import build_video_folder
-from video.recipe import ClipRecipe, VideoTrainRecipe
+from video.recipe import ClipRecipe, VideoLoraTrainRecipe, VideoTrainRecipe
 
 Outcome = Mapping[str, np.ndarray]
 ROUNDING = 2e-2  # of numbers around 1: in half precision, after two steps
@@ -360,6 +361,12 @@ LOW_RANK = {**CONCEPT, "rank": 4, "text_rank": 2, "layers": "all", "token_learni
 taught = trained(shared.training.personalise.stage.train, lambda out: None, "pictures")
 MADE |= {
     "lora stage": Made(LoraTrainRecipe, {**ON_CONCEPT, "concept": "zork"}, LOW_RANK, taught),
+    "video lora stage": Made(
+        VideoLoraTrainRecipe,
+        {**ON_CONCEPT, "concept": "zork", "starts_as": "cube", "frames": 4},
+        {**LOW_RANK, "frames": 3, "networks": "image"},
+        trained(video.training.lora.train, lambda out: None, "clips"),
+    ),
     "dreambooth stage": Made(
         DreamboothTrainRecipe,
         {**ON_CONCEPT, "concept": "zork", "class_prompt": "a cone", "prior_pictures": 3, "prior_steps": 2},
@@ -401,6 +408,9 @@ class Folders:
         self.pictures.mkdir()
         for file in self.data.glob("*.png"):
             shutil.copy(file, self.pictures)
+        self.clips = root / "clips"
+        for name in ("1", "3", "5"):
+            shutil.copytree(self.data / name, self.clips / name)
         layers = files.random_layers(targets=files.ATTENTION)
         self.adapters = {
             "lora": [files.kohya(root, *layers)],

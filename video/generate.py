@@ -16,7 +16,7 @@ import torch
 from diffusers import SchedulerMixin
 from einops import rearrange
 from jaxtyping import Float, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from shared.artifacts.pixels import to_uint8
 from shared.compute.execution import execution_device
@@ -32,6 +32,8 @@ from shared.errors import InputError
 from shared.latents.codec import Codec
 from shared.latents.decoding import decode_by_parts
 from shared.latents.sizes import check_size
+from shared.models.adapters.layers import TEMPORAL, UNET
+from shared.models.adapters.lora import fuse_loras
 from shared.models.image_model import ImageModel, load_image_model
 from shared.models.source import resolve_model
 from video.clip_network import FramesAlone
@@ -78,8 +80,9 @@ def load_video_model(
     unet: Sequence[str] = (),
     transformer: Sequence[str] = (),
 ) -> VideoModel:
-    """The video model in a folder ("world" is the embedded one). lora, embeddings and parts: of its image model.
-    motion_adapter: a file of motion modules in place of temporal layers; the model may be any image model then.
+    """The video model in a folder ("world" is the embedded one). lora: of all its networks. embeddings and parts: of
+    its image model. motion_adapter: a file of motion modules in place of temporal layers; the model may be any image
+    model then.
 
     Raises ModelError: no such folder, no temporal layers in it, weights that are corrupt or do not fit.
     """
@@ -89,20 +92,23 @@ def load_video_model(
             source,
             device=device,
             dtype=dtype,
-            lora=lora,
             embeddings=embeddings,
             vae=vae,
             unet=unet,
             transformer=transformer,
         )
 
+    def fused(image: ImageModel, part: str, network: nn.Module) -> tuple[str, ...]:
+        return tuple(fuse_loras(image.name, image.unet, image.encoders, lora, beside={part: network}))
+
     for file in motion_adapter:
         image = load_image()
         adapter, notes = load_motion_adapter(file, image.unet, image.name, device=device, dtype=dtype)
-        moved = on_motion_schedule(replace(image, notes=(*image.notes, *notes)))
-        return VideoModel(moved, MotionUNet(image.unet, adapter).eval())
+        image = replace(image, notes=(*notes, *fused(image, UNET, adapter)))
+        return VideoModel(on_motion_schedule(image), MotionUNet(image.unet, adapter).eval())
     temporal = load_temporal(resolve_model(source), device=device, dtype=dtype)
     image = load_image()
+    image = replace(image, notes=fused(image, TEMPORAL, temporal))
     return VideoModel(image, VideoUNet(image.unet, temporal).eval())
 
 

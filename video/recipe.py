@@ -10,6 +10,7 @@ from shared.compute.policy import DecodeMemory, NetworkMemory
 from shared.diffusion.guidance_name import GuidanceName, guided_somewhere
 from shared.models.adapters.recipe import Adapted, file_of_folder
 from shared.recipe import WEIGHTS, input_file
+from shared.training.personalise.recipe import LoraTrainRecipe
 from shared.training.recipe import StageRecipe
 
 TRAINED_FRAMES = 16
@@ -128,3 +129,18 @@ class VideoTrainRecipe(StageRecipe):
     def clip_frames(self) -> int:
         """Frames that clips are read at: every `fineness`-th one makes `frames`, from the first to the last."""
         return (self.frames - 1) * self.fineness + 1
+
+
+class VideoLoraTrainRecipe(LoraTrainRecipe):
+    """Low-rank changes of temporal layers, of the image UNet in which they stand, or of both; and a new word."""
+
+    model: str = Field("world", min_length=1, description="video model to teach: world, a folder or a hub id")
+    concept: str | None = Field(
+        None, min_length=1, max_length=100, pattern=r"\S", description="what the clips show: a word, best a new one"
+    )
+    batch_size: int = Field(2, ge=1, le=4096, description="clips a step")
+    frames: int = Field(TRAINED_FRAMES, ge=2, le=64, description="frames that the network sees of a clip")
+    networks: Literal["both", "temporal", "image"] = Field(
+        "both", description="what changes: temporal layers, how things move; the image UNet, how they look; or both"
+    )
+    noise_bias: float = Field(1.5, ge=0.1, le=10, description="1 draws noise levels evenly; more, high ones more often")

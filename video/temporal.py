@@ -119,7 +119,7 @@ class TemporalConvBlock(nn.Module):
         return self.mix(z, _over_frames(self.conv2, F.silu(h)))
 
 
-def _over_frames(conv: nn.Conv2d, x: Float[Tensor, "b t s c"]) -> Float[Tensor, "b t s c"]:
+def _over_frames(conv: nn.Module, x: Float[Tensor, "b t s c"]) -> Float[Tensor, "b t s c"]:
     return conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 

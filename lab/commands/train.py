@@ -23,7 +23,7 @@ from shared.training.personalise.recipe import (
     TextualInversionRecipe,
 )
 from shared.training.recipe import AutoencoderTrainRecipe, ImageTrainRecipe, ScorerTrainRecipe, StageRecipe
-from video.recipe import VideoTrainRecipe
+from video.recipe import VideoLoraTrainRecipe, VideoTrainRecipe
 
 if TYPE_CHECKING:
     from shared.training.loop import TrainState
@@ -33,7 +33,7 @@ HELP = "Train one stage of a model on a folder of pictures or clips with caption
 
 LINE_SECONDS = 10.0
 OF_DATA = "folder with captions.jsonl, or folders of such"
-OF_PICTURES = "folder of pictures; those without a caption show the concept"
+OF_PICTURES = "folder of pictures (video-lora: of clips); those without a caption show the concept"
 RESUME = "the same command with --resume goes on from the last checkpoint"
 
 # What a stage needs to be told, and what it leaves where.
@@ -43,6 +43,7 @@ STAGES: dict[str, tuple[type[StageRecipe], str]] = {
     "scorer": (ScorerTrainRecipe, "an image encoder that agrees with the text encoder of OUT"),
     "video": (VideoTrainRecipe, "temporal layers on the image model of OUT"),
     "lora": (LoraTrainRecipe, "a LoRA on a few pictures of something, into a file in OUT"),
+    "video-lora": (VideoLoraTrainRecipe, "a LoRA of a video model on a few clips, into a file in OUT"),
     "textual-inversion": (TextualInversionRecipe, "a word for what a few pictures show, into a file in OUT"),
     "dreambooth": (DreamboothTrainRecipe, "a LoRA on a few pictures of one of a class, which the model keeps"),
 }
@@ -127,7 +128,7 @@ def _with_notes(
         warn_of_words(console, captions, load_text(resolve_model(out)))
     elif isinstance(recipe, ConceptRecipe) and first.model is not None:
         model: Any = first.model()
-        warn_of_words(console, captions, model.text)
+        warn_of_words(console, captions, getattr(model, "image", model).text)
     yield first
     yield from states
 
@@ -150,6 +151,10 @@ def _loop(stage: str) -> Callable[..., Iterator[TrainState]]:
         from video.training import stage as video
 
         return video.train
+    if stage == "video-lora":
+        from video.training import lora
+
+        return lora.train
     from shared.training.personalise import stage as personalise
 
     return personalise.train

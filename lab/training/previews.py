@@ -107,7 +107,7 @@ def write(stage: str, model: Any, folders: Sequence[MediaFolder], seed: int, pla
     model: a codec, an image or a video model, or a scorer, as the stage trains it.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
-    if stage == "video":
+    if isinstance(model, VideoModel):
         made, captions = clips(model, folders, seed)
         write_image(f"{place}.png", strips(made, captions))
         write_clip(f"{place}.mp4", beside_each_other(made), ClipRecipe(prompt="of each").fps)

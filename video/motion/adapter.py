@@ -20,18 +20,11 @@ from diffusers import MotionAdapter, UNet2DConditionModel
 from diffusers.models.embeddings import SinusoidalPositionalEmbedding
 
 from shared.errors import ModelError
+from shared.models.layouts.original_names import of_motion_module
 from shared.models.weight_files import read_entries, read_json
 from shared.models.weights import Stored, fill
 
 MARK, ORIGINAL = "motion_modules.", ".temporal_transformer."
-RENAMED = (  # AnimateDiff's names -> diffusers'
-    (".temporal_transformer.", "."),
-    (".attention_blocks.0.", ".attn1."),
-    (".attention_blocks.1.", ".attn2."),
-    (".norms.0.", ".norm1."),
-    (".norms.1.", ".norm2."),
-    (".ff_norm.", ".norm3."),
-)
 POSITIONS = re.compile(r"\.(pos_encoder|pos_embed)\.pe$")
 HEADS = 8
 NAMED = 3  # tensors that a message names
@@ -47,7 +40,7 @@ def load_motion_adapter(
     """
     file = Path(file)
     entries = read_entries(file)[0]
-    found = {renamed(name): Stored(file, entry, entry.shape) for name, entry in entries.items()}
+    found = {of_motion_module(name): Stored(file, entry, entry.shape) for name, entry in entries.items()}
     strange = sorted(name for name in found if MARK not in name)
     if len(strange) == len(found):
         raise ModelError(
@@ -76,13 +69,6 @@ def load_motion_adapter(
     except (TypeError, ValueError, IndexError) as error:
         raise ModelError(f"motion adapter {file}", expected="the configuration of one", got=str(error)) from error
     return adapter, [_nothing(file, strange, len(found))] if strange else []
-
-
-def renamed(name: str) -> str:
-    """What diffusers calls a tensor of AnimateDiff's; its own names stay."""
-    for theirs, ours in RENAMED:
-        name = name.replace(theirs, ours)
-    return name.removeprefix("module.")
 
 
 def _config(file: Path, found: Mapping[str, Stored], unet: UNet2DConditionModel) -> dict[str, Any]:

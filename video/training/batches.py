@@ -188,17 +188,18 @@ def read_folders(
     size: int,
     frames: int,
     repeat: bool = True,
+    caption: str | None = None,
     stills: bool = False,
     views: bool = False,
     starts: bool = False,
 ) -> list[LatentFolder]:
     """The clips below `data` with their latents; with `stills` the pictures, with `views` the views, and with `starts`
-    the clips whose first frames are to be given, too.
+    the clips whose first frames are to be given, too. caption: of what has none.
 
     Clips are decoded, resampled to `frames`, cropped to `size` and encoded once; the results are cached beside them.
     Raises InputError when there is no clip, and without `repeat` for one that has fewer frames.
     """
-    groups = find_folders(data)
+    groups = find_folders(data, caption=caption)
     if not any(group.kind == "clip" for group in groups):
         raise InputError("training data", expected=f"clips below {data}", got="none")
     kinds = {"clip": True, "picture": stills, "view": views, "start": starts}

@@ -5,7 +5,9 @@ A "rank in ...", `up` is B "out rank"; of a convolution A is one, and B one of 1
 
 Layouts: kohya-ss (`lora_unet_down_blocks_0_..._to_q.lora_down.weight`, also by the block names of the original Stable
 Diffusion), diffusers (`unet.down_blocks.0...to_q.lora.down.weight`, and its older ones) and PEFT
-(`...to_q.lora_A.weight`). diffusers' own converters know them; what is left to do here is to find the modules.
+(`...to_q.lora_A.weight`), and AnimateDiff's motion LoRAs (`...attention_blocks.0.processor.to_q_lora.down.weight`).
+diffusers' own converters know all but the last; what is left to do here is to find the modules. Layers of our temporal
+layers, which only we know of, are in kohya's names: `lora_temporal_blocks_0_attention_to_qkv.lora_down.weight`.
 """
 
 from __future__ import annotations
@@ -29,16 +31,18 @@ from torch import Tensor
 
 from shared.errors import ModelError
 from shared.models.adapters.recipe import checked_header, other_kind
+from shared.models.layouts.original_names import of_motion_module
 from shared.models.weights import check_finite
 
-UNET, TEXT, SECOND = "unet", "text_encoder", "text_encoder_2"
+UNET, TEXT, SECOND, TEMPORAL = "unet", "text_encoder", "text_encoder_2", "temporal"
+OF_TEMPORAL = re.compile(rf"lora_{TEMPORAL}_(\w+)\.(lora_down\.weight|lora_up\.weight|alpha)")
 METADATA = "lora_adapter_metadata"  # where diffusers keeps what PEFT was configured with
 BASE_MODEL = ("modelspec.architecture", "ss_base_model_version")  # where trainers say what a LoRA is for
 
 
 @dataclass(frozen=True)
 class Layer:
-    """part: UNET, TEXT, SECOND, or "" where the file does not say. module: its name, as the file has it."""
+    """part: UNET, TEXT, SECOND, TEMPORAL, or "" where the file does not say. module: its name, as the file has it."""
 
     part: str
     module: str
@@ -67,12 +71,14 @@ def read_lora(path: Path, unet_config: Mapping[str, Any]) -> LoraFile:
             raise ModelError(f"LoRA {path}", expected="LoRA or LoCon layers", got=f"{kind}: {name}")
     with safe_open(path, framework="pt") as opened:
         metadata = dict(opened.metadata() or {})
-        tensors = {name: opened.get_tensor(name).float() for name in header}
+        tensors = {of_motion_module(name): opened.get_tensor(name).float() for name in header}
     check_finite(tensors, path)
+    ours = {name: tensors.pop(name) for name in list(tensors) if OF_TEMPORAL.fullmatch(name)}
     try:
         named, alphas = _in_peft_names(tensors, unet_config)
     except (ValueError, KeyError, IndexError) as error:  # of diffusers' converters, for names that they do not know
         raise _no_lora(path, header) from error
+    _add_temporal(ours, named, alphas)
     pairs: dict[str, dict[str, Tensor]] = defaultdict(dict)
     for name, tensor in named.items():
         found = re.fullmatch(r"(.+)\.lora_([AB])(?:\.default)?\.weight", name)
@@ -102,6 +108,16 @@ def _in_peft_names(
     renamed = convert_unet_state_dict_to_peft(others)
     renamed |= _of_text(of_text)
     return named, {re.split(r"\.lora_A|\.alpha$", name)[0]: float(value) for name, value in renamed.items()}
+
+
+def _add_temporal(ours: Mapping[str, Tensor], named: dict[str, Tensor], alphas: dict[str, float]) -> None:
+    """Adds layers of temporal layers to those that `_in_peft_names` gives."""
+    for name, tensor in ours.items():
+        place, _, what = name.removeprefix(f"lora_{TEMPORAL}_").partition(".")
+        if what == "alpha":
+            alphas[f"{TEMPORAL}.{place}"] = float(tensor)
+        else:
+            named[f"{TEMPORAL}.{place}.{'lora_A' if what.startswith('lora_down') else 'lora_B'}.weight"] = tensor
 
 
 def _of_text(named: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,7 +162,7 @@ def _layer(
             got=f"{tuple(up.shape)}",
         )  # fmt: skip
     head, _, tail = name.partition(".")
-    part, module = (head, tail) if head in (UNET, TEXT, SECOND) else ("", name)
+    part, module = (head, tail) if head in (UNET, TEXT, SECOND, TEMPORAL) else ("", name)
     root = False
     if alpha is None and part in scales:
         settings = scales[part]

@@ -7,7 +7,7 @@ its usual speed; in return a LoRA's weight is not changed without loading the mo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -16,25 +16,34 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from shared.errors import ModelError
-from shared.models.adapters.layers import SECOND, TEXT, UNET, Layer, LoraFile, read_lora
+from shared.models.adapters.layers import SECOND, TEMPORAL, TEXT, UNET, Layer, LoraFile, read_lora
 from shared.models.prompts.text import TextEncoder
 from shared.recipe import weighted_file
 
 NAMED = 3  # modules that a message names
+ALONE: Mapping[str, nn.Module] = {}
 
 
 @torch.no_grad()
 def fuse_loras(
-    model: str, unet: UNet2DConditionModel, encoders: Sequence[TextEncoder], files: Sequence[str]
+    model: str,
+    unet: UNet2DConditionModel,
+    encoders: Sequence[TextEncoder],
+    files: Sequence[str],
+    *,
+    beside: Mapping[str, nn.Module] = ALONE,
 ) -> list[str]:
     """Adds LoRAs, FILE or FILE:WEIGHT, to the networks' weights, in place. model: its name, for messages. encoders: of
-    text, one or two.
+    text, one or two. beside: networks that make clips of it, by the part that files count them to: temporal layers
+    TEMPORAL, AnimateDiff's motion modules UNET.
 
     Returns what to tell of files of which only a part fits. Raises ModelError as `read_lora` does, and for a file of
     which nothing fits, or that is made for another architecture.
     """
     known = {UNET: _modules(unet)}
     known |= {part: _modules(encoder) for part, encoder in zip((TEXT, SECOND), encoders, strict=False)}
+    for part, network in beside.items():
+        known[part] = known.get(part, {}) | _modules(network)
     changes: dict[nn.Module, Tensor] = {}
     notes = []
     for path, weight in map(weighted_file, files):
@@ -51,6 +60,7 @@ def fuse_loras(
             raise ModelError(
                 f"LoRA {path}", expected=f"layers of model {model}",
                 got=f"{len(unknown)} layers, none of which fits, such as {unknown[0]}{_says(read)}",
+                hint=_hint(unknown[0]),
             )  # fmt: skip
         if unknown:
             notes.append(_partly(path, unknown, len(read.layers), model))
@@ -99,6 +109,13 @@ def _size(shape: tuple[int, ...]) -> str:
 
 def _says(read: LoraFile) -> str:
     return f"; it says that it is for {read.made_for}" if read.made_for else ""
+
+
+def _hint(unknown: str) -> str:
+    """Where a layer belongs that the model does not have."""
+    if "motion_modules" in unknown:
+        return "It is a motion LoRA of AnimateDiff: for clips with --motion-adapter"
+    return "It is for clips of a model with temporal layers" if unknown.startswith(TEMPORAL) else ""
 
 
 def _partly(path: str, unknown: list[str], count: int, model: str) -> str:

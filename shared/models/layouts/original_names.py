@@ -1,4 +1,4 @@
-"""Tensors of Stable Diffusion's original layout by their names in diffusers' and transformers' networks.
+"""Tensors of Stable Diffusion's original layout by their names in diffusers' and transformers' networks; AnimateDiff's.
 
 Names alone, and which rows of a tensor: OpenCLIP keeps the three projections of an attention in one. Imports no torch.
 """
@@ -58,6 +58,14 @@ OPEN_CLIP_LAYER = {
     "mlp.c_proj": "mlp.fc2",
     "attn.out_proj": "self_attn.out_proj",
 }
+MOTION_MODULE = (  # AnimateDiff's names -> diffusers'
+    (".temporal_transformer.", "."),
+    (".attention_blocks.0.", ".attn1."),
+    (".attention_blocks.1.", ".attn2."),
+    (".norms.0.", ".norm1."),
+    (".norms.1.", ".norm2."),
+    (".ff_norm.", ".norm3."),
+)
 UNUSED = re.compile(r"(^|\.)(position_ids|logit_scale|text_projection|attn_mask)$")  # of the text encoders
 
 
@@ -81,6 +89,13 @@ def unet_name(stored: str, layers: int) -> Rows | None:
         module = "attentions" if place == "1" else "resnets"
         return Rows(f"{blocks}.{_inside(f'{module}.{layer}', rest)}.{ending}")
     return Rows(stored.removeprefix(UNET))
+
+
+def of_motion_module(stored: str) -> str:
+    """What diffusers calls a tensor of AnimateDiff's; its own names stay."""
+    for theirs, ours in MOTION_MODULE:
+        stored = stored.replace(theirs, ours)
+    return stored.removeprefix("module.")
 
 
 def vae_name(stored: str, levels: int) -> Rows | None:

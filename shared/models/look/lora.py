@@ -19,6 +19,7 @@ DOWN = re.compile(r"(.+?)[._](lora_down|lora_A|lora\.down|lora_linear_layer\.dow
 TEXT_KEYS = re.compile(r"attn2[._]to_k$")  # what makes keys of the text: as wide as the text encoder's states
 BY_WIDTH = {768: SD1, 1024: SD2, 2048: XL}
 BY_NAME = (
+    (re.compile(r"^lora_temporal_"), "Kinoform's temporal layers"),
     (re.compile(r"motion_modules"), "AnimateDiff"),
     (re.compile(r"double_blocks|single_transformer_blocks"), "Flux"),
     (re.compile(r"joint_(transformer_)?blocks"), "Stable Diffusion 3"),

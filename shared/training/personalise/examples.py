@@ -1,4 +1,4 @@
-"""The pictures that are to be learned: their latents and captions, and which of them a step sees."""
+"""The pictures or clips that are to be learned: their latents and captions, and which of them a step sees."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from shared.training.data.groups import find_folders
 
 @dataclass(frozen=True)
 class Examples:
-    """Scaled latents of all pictures, and a caption for each."""
+    """Scaled latents of all pictures, "c h w" each, or of all clips, "c t h w"; and a caption for each."""
 
-    latents: Float[Tensor, "n c h w"]
+    latents: Float[Tensor, "n ..."]
     captions: list[str]
 
     def draw(self, count: int, number: int, seed: int, *stream: int) -> Examples:

@@ -21,8 +21,10 @@ FILE = "pytorch_lora_weights.safetensors"  # the name that diffusers looks for
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
 ALL = [*ATTENTION, "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2", "conv1", "conv2", "conv_shortcut",
        "time_emb_proj", "downsamplers.0.conv", "upsamplers.0.conv"]  # fmt: skip
+LAYERS = {"attention": ATTENTION, "all": ALL}  # of a UNet, by a recipe's key
 KOHYA = {"lora_A": "lora_down", "lora_B": "lora_up"}
-UNET, TEXT = "lora_unet", "lora_te_text_model"  # text encoders had one more level until transformers 5
+UNET, TEMPORAL = "lora_unet", "lora_temporal"
+TEXT = "lora_te_text_model"  # text encoders had one more level until transformers 5
 OF_TEXT = ["q_proj", "k_proj", "v_proj", "out_proj"]
 
 

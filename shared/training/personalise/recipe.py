@@ -37,9 +37,9 @@ class ConceptRecipe(StageRecipe):
 class LoraTrainRecipe(ConceptRecipe):
     """Low-rank changes of the UNet (Hu et al. 2021), and a new word where a small vocabulary lacks the concept."""
 
-    rank: int = Field(8, ge=1, le=1024, description="of the changes of the UNet")
+    rank: int = Field(8, ge=1, le=1024, description="of the changes of the denoiser")
     text_rank: int = Field(0, ge=0, le=1024, description="of those of the text encoder, which stays as it is at 0")
-    layers: Literal["attention", "all"] = Field("attention", description="of the UNet: convolutions, too, with all")
+    layers: Literal["attention", "all"] = Field("attention", description="that change: convolutions, too, with all")
     learning_rate: float = Field(1e-3, gt=0, le=1)
     token_learning_rate: float = Field(1e-2, gt=0, le=1, description="learning rate of a new word's vectors")
 

@@ -1,12 +1,12 @@
-"""The stages that teach an image model something new from a few pictures: low-rank layers, a new word, or both.
+"""The stages that teach a model something new from a few pictures or clips: low-rank layers, a new word, or both.
 
-x0: latents of the pictures; the loss is that of the model's own kind of prediction (`denoising_loss`). What is trained
+x0: latents of these; the loss is that of the model's own kind of prediction (`denoising_loss`). What is trained
 lies beside the model's weights, which stay as they are; what is left is one or two small files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from shared.compute.execution import execution_device
 from shared.compute.modes import checkpointed
+from shared.diffusion.step_noise import Draw, standard_normal
 from shared.errors import InputError
 from shared.models.image_model import ImageModel, load_image_model
 from shared.rng import generator
@@ -36,14 +37,19 @@ from shared.training.text_encoder import check_one_encoder
 TRIED = 8  # pictures on which words are tried as a new one's beginning
 CHECKPOINTS = {LoraTrainRecipe: "lora.pt", DreamboothTrainRecipe: "dreambooth.pt",
                TextualInversionRecipe: "textual-inversion.pt"}  # fmt: skip
+# By what a file calls them: networks, and how the names of their modules that get low-rank layers end.
+Targets = Mapping[str, tuple[nn.Module, list[str]]]
+LossOf = Callable[[ImageModel, Examples, ConceptRecipe, torch.Generator], Tensor]
 
 
 @dataclass(frozen=True)
 class Learner:
-    """model: with what is learned in its place. layers: weights of low-rank layers, of the UNet and then of the text
-    encoder. word: the new one, and its rows; None where there is none."""
+    """model: with what is learned in its place. networks: those with low-rank layers, by what a file calls them, the
+    text encoder last. layers: weights of these, in this order. word: the new one, and its rows; None where there is
+    none."""
 
     model: ImageModel
+    networks: dict[str, nn.Module]
     layers: nn.ParameterList
     word: tuple[str, words.NewRows] | None
 
@@ -57,10 +63,7 @@ class Learner:
 
     def save(self, out: Path, recipe: ConceptRecipe, pictures: int) -> None:
         if isinstance(recipe, LoraTrainRecipe):
-            parts: dict[str, nn.Module] = {low_rank.UNET: self.model.unet}
-            if recipe.text_rank:
-                parts[low_rank.TEXT] = self.model.text.text_encoder
-            low_rank.save_low_rank(out, parts, about(recipe, pictures))
+            low_rank.save_low_rank(out, self.networks, about(recipe, pictures))
         if self.word is not None:
             words.save_word(out, *self.word)
 
@@ -76,8 +79,44 @@ def about(recipe: LoraTrainRecipe, pictures: int) -> dict[str, str]:
     return {f"ss_{name}": str(value) for name, value in values.items()}
 
 
-def learner(model: ImageModel, recipe: ConceptRecipe, examples: Examples) -> Learner:
-    """What a recipe trains, put into `model`.
+def loss_on(
+    model: ImageModel,
+    seen: Examples,
+    recipe: ConceptRecipe,
+    draw: torch.Generator,
+    *,
+    network: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
+    noise: Draw = standard_normal,
+) -> Tensor:
+    """The denoising loss on some pictures or clips, at noise levels and with noise from `draw`.
+
+    network: (x_t, t, states of the captions) -> prediction; the UNet unless given. noise: how it is drawn.
+    """
+    device = execution_device(model.unet)
+    x0 = seen.latents.to(device)
+    t = stratified_timesteps(len(x0), model.schedule.num_timesteps, draw, bias=recipe.noise_bias).to(device)
+    eps = noise(x0.shape, draw).to(x0)
+    ids = model.text.token_ids(seen.captions).to(device)
+
+    def predict(x_t: Tensor, t: Tensor) -> Tensor:
+        states = model.text.text_encoder(ids).last_hidden_state
+        return network(x_t, t, states) if network else model.unet(x_t, t, encoder_hidden_states=states).sample
+
+    return denoising_loss(
+        predict, model.schedule, x0, eps, t,
+        prediction_type=model.prediction_type, gamma=recipe.min_snr_gamma, precision=recipe.precision,
+    )  # fmt: skip
+
+
+def learner(
+    model: ImageModel,
+    recipe: ConceptRecipe,
+    examples: Examples,
+    targets: Targets | None = None,
+    loss_of: LossOf = loss_on,
+) -> Learner:
+    """What a recipe trains, put into `model`. targets: what a LoRA changes beside the text encoder; the UNet unless
+    given. loss_of: by which words are tried.
 
     Raises InputError for a word that the model has, for several new ones, and for one that no caption has.
     """
@@ -90,21 +129,25 @@ def learner(model: ImageModel, recipe: ConceptRecipe, examples: Examples) -> Lea
         tried = Examples(examples.latents[:TRIED], examples.captions[:TRIED])
 
         @torch.no_grad()
-        def loss_of(word: str) -> float:
+        def loss_with(word: str) -> float:
             said = Examples(tried.latents, [caption.replace(new, word) for caption in tried.captions])
-            return float(loss_on(model, said, recipe, generator(recipe.seed, 5)))
+            return float(loss_of(model, said, recipe, generator(recipe.seed, 5)))
 
-        vectors = words.first_vectors(text, recipe.starts_as, count, recipe.seed, loss_of)
+        vectors = words.first_vectors(text, recipe.starts_as, count, recipe.seed, loss_with)
         text, rows = words.learn_word(text, new, vectors)
+    networks: dict[str, nn.Module] = {}
     layers = nn.ParameterList()
     if isinstance(recipe, LoraTrainRecipe):
+        targets = targets or {low_rank.UNET: (model.unet, low_rank.LAYERS[recipe.layers])}
         with seeded(recipe.seed):
-            targets = low_rank.ALL if recipe.layers == "all" else low_rank.ATTENTION
-            layers.extend(low_rank.add_low_rank(model.unet, recipe.rank, targets))
+            for part, (network, names) in targets.items():
+                networks[part] = network
+                layers.extend(low_rank.add_low_rank(network, recipe.rank, names))
             if recipe.text_rank:
+                networks[low_rank.TEXT] = text.text_encoder
                 layers.extend(low_rank.add_low_rank(text.text_encoder, recipe.text_rank, low_rank.OF_TEXT))
     word = None if new is None or rows is None else (new, rows)
-    return Learner(replace(model, text=text), layers, word)
+    return Learner(replace(model, text=text), networks, layers, word)
 
 
 def new_word(model: ImageModel, recipe: ConceptRecipe) -> str | None:
@@ -117,29 +160,13 @@ def new_word(model: ImageModel, recipe: ConceptRecipe) -> str | None:
     return unknown[0] if unknown else None
 
 
-def loss_on(model: ImageModel, seen: Examples, recipe: ConceptRecipe, draw: torch.Generator) -> Tensor:
-    """The denoising loss on some pictures, at noise levels and with noise from `draw`."""
-    device = execution_device(model.unet)
-    x0 = seen.latents.to(device)
-    t = stratified_timesteps(len(x0), model.schedule.num_timesteps, draw, bias=recipe.noise_bias).to(device)
-    eps = torch.randn(x0.shape, generator=draw).to(x0)
-    ids = model.text.token_ids(seen.captions).to(device)
-
-    def predict(x_t: Tensor, t: Tensor) -> Tensor:
-        return model.unet(x_t, t, encoder_hidden_states=model.text.text_encoder(ids).last_hidden_state).sample
-
-    return denoising_loss(
-        predict, model.schedule, x0, eps, t,
-        prediction_type=model.prediction_type, gamma=recipe.min_snr_gamma, precision=recipe.precision,
-    )  # fmt: skip
-
-
 def train_concept(
     learned: Learner,
     recipe: ConceptRecipe,
     examples: Examples,
     prior: Examples | None = None,
     *,
+    loss_of: LossOf = loss_on,
     checkpoint: Path | None = None,
     resume: bool = False,
 ) -> Iterator[TrainState]:
@@ -164,10 +191,10 @@ def train_concept(
         draw = generator(recipe.seed, number, 0)
         seen = examples.draw(recipe.batch_size, number, recipe.seed, 1)
         with checkpointed(model.unet, recipe.checkpointing):
-            loss = loss_on(model, seen.without_some_captions(recipe.caption_dropout, draw), recipe, draw)
+            loss = loss_of(model, seen.without_some_captions(recipe.caption_dropout, draw), recipe, draw)
             if prior is None or not isinstance(recipe, DreamboothTrainRecipe):
                 return loss, {}
-            kept = loss_on(model, prior.draw(recipe.batch_size, number, recipe.seed, 2), recipe, draw)
+            kept = loss_of(model, prior.draw(recipe.batch_size, number, recipe.seed, 2), recipe, draw)
         return loss + recipe.prior_weight * kept, {"prior": float(kept.detach())}
 
     yield from training.run(loss_at)

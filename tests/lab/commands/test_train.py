@@ -12,7 +12,7 @@ from shared.artifacts.formats.image_file import write_image
 from shared.artifacts.media import read_clip
 from tests.lab.command import is_refusal
 from tests.tiny import build_image_folder
-from tests.video.tiny import write_clips
+from tests.video.tiny import build_video_folder, write_clips
 from video.folder import load_temporal
 
 SMALL = ["--precision", "fp32", "--batch-size", "2"]
@@ -149,3 +149,24 @@ def test_a_new_object_from_pictures_without_captions(tmp_path, capsys):
         main(["train", "dreambooth", "--data", str(data), "--out", str(tmp_path / "x"), *small]),
         capsys.readouterr().err, "class_prompt", "a value", "got nothing",
     )  # fmt: skip
+
+
+def test_a_lora_of_a_video_model_from_clips_is_one_of_a_clips(tmp_path, capsys):
+    data, model, out = write_clips(tmp_path / "data"), str(build_video_folder(tmp_path / "model")), tmp_path / "out"
+    index = data / "captions.jsonl"
+    index.write_text(index.read_text().splitlines()[0])  # one caption: one clip to look at
+    arguments = ["train", "video-lora", "--data", str(data), "--out", str(out), "--model", model, "--frames", "4"]
+    assert main([*arguments, *SMALL, "--steps", "2", "--preview-every", "2"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.startswith("trained video-lora: 2 steps, loss ")
+    assert "does not know" not in shown.err
+    looks = {"loss-video-lora.png", "video-lora-000002.png", "video-lora-000002.mp4"}
+    assert {file.name for file in (out / "previews").iterdir()} == looks
+    make = ["clip", "a red cube moving up", "--model", model, "--steps", "1", "--frames", "4"]
+    lora = ["--lora", str(out / "pytorch_lora_weights.safetensors") + ":0.8"]
+    frames = []
+    for flags in ([], lora):
+        assert main([*make, *flags, "-o", str(tmp_path / "a.apng")]) == 0
+        frames.append(read_clip(tmp_path / "a.apng").frames)
+    assert "do nothing" not in capsys.readouterr().err
+    assert (frames[0] != frames[1]).any()

@@ -1,10 +1,13 @@
 """Motion adapters of random weights for the tiny image model, as diffusers writes them and as AnimateDiff does."""
 
+import re
 from pathlib import Path
 
 import torch
 from diffusers import MotionAdapter
 from safetensors.torch import save_file
+
+from tests.shared.models.adapters.files import ATTENTION, peft_layers, save
 
 # diffusers' names -> AnimateDiff's: the other way round than `video.motion.adapter`, and its own table of it.
 ORIGINAL = (
@@ -51,6 +54,22 @@ def original_tensors(adapter):
         else:
             found[original_name(name)] = tensor.contiguous()
     return found
+
+
+def build_motion_lora(folder, seed=5, extra=None, **changes):
+    """A motion LoRA by AnimateDiff's names, as its `v2_lora_ZoomIn` is, and by diffusers'; for `tiny_adapter`.
+
+    extra: layers beside it, in PEFT's names.
+    """
+    made = {name: tensor * 0.5 for name, tensor in peft_layers(tiny_adapter(**changes), ATTENTION, seed).items()}
+    stock = {}
+    for name, tensor in {**made, **(extra or {})}.items():
+        block, place, which = re.fullmatch(r"(.+)\.(to_\w+)(?:\.0)?\.lora_([AB])\.weight", name).groups()
+        stock[f"{block}.processor.{place}_lora.{'down' if which == 'A' else 'up'}.weight"] = tensor
+    original = {f"module.{original_name(name)}": tensor for name, tensor in stock.items()}
+    diffusers = {f"unet.{name}": tensor for name, tensor in stock.items()}
+    return {"original": save(folder / "original.safetensors", original),
+            "diffusers": save(folder / "diffusers.safetensors", diffusers)}  # fmt: skip
 
 
 def build_original(path, seed=0, prefix="", extra=None, **changes):

@@ -7,10 +7,11 @@ from diffusers import AnimateDiffPipeline, AutoencoderKL, UNet2DConditionModel, 
 from transformers import CLIPTextModel
 
 from shared.attention import install_attention, unrouted
-from shared.errors import InputError
+from shared.errors import InputError, ModelError
+from shared.models.image_model import load_image_model
 from shared.rng import generator
 from tests.tiny import build_image_folder, tiny_unet
-from tests.video.motion.adapters import build_adapter, tiny_adapter
+from tests.video.motion.adapters import build_adapter, build_motion_lora, tiny_adapter
 from video.frames.windows import window_starts, window_weights
 from video.generate import load_video_model, sample_latents
 from video.motion.network import MotionUNet
@@ -69,15 +70,22 @@ def recipe(folder, **changes):
     return ClipRecipe.parse({**values, "motion_adapter": str(folder / "adapter"), **changes})
 
 
-def loaded(folder, asked):
-    return load_video_model(folder / "image", motion_adapter=[asked.motion_adapter])
+def loaded(folder, asked, *lora):
+    return load_video_model(folder / "image", motion_adapter=[asked.motion_adapter], lora=lora)
 
 
-def test_a_clip_is_that_of_animatediffs_pipeline(folder):
-    """From the same noise, by the same schedule: the image model's, with betas that rise evenly."""
+def latents_of(model, asked):
+    return [state.latents for state in sample_latents(model, [asked])][-1]
+
+
+@pytest.mark.parametrize("layout", ["without", "original", "diffusers"])
+def test_a_clip_is_that_of_animatediffs_pipeline(folder, layout):
+    """From the same noise, by the same schedule: the image model's, with betas that rise evenly. Without a motion LoRA,
+    and with one in either layout, of which diffusers reads its own."""
     asked = recipe(folder)
-    model = loaded(folder, asked)
-    made = [state.latents for state in sample_latents(model, [asked])][-1]
+    lora = build_motion_lora(folder)
+    model = loaded(folder, asked, *(f"{file}:0.7" for name, file in lora.items() if name == layout))
+    made = latents_of(model, asked)
     scheduler = model.image.make_scheduler()
     assert scheduler.config["beta_schedule"] == "linear"
     unet = UNet2DConditionModel.from_pretrained(folder / "image", subfolder="unet").float()
@@ -88,12 +96,37 @@ def test_a_clip_is_that_of_animatediffs_pipeline(folder):
     )  # fmt: skip
     stock = AnimateDiffPipeline(vae, text, model.image.text.tokenizer, unet, tiny_adapter(), scheduler)
     stock.set_progress_bar_config(disable=True)
+    if layout in lora:
+        stock.load_lora_weights(lora["diffusers"], adapter_name="motion")
+        stock.set_adapters(["motion"], [0.7])
+        assert (made - latents_of(loaded(folder, asked), asked)).abs().max() > 0.1
     noise = torch.randn(4, 4, 16, 16, generator=generator(3))[None]
     wanted = stock(
         "a red cube", negative_prompt="a ball", num_frames=4, height=64, width=64, num_inference_steps=2,
         guidance_scale=5.0, latents=noise, output_type="latent",
     ).frames  # fmt: skip
     torch.testing.assert_close(made, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_what_fits_of_a_motion_lora_in_part_is_said(folder, tmp_path):
+    extra = {f"mid_block.motion_modules.9.to_q.lora_{which}.weight": torch.ones(2, 2) for which in "AB"}
+    for file in build_motion_lora(tmp_path, extra=extra).values():
+        (note,) = loaded(folder, recipe(folder), file).image.notes
+        assert note.startswith(f"of the 57 layers in {file}, 1 are not in model {folder / 'image'} and do nothing: ")
+        assert note.endswith("mid_block.motion_modules.9.to_q")
+
+
+def test_a_motion_lora_of_another_architecture_is_refused_with_both(folder, tmp_path):
+    file = build_motion_lora(tmp_path, block_out_channels=(32, 64))["original"]
+    said = rf"expected a change of 32 x 32, as model {folder / 'image'} has, got one of 64 x 64"
+    with pytest.raises(ModelError, match=said):
+        loaded(folder, recipe(folder), file)
+
+
+def test_a_motion_lora_alone_is_refused(folder):
+    file = build_motion_lora(folder)["original"]
+    with pytest.raises(ModelError, match=r"56 layers, none of which fits, .*\. It is a motion LoRA of AnimateDiff: .*"):
+        load_image_model(folder / "image", lora=[file])
 
 
 @torch.no_grad()

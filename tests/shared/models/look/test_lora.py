@@ -30,6 +30,7 @@ def kohya(width, rank=4, prefix="lora_unet_down_blocks_0_attentions_0_transforme
         ({"transformer.joint_transformer_blocks.0.attn.to_q.lora_A.weight": (16, 3072)}, {}, "Stable Diffusion 3"),
         ({"diffusion_model.blocks.0.self_attn.q.lora_A.weight": (16, 1536)}, {}, "Wan"),
         ({"down_blocks.0.motion_modules.0.x.to_q.lora.down.weight": (16, 320)}, {}, "AnimateDiff"),
+        ({"lora_temporal_blocks_0_conv_conv1.lora_down.weight": (8, 64, 3, 1)}, {}, "Kinoform's temporal layers"),
     ],
 )
 def test_targets(header, metadata, target):

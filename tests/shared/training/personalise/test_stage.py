@@ -22,6 +22,8 @@ from shared.training.personalise.examples import read_examples
 from shared.training.personalise.prior import prior_examples
 from shared.training.personalise.recipe import DreamboothTrainRecipe, LoraTrainRecipe, TextualInversionRecipe
 from shared.training.personalise.stage import CHECKPOINTS, learner, loss_on, train, train_concept
+from video.recipe import VideoLoraTrainRecipe
+from video.training import lora as video_lora
 
 SMALL = {"concept": "zork", "steps": 5, "batch_size": 2, "precision": "fp32", "checkpoint_minutes": 1e-9,
          "warmup_steps": 1, "ema_decay": 0.5, "learning_rate": 1e-2}  # fmt: skip
@@ -29,6 +31,7 @@ RECIPES = {
     "lora": (LoraTrainRecipe, {"text_rank": 2, "layers": "all", "token_learning_rate": 0.1}),
     "dreambooth": (DreamboothTrainRecipe, {"class_prompt": "a cone", "prior_pictures": 3, "prior_steps": 2}),
     "textual inversion": (TextualInversionRecipe, {"vectors": 2, "learning_rate": 0.1}),
+    "video lora": (VideoLoraTrainRecipe, {"text_rank": 2, "layers": "all", "token_learning_rate": 0.1, "frames": 4}),
 }
 
 
@@ -41,45 +44,53 @@ def files(out):
     return {file.name: file.read_bytes() for file in out.glob("*.safetensors")}
 
 
+@pytest.fixture
+def of_kind(pictures, clips):
+    """name of a recipe -> the stage's training, and data for it."""
+    return lambda name: (video_lora.train, clips) if name == "video lora" else (train, pictures)
+
+
 @pytest.mark.parametrize("name", RECIPES)
-def test_resuming_is_exact(name, model, pictures, tmp_path):
-    recipe = recipe_of(name, model)
-    whole = list(train(recipe, pictures, tmp_path / "whole"))
-    first = train(recipe, pictures, tmp_path / "parts")
+def test_resuming_is_exact(name, model, of_kind, tmp_path):
+    recipe, (train, data) = recipe_of(name, model), of_kind(name)
+    whole = list(train(recipe, data, tmp_path / "whole"))
+    first = train(recipe, data, tmp_path / "parts")
     for _ in range(2):
         next(first)
     first.close()
-    rest = list(train(recipe, pictures, tmp_path / "parts", resume=True))
+    rest = list(train(recipe, data, tmp_path / "parts", resume=True))
     assert [state.loss for state in rest] == [state.loss for state in whole[2:]]
     assert files(tmp_path / "parts") == files(tmp_path / "whole")
     assert low_rank.FILE in files(tmp_path / "whole") or name == "textual inversion"
     assert words.FILE in files(tmp_path / "whole")
 
 
-def train_in_child(recipe, pictures, out):
+def train_in_child(train, recipe, data, out):
+    checkpoint = {**CHECKPOINTS, VideoLoraTrainRecipe: video_lora.CHECKPOINT}[type(recipe)]
     child = os.fork()
     if not child:
         code = 1
         with suppress(BaseException):
-            list(train(recipe, pictures, out, resume=(out / CHECKPOINTS[type(recipe)]).exists()))
+            list(train(recipe, data, out, resume=(out / checkpoint).exists()))
             code = 0
         os._exit(code)
     return child
 
 
-def test_killed_at_any_moment_and_resumed_it_ends_with_the_same_bytes(model, pictures, tmp_path):
-    recipe = recipe_of("lora", model, steps=8)
+@pytest.mark.parametrize("name", ["lora", "video lora"])
+def test_killed_at_any_moment_and_resumed_it_ends_with_the_same_bytes(name, model, of_kind, tmp_path):
+    recipe, (train, data) = recipe_of(name, model, steps=8, starts_as="cube"), of_kind(name)
     started = time.monotonic()
-    assert os.waitstatus_to_exitcode(os.waitpid(train_in_child(recipe, pictures, tmp_path / "whole"), 0)[1]) == 0
+    assert os.waitstatus_to_exitcode(os.waitpid(train_in_child(train, recipe, data, tmp_path / "whole"), 0)[1]) == 0
     took = time.monotonic() - started
     draw, kills, out = random.Random(0), 0, tmp_path / "parts"
     for _ in range(3):
-        child = train_in_child(recipe, pictures, out)
+        child = train_in_child(train, recipe, data, out)
         time.sleep(draw.uniform(0.3, 0.9) * took)
         os.kill(child, signal.SIGKILL)
         kills += os.waitpid(child, 0)[1] == signal.SIGKILL
     assert kills
-    assert os.waitstatus_to_exitcode(os.waitpid(train_in_child(recipe, pictures, out), 0)[1]) == 0
+    assert os.waitstatus_to_exitcode(os.waitpid(train_in_child(train, recipe, data, out), 0)[1]) == 0
     assert files(out) == files(tmp_path / "whole")
 
 
