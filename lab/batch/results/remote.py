@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from lab.batch.place import Place
-from lab.batch.results.taken import is_of_batch
 from shared.artifacts.files import atomic_path, check_writable, write_bytes
 from shared.errors import InputError, KinoformError, OutputError, one_line
 
@@ -98,6 +97,8 @@ class Remote:
 
         Raises InputError where it is no result of Kinoform's, OutputError where it cannot be read.
         """
+        from lab.batch.results.taken import is_of_batch  # inside, so that `batch status` answers at once
+
         if name not in self.there or (results / name).exists():
             return
         shown = f"{self.shown}/results/{name}"
