@@ -68,11 +68,12 @@ $(WEB)/.installed: $(STAMP)
 test-web: browser $(WEB)/.installed
 	CHROMIUM=$(CHROMIUM) $(WEB)/bin/python -m pytest -s tests/web
 
-# Batches on Ray, with real clusters. Ray comes into an environment of its own, which sees ours too.
+# Batches on Ray, with real clusters, and results on S3, by a server of its protocol. Both come into an environment of
+# their own, which sees ours too.
 RAY := .venv-ray
-$(RAY)/.installed: $(STAMP)
+$(RAY)/.installed: $(STAMP) Makefile
 	test -x $(RAY)/bin/python || $(PYTHON) -m venv $(RAY)
-	$(call pip,$(RAY)) install -q "ray>=2.52,<3"
+	$(call pip,$(RAY)) install -q "ray>=2.52,<3" boto3 "moto[server]>=5" requests s3fs
 	echo $(call purelib,$(VENV)) > $(call purelib,$(RAY))/kinoform.pth
 	touch $@
 

@@ -2,8 +2,8 @@
 
     python -m benchmarks.batch_speed [--count N] [--single N] [--ledger] [--json]
 
---ledger: instead, what the ledger takes without any rendering: enqueueing 10,000 tasks, a manifest of 1,000 done ones
-again, leases and counts of 100,000.
+--ledger: instead, what the ledger takes without any rendering: enqueueing 10,000 tasks, whole commands on 10,000 that
+are done (medians of five, and their processor seconds), leases and counts of 100,000.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from lab.batch.ledger.rows import Entry
 from lab.batch.ledger.states import State
 
 COUNT = 32
+DONE = 10_000
+REPEATS = 5
 MIB = 2**20
 ENQUEUE = """
 import time
@@ -78,23 +80,46 @@ def ledger() -> list[Row]:
             [sys.executable, "-c", ENQUEUE], cwd=folder, env=environment(), capture_output=True, text=True
         )
         rows = [Row("10,000 tasks into the ledger, s", float(told.stdout), 10_000, 0, 0, 3, at_most=True)]
-        rows.append(_done_again(folder))
+        rows += _done_again(folder)
         rows += _hundred_thousand(folder)
     return rows
 
 
-def _done_again(folder: Path) -> Row:
-    """A manifest of 1,000 done tasks, once more, as a command."""
+def _done_again(folder: Path) -> list[Row]:
+    """Commands on a manifest of DONE tasks that are done: of equal work, so that one is made, and the others copied."""
     source = folder / "source.png"
     kinoform("image", "a red cube", "--steps", "1", "-o", str(source), cwd=folder).check_returncode()
-    jobs = [{"kind": "upscale", "source": str(source), "name": f"n{n}"} for n in range(1_000)]
-    (folder / "thousand.json").write_text(json.dumps({"version": 1, "jobs": jobs}))
-    kinoform("batch", "run", "thousand.json", "--out", "thousand", cwd=folder).check_returncode()
-    started = time.monotonic()
-    told = kinoform("batch", "run", "thousand.json", "--out", "thousand", cwd=folder)
-    seconds = time.monotonic() - started
-    assert "made " not in told.stdout
-    return Row("1,000 done tasks again, s", seconds, 1_000, 0, 0, 2, at_most=True)
+    jobs = [{"kind": "upscale", "source": str(source), "name": f"n{n}"} for n in range(DONE)]
+    (folder / "done.json").write_text(json.dumps({"version": 1, "jobs": jobs}))
+    again = ("batch", "run", "done.json", "--out", "done", "--workers", "1")
+    kinoform(*again, cwd=folder).check_returncode()
+    return [
+        *_timed(f"{DONE:,} done tasks again", folder, again, 3),
+        *_timed(f"status of {DONE:,} done tasks", folder, ("batch", "status", "done"), 0.5),
+        *_timed(f"check of {DONE:,} tasks", folder, ("batch", "check", "done.json"), None),
+    ]
+
+
+def _timed(name: str, folder: Path, command: tuple[str, ...], aim: float | None) -> list[Row]:
+    """A command's seconds, from least to most, and those of processors."""
+    walls, processors = [], []
+    for _ in range(REPEATS):
+        before, started = _processor_seconds(), time.monotonic()
+        told = kinoform(*command, cwd=folder)
+        walls.append(time.monotonic() - started)
+        processors.append(_processor_seconds() - before)
+        told.check_returncode()
+        assert "made " not in told.stdout
+    return [
+        Row(f"{name}, s", median(walls), REPEATS, min(walls), max(walls), aim, at_most=True),
+        Row(f"{name}, processor s", median(processors), REPEATS, min(processors), max(processors)),
+    ]
+
+
+def _processor_seconds() -> float:
+    """Of all commands so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _hundred_thousand(folder: Path) -> list[Row]:

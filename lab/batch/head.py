@@ -58,7 +58,8 @@ class Head:
     stopping: asked in every round; once it says yes, nothing new is begun. arrivals: called in every round, for what
     else there is to take up; whether there was anything. finish: called with every file that is made, before it is
     published: it may change it. deliver: called with the names of files that are published, before they count as
-    done; what went wrong, or None.
+    done; what went wrong, or None. fetch: called with the name of a file that a task is to make: it may bring it, where
+    it was made before.
     """
 
     place: Place
@@ -72,6 +73,7 @@ class Head:
     arrivals: Callable[[], bool] = lambda: False
     finish: Callable[[Path], None] = lambda file: None
     deliver: Callable[[Iterable[str]], str | None] | None = None
+    fetch: Callable[[str], None] = lambda name: None
     _running: dict[int, Running] = field(init=False, default_factory=dict)
     _last: dict[str, str] = field(init=False, default_factory=dict)  # the affinity of what a worker did last
     _twins: bool = field(init=False, default=True)
@@ -192,6 +194,7 @@ class Head:
         token = row.token or 0
         try:
             publish.check_inside(self.place.results, target)
+            self.fetch(row.output)
             if not target.exists():
                 return
             files = made_before(row, self._order(row), target)

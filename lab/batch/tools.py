@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from pydantic import Field
 from lab.batch.step import SAME, Work
 from lab.jobs.events import Done, Event, Failed, Timed
 from lab.jobs.run import Context
+from lab.jobs.save import signed
 from lab.kinds.pipelines import runs_by_pipeline
 from shared.errors import InputError, KinoformError, ModelError
 from shared.recipe import Recipe, input_file
@@ -85,7 +86,9 @@ class Tool:
             started = time.perf_counter()
             try:
                 ((key, file),) = work.recipe.files().items()
-                result = MAKERS[self.name](Path(file), work, _record(self.name, work, key, Path(file)))
+                with signed(work.output, context.signer) as place:
+                    record = _record(self.name, work, key, Path(file))
+                    result = MAKERS[self.name](Path(file), replace(work, output=place), record)
             except Exception as error:
                 yield Failed(index, error)
                 continue

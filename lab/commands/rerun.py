@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 from lab import device
 from lab.batch.step import Work
 from lab.batch.tools import TOOLS, Tool, again, tool_of
-from lab.flags import add_command, add_device_flag, add_memory_flags, flag_of
+from lab.flags import add_command, add_device_flag, add_memory_flags, add_sign_flag, flag_of
 from lab.jobs.events import Failed
 from lab.jobs.run import Context, Job, check
 from lab.kinds import kind_of_record, kinds
+from lab.outputs import signer
 from lab.show.console import Console
 from lab.show.run import show_run
+from shared.artifacts.provenance.signature import check_signable
 from shared.errors import InputError
 from shared.recipe import moved_file
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from shared.artifacts.run_record import RunRecord
 
 NAME = "rerun"
-HELP = "Make a file again from the record it carries; the same bytes here."
+HELP = "Make a file again from the record it carries; the same bytes here, but for a signature."
 
 
 def add_parser(commands: Any) -> None:
@@ -38,6 +40,7 @@ def add_parser(commands: Any) -> None:
         text = f"where the files of {flag_of(key)} are now, in their order; their weights stay"
         parser.add_argument(flag_of(key), dest=key, metavar="FILE", action="append", help=text)
     add_memory_flags(parser, ("offload",))
+    add_sign_flag(parser)
     add_device_flag(parser)
 
 
@@ -62,11 +65,12 @@ def run(args: argparse.Namespace) -> None:
     # Where model and files lie and what idle weights take may differ on another machine; what is computed may not.
     free = [name for name in ("model", "offload", *record.inputs) if hasattr(args, name)]
     moved = {**_beside(file, record), **{name: getattr(args, name) for name in free}, **_lists(args, record)}
-    context = Context(device.check(args.device))
+    context = Context(device.check(args.device), signer=signer(args))
     console = Console(as_json=args.json)
     tool = tool_of(record)
     if tool is not None:
-        _run_tool(tool, again(record, output, {key: moved[key] for key in record.inputs if key in moved}), console)
+        work = again(record, output, {key: moved[key] for key in record.inputs if key in moved})
+        _run_tool(tool, work, context, console)
         return
     kind = kind_of_record(record, f"file {file}")
     job = Job(kind.recipe.parse({**record.recipe, **moved}), kind.output(output), earlier=record)
@@ -91,9 +95,11 @@ def _lists(args: argparse.Namespace, record: RunRecord) -> dict[str, list[str]]:
     return found
 
 
-def _run_tool(tool: Tool, work: Work, console: Console) -> None:
+def _run_tool(tool: Tool, work: Work, context: Context, console: Console) -> None:
     tool.check(work.recipe, work.output)
-    for ended in console.watch(tool.run([work], Context()), 1):
+    if context.signer is not None:
+        check_signable([work.output])
+    for ended in console.watch(tool.run([work], context), 1):
         if isinstance(ended, Failed):
             raise ended.error
         console.result([f"wrote {work.output}"], outputs=list(ended.outputs))

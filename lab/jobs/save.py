@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,6 +34,18 @@ def save(job: Job, result: Result, signer: Signer | None, timed: Callable[[str],
             for path, place in staged.items():
                 signer.sign(place, path, origin(job.kind, result.record))
     return wanted
+
+
+@contextmanager
+def signed(path: Path, signer: Signer | None) -> Iterator[Path]:
+    """Where to write a file that is to be at `path`; it gets there when the block ends well, signed as a model's."""
+    if signer is None:
+        yield path
+        return
+    with TemporaryDirectory(prefix="kinoform-") as folder:
+        place = Path(folder, path.name)
+        yield place
+        signer.sign(place, path)
 
 
 def origin(kind: Kind, record: RunRecord) -> str:

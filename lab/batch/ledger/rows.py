@@ -65,11 +65,12 @@ class Row:
 
 COLUMNS = ", ".join(Row.__dataclass_fields__)
 EMPTY: dict[str, Any] = {"recipe": {}, "inputs": {}, "tags": [], "files": {}, "scores": {}}  # columns of JSON
+NOTHING = (None, "{}", "[]")  # what most of them hold: not worth parsing
 
 
 def as_row(values: Mapping[str, Any]) -> Row:
     """A row of the table."""
-    read = {name: json.loads(values[name]) if values[name] else empty for name, empty in EMPTY.items()}
+    read = {name: empty if values[name] in NOTHING else json.loads(values[name]) for name, empty in EMPTY.items()}
     files = {path: tuple(facts) for path, facts in read["files"].items()}
     return Row(**{**values, **read, "tags": tuple(read["tags"]), "files": files, "state": State(values["state"])})
 

@@ -1,7 +1,8 @@
 """Results at a URL as well: copied there once they are published here, before they count as done.
 
 fsspec knows the places: object stores, other machines, folders. The ledger, the page and the results that the next
-steps take stay in a folder of this machine, which belongs to the one URL.
+steps take stay in a folder of this machine, which belongs to the one URL. Buckets are their owners' to make: a place
+whose paths have no root, as those of object stores, gets no folders.
 """
 
 from __future__ import annotations
@@ -11,26 +12,32 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lab.batch.place import Place
-from shared.artifacts.files import atomic_path, write_bytes
-from shared.errors import InputError, KinoformError, one_line
+from shared.artifacts.files import atomic_path, check_writable, write_bytes
+from shared.errors import InputError, KinoformError, OutputError, one_line
 
 MARK = "remote"  # in a batch's own folder: the hash of the URL that its results go to
 LOCAL = "file"  # fsspec's name of this machine's own disks
+PROBE = ".kinoform"  # a file that is written to a place, to see whether it can be
+BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Remote:
-    """url: as it was given. system: fsspec's. root: the path in it. shown: the URL without passwords."""
+    """url: as it was given. system: fsspec's. root: the path in it. shown: the URL without passwords. there: sizes of
+    the results that `check` has found there, by name.
+    """
 
     url: str
     system: Any
     root: str
     shown: str
+    there: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def open(cls, url: str) -> Remote:
@@ -47,21 +54,82 @@ class Remote:
         root = root.rstrip("/")
         return cls(url, system, root, system.unstrip_protocol(root))
 
+    def check(self) -> None:
+        """List the results that are there, and try to write. Raises InputError where either fails."""
+        try:
+            results = f"{self.root}/results/"
+            found = self.system.find(results, detail=True)
+            self.there.update({name.removeprefix(results): about["size"] for name, about in found.items()})
+            if LOCAL in self.system.protocol:
+                check_writable(f"{self.root}/{PROBE}", ("",))
+                return
+            probe = f"{self.root}/{PROBE}"
+            self._folder_of(probe)
+            self.system.pipe_file(probe, b"")
+            with suppress(PermissionError):  # it stays where nothing may be deleted
+                self.system.rm_file(probe)
+        except Exception as error:
+            wanted = "a place that can be listed and written to"
+            raise InputError(f"--out {self.shown}", expected=wanted, got=_said(error)) from error
+
     def deliver(self, results: Path, names: Iterable[str]) -> str | None:
-        """Copy published files; what went wrong, or None. names: below `results`."""
+        """Copy published files, each whole or not at all; what went wrong, or None. names: below `results`.
+
+        A file of equal bytes that `check` has found is left as it is.
+        """
         for name in names:
             target = f"{self.root}/results/{name}"
             try:
+                if self._holds(results / name, name):
+                    continue
                 if LOCAL in self.system.protocol:
-                    with atomic_path(target) as part:  # whole or not at all, as object stores do by themselves
+                    with atomic_path(target) as part:  # as object stores do by themselves
                         shutil.copyfile(results / name, part)
                 else:
-                    self.system.makedirs(target.rpartition("/")[0], exist_ok=True)
+                    self._folder_of(target)
                     self.system.put_file(str(results / name), target)
             except Exception as error:
-                reason = str(error) if isinstance(error, KinoformError) else f"{type(error).__name__}: {error}"
-                return one_line(f"made, but not copied to {self.shown}/results/{name}: {reason}", limit=600)
+                return one_line(f"made, but not copied to {self.shown}/results/{name}: {_said(error)}", limit=600)
         return None
+
+    def fetch(self, results: Path, name: str) -> None:
+        """Copy a result that `check` has found there, and that is not here, to its place below `results`.
+
+        Raises InputError where it is no result of Kinoform's, OutputError where it cannot be read.
+        """
+        from lab.batch.results.taken import is_of_batch  # inside, so that `batch status` answers at once
+
+        if name not in self.there or (results / name).exists():
+            return
+        shown = f"{self.shown}/results/{name}"
+        with atomic_path(results / name) as part:
+            try:
+                self.system.get_file(f"{self.root}/results/{name}", str(part))
+            except Exception as error:
+                hint = "The same command goes on, once it can be"
+                raise OutputError(shown, expected="a file that can be read", got=_said(error), hint=hint) from error
+            if not is_of_batch(part):
+                hint = "Move it away, or name the task otherwise"
+                raise InputError(
+                    f"output {shown}", expected="no other file there", got="one of somebody else", hint=hint
+                )
+
+    def _holds(self, file: Path, name: str) -> bool:
+        if self.there.get(name) != file.stat().st_size:
+            return False
+        with file.open("rb") as here, self.system.open(f"{self.root}/results/{name}", "rb") as there:
+            while block := here.read(BLOCK):
+                if there.read(len(block)) != block:
+                    return False
+        return True
+
+    def _folder_of(self, target: str) -> None:
+        if self.root.startswith("/"):
+            self.system.makedirs(target.rpartition("/")[0], exist_ok=True)
+
+
+def _said(error: Exception) -> str:
+    return one_line(str(error) if isinstance(error, KinoformError) else f"{type(error).__name__}: {error}")
 
 
 def is_url(text: str) -> bool:

@@ -84,10 +84,19 @@ def _options(args: argparse.Namespace) -> BatchOptions:
         exact=args.exact,
         score=not args.no_score,
         signer=signer(args),
-        remote=Remote.open(args.out) if is_url(args.out) else None,
+        remote=_remote(args.out),
         hang=whole_number("--hang", args.hang, 1, 10**7),
         workers=workers,
     )
+
+
+def _remote(out: str) -> Remote | None:
+    """Where results are copied to, by `--out`; tried, before any work."""
+    if not is_url(out):
+        return None
+    found = Remote.open(out)
+    found.check()
+    return found
 
 
 def settings(given: list[str]) -> dict[str, Any]:

@@ -145,15 +145,19 @@ def _go(
     from lab.batch.head import Head
     from lab.batch.steps import batch_sizes
 
-    deliver = None if options.remote is None else partial(options.remote.deliver, place.results)
+    carry: dict[str, Any] = {}
     if options.remote is not None:
+        carry = {
+            "deliver": partial(options.remote.deliver, place.results),
+            "fetch": partial(options.remote.fetch, place.results),
+        }
         console.say(f"results go to {options.remote.shown}; ledger and page: {place.folder}")
     executor, where = executor_of(place, ledger, options.workers, forever=forever)
     with closing(executor), collected() as signals:
         head = Head(
             place, ledger, executor, batch_sizes(options.exact, where), options.score, forever, float(options.hang),
             stopping=lambda: bool(signals), arrivals=arrivals, finish=Signing(options.signer, console),
-            deliver=deliver,
+            **carry,
         )  # fmt: skip
         gone = head.look_after()
         if gone:

@@ -128,6 +128,54 @@ def test_half_a_file_is_not_there(tmp_path):
     assert list((tmp_path / "there/results").iterdir()) == []
 
 
+def test_who_has_lost_the_ledger_takes_over_what_is_there(tmp_path):
+    path, url = manifest(tmp_path, 2), (tmp_path / "there").as_uri()
+    assert batch("run", path, "--out", url, "--ledger", "here", folder=tmp_path).returncode == 0
+    files = {file: file.stat().st_mtime_ns for file in (tmp_path / "there/results").iterdir()}
+    others = tmp_path / "there/results/p1.png"
+    others.write_bytes(b"somebody else's")
+    made = batch("run", path, "--out", url, "--ledger", "other", folder=tmp_path)
+    assert made.returncode == 1
+    assert made.stdout.count("there already") == 4
+    assert "made " not in made.stdout
+    assert f"p1: output {url}/results/p1.png: expected no other file there, got one of somebody else" in made.stderr
+    assert others.read_bytes() == b"somebody else's"
+    others.unlink()
+    batch("retry", "other", folder=tmp_path)
+    assert batch("run", path, "--out", url, "--ledger", "other", folder=tmp_path).returncode == 0
+    assert hashes(tmp_path / "other") == hashes(tmp_path / "here") == hashes(tmp_path / "there")
+    assert {file: file.stat().st_mtime_ns for file in files if file.name[:2] == "p0"} == {
+        file: changed for file, changed in files.items() if file.name[:2] == "p0"
+    }
+
+
+def test_equal_bytes_are_not_written_again_and_others_are(tmp_path):
+    for name in ("same", "other"):
+        (tmp_path / name).write_bytes(name.encode())
+    remote = Remote.open("memory://bucket/equal")
+    remote.system.pipe({"/bucket/equal/results/same": b"same", "/bucket/equal/results/other": b"OTHER"})
+    before = remote.system.created("/bucket/equal/results/same")
+    remote.check()
+    assert remote.there == {"same": 4, "other": 5}
+    assert remote.deliver(tmp_path, ["same", "other"]) is None
+    assert remote.system.created("/bucket/equal/results/same") == before
+    assert remote.system.cat("/bucket/equal/results/other") == b"other"
+    assert not remote.system.exists("/bucket/equal/.kinoform")
+
+
+def test_a_place_that_takes_nothing_is_refused_before_any_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    made = batch("run", manifest(tmp_path, 1), "--out", (tmp_path / "file/night").as_uri(), folder=tmp_path)
+    assert is_refusal(made.returncode, made.stderr, "expected a place that can be listed and written to"), made.stderr
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_protocol_without_its_package_is_refused_in_a_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(InputError, match=r"expected a URL that fsspec knows, got s3://bucket/night\. Install s3fs"):
+        Remote.open("s3://bucket/night")
+
+
 def test_without_the_package_a_line_names_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *_: None)
     with pytest.raises(InputError, match=r"expected the package fsspec, .* pip install 'kinoform\[fsspec\]'$"):

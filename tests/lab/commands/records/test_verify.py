@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from lab.main import main
-from shared.artifacts.media import write_image
+from shared.artifacts.media import read_image, write_image
 from shared.artifacts.provenance.signature import read_signature
 from shared.artifacts.run_record import read_record
 from tests.lab.batch.pictures import batch, manifest, picture
-from tests.lab.command import kinoform
+from tests.lab.command import is_refusal, kinoform
 from tests.shared.artifacts.provenance.certificates import make_pair
 
 
@@ -47,6 +47,35 @@ def test_a_signed_file_is_verified_and_made_again_without_the_signature(model, t
     assert told["record"]["recipe"]["prompt"] == "a red cube"
     assert main(["rerun", str(signed), "-o", str(again)]) == 0
     assert again.read_bytes() == plain.read_bytes()
+
+
+def test_a_rerun_is_signed_where_it_is_asked_to_be(model, tmp_path, sign, pair, capsys):
+    plain, signed, again = (tmp_path / f"{name}.png" for name in ("plain", "signed", "again"))
+    assert image(model, plain) == image(model, signed, *sign) == 0
+    assert main(["rerun", str(signed), "-o", str(again), *sign]) == 0
+    made = read_signature(again, pair.root)
+    assert (made.name, made.origin, made.trusted, made.problems) == ("Ada", "trainedAlgorithmicMedia", True, ())
+    assert read_record(again) == read_record(plain)
+    assert (read_image(again) == read_image(plain)).all()
+    assert main(["rerun", str(again), "-o", str(tmp_path / "unsigned.png")]) == 0
+    assert (tmp_path / "unsigned.png").read_bytes() == plain.read_bytes()
+    assert main(["rerun", str(signed), "-o", str(tmp_path / "no.png"), "--sign", str(pair.root), str(pair.key)]) == 2
+    assert "--sign: expected a certificate for signing" in capsys.readouterr().err
+    assert not (tmp_path / "no.png").exists()
+
+
+def test_a_rerun_of_a_tool_is_signed_too(tmp_path, sign, capsys):
+    assert batch("run", manifest(tmp_path, 1), "--out", "out", folder=tmp_path).returncode == 0
+    made = tmp_path / "out/results/p0.png"
+    again = tmp_path / "out/results/again.png"
+    assert main(["rerun", str(made), "-o", str(again), *sign]) == 0
+    assert read_signature(again).problems == ()
+    assert read_record(again) == read_record(made)
+    assert (read_image(again) == read_image(made)).all()
+    (text, *_) = made.parent.glob("*.json")
+    capsys.readouterr()
+    refused = main(["rerun", str(text), *sign])
+    assert is_refusal(refused, capsys.readouterr().err, "signed output", "expected a name ending in .png")
 
 
 def test_a_changed_file_fails_and_says_so(model, tmp_path, sign, capsys):
