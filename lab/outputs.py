@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from pathlib import Path
 
 from dreamfusion.mesh.files.formats import ASSET_SUFFIXES, check_mesh_file
 from shared.artifacts.files import check_writable, is_replaceable
 from shared.artifacts.provenance.signature import Signer
 from shared.errors import InputError
+
+UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
 def check_clip(path: str, fps: float) -> None:
@@ -39,6 +42,14 @@ def whole_number(flag: str, text: str, low: int, high: int) -> int:
     if number is None or not low <= number <= high:
         raise InputError(flag, expected=f"a whole number from {low} to {high}", got=text)
     return number
+
+
+def parse_size(text: str) -> int:
+    """Bytes of "8G", "512M", "1.5GiB". Raises InputError for anything else."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", text.strip().lower())
+    if found is None or float(found[1]) <= 0:
+        raise InputError("--memory", expected="a size, such as 8G or 512M", got=text)
+    return int(float(found[1]) * UNITS[found[2]])
 
 
 def check_folder(flag: str, text: str) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -16,7 +15,7 @@ from lab.commands.train import STAGES
 from lab.flags import Parser, add_command, add_device_flag, add_recipe_flags, parse_recipe
 from lab.kinds import kinds
 from lab.kinds.kind import Planner, Savings
-from lab.outputs import existing_folder
+from lab.outputs import existing_folder, parse_size
 from lab.show.amounts import as_size
 from lab.show.console import Console
 from shared.errors import InputError
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 
 NAME = "plan"
 HELP = "Estimate what a clip, image, asset or training takes, before it is started."
-
-UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
 def add_parser(commands: Any) -> None:
@@ -173,14 +170,6 @@ def as_flags(change: dict[str, Any], recipe: Recipe) -> str:
         elif name != "height":
             flags.append(f"--{name.replace('_', '-')} {value}")
     return " ".join(flags)
-
-
-def parse_size(text: str) -> int:
-    """Bytes of "8G", "512M", "1.5GiB". Raises InputError for anything else."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", text.strip().lower())
-    if found is None or float(found[1]) <= 0:
-        raise InputError("--memory", expected="a size, such as 8G or 512M", got=text)
-    return int(float(found[1]) * UNITS[found[2]])
 
 
 def machine_memory(where: str) -> int | None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lab.main import main
-from lab.outputs import check_clip, check_folder
+from lab.outputs import check_clip, check_folder, parse_size
 from shared.artifacts.media import read_image, write_clip
 from shared.errors import InputError
 
@@ -47,3 +47,10 @@ def test_the_folders_of_an_output_are_made(model, tmp_path, capsys):
     assert main(arguments) == 0
     assert read_image(path).ndim == 3
     assert os.listdir(path.parent) == ["a.png"]
+
+
+def test_sizes():
+    assert [parse_size(text) for text in ("1k", "1.5 GiB", "2GB", "7")] == [1024, 3 * 2**29, 2**31, 7]
+    for text in ("", "many", "-1G", "0"):
+        with pytest.raises(InputError):
+            parse_size(text)

@@ -20,8 +20,7 @@ from lab.batch.ledger.reader import Reader
 from lab.batch.ledger.states import State
 from lab.batch.place import Place
 from lab.batch.results.remote import Remote, is_url, local_folder
-from lab.commands.plan import parse_size
-from lab.outputs import check_folder, existing_folder, signer, whole_number
+from lab.outputs import check_folder, existing_folder, parse_size, signer, whole_number
 from lab.show.batch_status import lost, told
 from lab.show.console import Console
 from shared.artifacts.files import check_writable, write_bytes

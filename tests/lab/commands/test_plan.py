@@ -5,9 +5,8 @@ import json
 import pytest
 import torch
 
-from lab.commands.plan import as_flags, as_size, does_not_fit, parse_size
+from lab.commands.plan import as_flags, as_size, does_not_fit
 from lab.main import main
-from shared.errors import InputError
 from shared.plan.estimate import Estimate
 from tests.lab.command import is_refusal, kinoform
 from video.recipe import ClipRecipe
@@ -110,13 +109,6 @@ def test_a_training_that_does_not_fit_is_refused_in_one_line(capsys):
 def test_what_never_fits_is_refused_too(model, capsys):
     code = main([*PICTURE, "--model", str(model), "--memory", "1M"])
     assert is_refusal(code, capsys.readouterr().err, "memory for image", "smaller model")
-
-
-def test_sizes():
-    assert [parse_size(text) for text in ("1k", "1.5 GiB", "2GB", "7")] == [1024, 3 * 2**29, 2**31, 7]
-    for text in ("", "many", "-1G", "0"):
-        with pytest.raises(InputError):
-            parse_size(text)
 
 
 def test_changes_are_flags():
