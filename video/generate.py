@@ -74,9 +74,7 @@ def load_video_model(
     lora: Sequence[str] = (),
     embeddings: Sequence[str] = (),
     motion_adapter: Sequence[str] = (),
-    vae: Sequence[str] = (),
-    unet: Sequence[str] = (),
-    transformer: Sequence[str] = (),
+    **parts: Sequence[str],
 ) -> VideoModel:
     """The video model in a folder ("world" is the embedded one). lora, embeddings and parts: of its image model.
     motion_adapter: a file of motion modules in place of temporal layers; the model may be any image model then.
@@ -85,16 +83,7 @@ def load_video_model(
     """
 
     def load_image() -> ImageModel:
-        return load_image_model(
-            source,
-            device=device,
-            dtype=dtype,
-            lora=lora,
-            embeddings=embeddings,
-            vae=vae,
-            unet=unet,
-            transformer=transformer,
-        )
+        return load_image_model(source, device=device, dtype=dtype, lora=lora, embeddings=embeddings, **parts)
 
     for file in motion_adapter:
         image = load_image()

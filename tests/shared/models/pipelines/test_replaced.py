@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import product
 
 import numpy as np
 import pytest
@@ -170,6 +171,7 @@ def test_a_configuration_that_no_network_has(sd3, tmp_path):
 
 def test_models_of_the_core_have_no_transformer(tmp_path):
     file = written({"a": torch.ones(1)}, tmp_path / "a.safetensors")
-    for load in (load_pictures, load_clips):
-        with pytest.raises(ModelError, match="expected a model that has one, got model world, which has a UNet"):
-            load("world", device="cpu", dtype=torch.float32, transformer=[file])
+    said = "expected a model that has one, got model world, which has a UNet"
+    for load, part in product((load_pictures, load_clips), ("transformer", "transformer_2")):
+        with pytest.raises(ModelError, match=f"{part} {file}: {said}"):
+            load("world", device="cpu", dtype=torch.float32, **{part: [file]})
