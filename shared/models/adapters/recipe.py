@@ -65,7 +65,7 @@ class Adapted(Recipe):
         return tuple(key for key in PARTS if getattr(self, key, None) is not None)
 
     def files(self) -> dict[str, str]:
-        """Also the shards of a part, "KEY.0" and so on beside their index. Raises ModelError for some that are not there."""
+        """Also the shards of a part, "KEY.0" and so on beside their index. Raises ModelError where any is missing."""
         found = super().files()
         for key in self.brings:
             if key in found and INDEX.search(found[key]) and Path(found[key]).is_file():
