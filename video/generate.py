@@ -83,7 +83,9 @@ def load_video_model(
     """
 
     def load_image() -> ImageModel:
-        return load_image_model(source, device=device, dtype=dtype, lora=lora, embeddings=embeddings, **parts)
+        return load_image_model(
+            source, device=device, dtype=dtype, seeing=False, lora=lora, embeddings=embeddings, **parts
+        )
 
     for file in motion_adapter:
         image = load_image()

@@ -45,7 +45,7 @@ def network_tensors(component: str, network: nn.Module, config: Mapping[str, Any
 
 
 def _safetensors(file: Path) -> dict[str, Tensor]:
-    found = {}
+    found: dict[str, Tensor] = {}
     for each in named_files(file):
         read_entries(each)  # which knows a broken one
         with safe_open(each, framework="pt") as opened:

@@ -121,7 +121,7 @@ OTHER = {
     "prompt": "a duck", "seed": 7, "lora": ("a.safetensors",), "embeddings": ("b.safetensors",), "scheduler": "ddim",
     "strength": 0.5, "mask": "c.png", "extend": "left=8", "vae": "d.safetensors", "unet": "e.safetensors",
     "transformer": "g.safetensors", "transformer_2": "i.safetensors",
-    "clip_guidance": 9.0, "scorer": "clip", "clip_model": "h.safetensors",
+    "depth": "j.png", "noise_level": 300, "clip_guidance": 9.0, "scorer": "clip", "clip_model": "h.safetensors",
     "motion_adapter": "f.safetensors",
 }  # fmt: skip
 
