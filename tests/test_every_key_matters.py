@@ -37,7 +37,7 @@ from shared.recipe import SAME_RESULT, Recipe
 from shared.training.personalise.recipe import DreamboothTrainRecipe, LoraTrainRecipe, TextualInversionRecipe
 from shared.training.recipe import AutoencoderTrainRecipe, ImageTrainRecipe, ScorerTrainRecipe
 from tests.shared.models.adapters import files
-from tests.shared.models.pipelines.tiny.clips import wan
+from tests.shared.models.pipelines.tiny.clips import wan_2_2
 from tests.shared.models.pipelines.tiny.images import stable_diffusion_3
 from tests.tiny import COLOURS, build_image_folder, tiny_vae
 from tests.tiny_clip import build_clip
@@ -141,6 +141,7 @@ SAMPLED = {
     "scheduler": "euler-ancestral-discrete",
 }
 ON_PICTURE = {"image": "picture"}
+ON_WAN = {"model": "wan", "frames": 5, "width": 32, "height": 32}
 STAGE = {
     "steps": 3,
     "batch_size": 3,
@@ -202,7 +203,8 @@ MADE = {
             "image": "picture",
             "last": "picture",
             "motion_adapter": "adapter",
-            "transformer": ("waning", {"model": "wan", "frames": 5, "width": 32, "height": 32}),
+            "transformer": ("waning", ON_WAN),
+            "transformer_2": ("waning", ON_WAN),
         },
         made_clip,
     ),
@@ -391,12 +393,13 @@ class Folders:
             name: build_video_folder(root / name, seed, known=0.3, cameras=True)
             for seed, name in enumerate(("model", "other"))
         }
-        for build, names in ((stable_diffusion_3, ("flow", "flowing")), (wan, ("wan", "waning"))):
+        for build, names in ((stable_diffusion_3, ("flow", "flowing")), (wan_2_2, ("wan", "waning"))):
             for seed, name in enumerate(names):
                 pipeline = build()
                 torch.manual_seed(seed)
+                networks = {part: pipeline.components.get(part) for part in ("transformer", "transformer_2")}
                 pipeline.register_modules(
-                    transformer=type(pipeline.transformer).from_config(pipeline.transformer.config)
+                    **{part: type(own).from_config(own.config) for part, own in networks.items() if own is not None}
                 )
                 pipeline.save_pretrained(root / name)
                 self.models[name] = root / name

@@ -76,9 +76,7 @@ def load_video_model(
     lora: Sequence[str] = (),
     embeddings: Sequence[str] = (),
     motion_adapter: Sequence[str] = (),
-    vae: Sequence[str] = (),
-    unet: Sequence[str] = (),
-    transformer: Sequence[str] = (),
+    **parts: Sequence[str],
 ) -> VideoModel:
     """The video model in a folder ("world" is the embedded one). lora: of all its networks. embeddings and parts: of
     its image model. motion_adapter: a file of motion modules in place of temporal layers; the model may be any image
@@ -88,15 +86,7 @@ def load_video_model(
     """
 
     def load_image() -> ImageModel:
-        return load_image_model(
-            source,
-            device=device,
-            dtype=dtype,
-            embeddings=embeddings,
-            vae=vae,
-            unet=unet,
-            transformer=transformer,
-        )
+        return load_image_model(source, device=device, dtype=dtype, seeing=False, embeddings=embeddings, **parts)
 
     def fused(image: ImageModel, part: str, network: nn.Module) -> tuple[str, ...]:
         return tuple(fuse_loras(image.name, image.unet, image.encoders, lora, beside={part: network}))

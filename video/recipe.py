@@ -41,6 +41,12 @@ class ClipRecipe(Adapted, DecodeMemory, NetworkMemory):
         description="AnimateDiff's motion modules for an image model: a MotionAdapter folder, or a file",
         json_schema_extra=input_file(WEIGHTS),
     )
+    transformer_2: str | None = Field(
+        None,
+        min_length=1,
+        description="another second transformer, for low noise, than the model's: its folder of diffusers, or a file",
+        json_schema_extra=input_file(WEIGHTS),
+    )
     pipeline_class: str | None = Field(
         None, min_length=1, description="a class of the installed diffusers to run the model with, in place of its own"
     )

@@ -23,7 +23,7 @@ from lab.kinds.pipelines import call_asked
 from shared.artifacts.files import sha256
 from shared.models.pipelines.keys import OWN
 from shared.models.source import find_model
-from shared.models.weight_files import weight_hashes
+from shared.models.weight_files import named_files, weight_hashes
 from shared.recipe import weighted_file
 from shared.version import VERSION
 
@@ -106,7 +106,8 @@ def _hashes(path: Path) -> dict[str, str]:
 
 @cache
 def _file_sha256(file: str) -> str:
-    return sha256(Path(file))
+    """Of a file, or of the shards that it is the index of."""
+    return "".join(map(sha256, named_files(Path(file))))
 
 
 def _weighted(texts: Sequence[str]) -> list[tuple[str, float]]:

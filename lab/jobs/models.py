@@ -13,7 +13,7 @@ from shared.models.adapters.recipe import adapters_of
 from shared.models.layouts.hub import cached
 from shared.models.look.lora import check_target
 from shared.models.source import find_model, read_index
-from shared.models.weight_files import read_json
+from shared.models.weight_files import named_files, read_json
 from shared.recipe import weighted_file
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _but_class(key: tuple[Any, ...]) -> tuple[Any, ...]:
     return (*key[:2], *key[3:])
 
 
-def _content(text: str) -> str:
-    """What an adapter's file holds now: the same path may be written again between two jobs."""
+def _content(text: str) -> tuple[str, ...]:
+    """What an adapter's files hold now: the same path may be written again between two jobs."""
     path = Path(weighted_file(text)[0])
-    return sha256(path) if path.is_file() else ""  # loading says what is wrong
+    return tuple(map(sha256, named_files(path))) if path.is_file() else ()  # loading says what is wrong

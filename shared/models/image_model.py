@@ -40,7 +40,7 @@ from shared.models.pipelines.classes import CLASS, SEES, sees_more
 from shared.models.pipelines.keys import R
 from shared.models.prompts.paired_text import PairedText
 from shared.models.prompts.text import TextConditioner, TextEncoder, read_tokenizer
-from shared.models.replaced import load_replacement
+from shared.models.replaced import CLASSES, load_replacement
 from shared.models.source import read_index, resolve_model
 from shared.models.weight_files import read_json, weight_hashes
 from shared.recipe import Recipe
@@ -141,28 +141,26 @@ def load_image_model(
     seeing: bool = False,
     lora: Sequence[str] = (),
     embeddings: Sequence[str] = (),
-    vae: Sequence[str] = (),
-    unet: Sequence[str] = (),
-    transformer: Sequence[str] = (),
+    **parts: Sequence[str],
 ) -> ImageModel:
     """The image model at `source` (see `resolve_model`), in `dtype` on `device`, its weights frozen.
 
     seeing: whether one whose UNet sees more than latents will do (`ImageModel.beside`).
     lora, embeddings: files of adapters (`shared.models.adapters`), which become part of its weights and words.
-    vae, unet: a file that takes the place of its own (`shared.models.replaced`), or none. transformer: none, as no
-    model that the core runs has one.
-    Raises ModelError: nothing there; not a diffusers folder; a component of a kind that is not supported; weights that
-    are pickled, cut short, missing, misshapen or not finite.
+    parts: by its component, a file that takes the place of its own (`shared.models.replaced`), or none.
+    Raises ModelError: a part that no model of the core has; nothing there; not a diffusers folder; a component of a
+    kind that is not supported; weights that are pickled, cut short, missing, misshapen or not finite.
     """
-    for file in transformer:
-        raise ModelError(
-            f"transformer {file}", expected="a model that has one", got=f"model {source}, which has a UNet"
-        )
+    replaced = {component: Path(file) for component, files in parts.items() for file in files}
+    for component, file in replaced.items():
+        if component not in CLASSES:
+            raise ModelError(
+                f"{component} {file}", expected="a model that has one", got=f"model {source}, which has a UNet"
+            )
     path = resolve_model(source)
     sees = SEES.get(str(read_index(path).get(CLASS))) if path.is_dir() else None
     if sees is not None and not seeing:
         raise sees_more(path, sees)
-    replaced = {component: Path(file) for component, files in (("vae", vae), ("unet", unet)) for file in files}
     model = (_load_single_file if path.is_file() else _load_folder)(path, str(source), device, dtype, replaced)
     notes = fuse_loras(model.name, model.unet, model.encoders, lora)
     return replace(model, text=with_embeddings(model.name, model.text, embeddings), notes=tuple(notes))

@@ -14,7 +14,7 @@ import torch
 
 from shared.errors import ModelError
 from shared.models.parts import UNETS, VAES, load_files
-from shared.models.weight_files import read_json
+from shared.models.weight_files import named_files, read_json
 
 CLASSES: Mapping[str, Mapping[str, Any]] = {"vae": VAES, "unet": UNETS}
 Config = Mapping[str, Any]
@@ -58,7 +58,7 @@ def load_replacement(
     if component == "vae" and dtype is torch.float16:
         dtype = torch.float32
     try:
-        return load_files(network_class, dict(config), [file], file, device, dtype)
+        return load_files(network_class, dict(config), named_files(file), file, device, dtype)
     except ModelError as error:
         if beside is None:
             error.hint = f"Without a config.json beside it, it has to be like the {component} of model {model}"

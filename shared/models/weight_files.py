@@ -26,6 +26,7 @@ WEIGHTS = re.compile(
     r"(diffusion_pytorch_)?model(\.(?P<whole>\w+))?\.safetensors"
     r"|(diffusion_pytorch_)?model\.safetensors\.index(\.(?P<sharded>\w+))?\.json"
 )
+INDEX = re.compile(r"\.safetensors\.index(\.\w+)?\.json$")  # of shards
 PICKLE_STARTS = (b"PK\x03\x04", *(b"\x80" + bytes([protocol]) for protocol in range(2, 6)))  # torch.save, new and old
 
 
@@ -41,7 +42,12 @@ class Entry:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of one component: one, or the shards that an index names. Raises ModelError for none.
+    """The safetensors files of one component: one, or the shards that an index names. Raises ModelError for none."""
+    return named_files(weights_of(folder))
+
+
+def weights_of(folder: Path) -> Path:
+    """The safetensors file of one component, or the index of its shards. Raises ModelError for none.
 
     Weights without a variant come first; where there are none, those of the one variant that is there (".fp16.").
     """
@@ -52,8 +58,7 @@ def weight_files(folder: Path) -> list[Path]:
         names = " or ".join(sorted(by_variant))
         raise ModelError(f"weights in {folder}", expected="weights of one variant", got=f"{names}, and none without")
     if by_variant:
-        start = by_variant.get("") or next(iter(by_variant.values()))
-        return [start] if start.suffix == ".safetensors" else _shards(start)
+        return by_variant.get("") or next(iter(by_variant.values()))
     found = sorted(file.name for file in folder.iterdir() if file.suffix in (*PICKLES, ".safetensors"))
     if any(name.endswith(PICKLES) for name in found):
         raise ModelError(
@@ -78,12 +83,21 @@ def _by_variant(folder: Path) -> dict[str, Path]:
     return found
 
 
+def named_files(file: Path) -> list[Path]:
+    """The files of weights that a path stands for: itself, or all that it names where it is an index of shards.
+
+    Raises ModelError for an index that is not there, or whose shards are not.
+    """
+    return _shards(file) if INDEX.search(file.name) else [file]
+
+
 def _shards(index: Path) -> list[Path]:
     names = read_json(index).get("weight_map")
     shards = sorted({str(name) for name in names.values()}) if isinstance(names, dict) else []
     missing = [name for name in shards if Path(name).name != name or not (index.parent / name).is_file()]
     if missing or not shards:
-        raise ModelError(f"weights in {index.parent}", expected="every shard of its index", got=f"no {missing[:1]}")
+        got = f"no {missing[0]}" if missing else "an index that names none"
+        raise ModelError(f"weights in {index.parent}", expected="every shard of its index", got=got)
     return [index.parent / name for name in shards]
 
 

@@ -11,7 +11,7 @@ from shared.models.adapters.recipe import weighing
 from shared.models.layouts.original_networks import of_component
 from shared.models.pipelines.classes import components, has_weights
 from shared.models.source import read_index, resolve_model
-from shared.models.weight_files import read_header, weight_files
+from shared.models.weight_files import named_files, read_header, weight_files
 from shared.plan.estimate import Estimate, base_bytes
 
 
@@ -27,7 +27,7 @@ def plan_pipeline(recipe: Any, device: str) -> Estimate:
     parts = []
     for name, _, class_name in components(read_index(folder)):
         if has_weights(folder / name, class_name):
-            files = [Path(file) for file in replaced.get(name, ())] or weight_files(folder / name)
+            files = named_files(Path(replaced[name][0])) if name in replaced else weight_files(folder / name)
             if files[0].suffix == ".gguf":  # quantised in memory as in the file
                 parts.append(files[0].stat().st_size)
                 continue

@@ -14,11 +14,11 @@ from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from shared.errors import ModelError
-from shared.models.weight_files import PICKLES, check_gguf, read_header, weight_files
+from shared.models.weight_files import INDEX, PICKLES, check_gguf, named_files, read_header, weight_files, weights_of
 from shared.recipe import WEIGHTS, Recipe, input_file, input_files, weighted_file
 
-PARTS = ("vae", "unet", "transformer")
-KEYS = ("lora", "embeddings", *PARTS, "motion_adapter")  # the last of clips alone
+PARTS = ("vae", "unet", "transformer", "transformer_2")  # the last of clips alone
+KEYS = ("lora", "embeddings", *PARTS, "motion_adapter")  # the last, too
 OTHER_KINDS = (  # relatives of LoRA, by what their tensors are called
     (re.compile(r"\.(dora_scale|lora_magnitude_vector)\b"), "DoRA"),
     (re.compile(r"\.hada_"), "LoHa"),
@@ -62,12 +62,20 @@ class Adapted(Recipe):
     @property
     def brings(self) -> tuple[str, ...]:
         """Components of a model folder whose place its files take."""
-        return tuple(key for key in PARTS if getattr(self, key) is not None)
+        return tuple(key for key in PARTS if getattr(self, key, None) is not None)
 
-    @field_validator(*PARTS)
+    def files(self) -> dict[str, str]:
+        """Also the shards of a part, "KEY.0" and so on beside their index. Raises ModelError where any is missing."""
+        found = super().files()
+        for key in self.brings:
+            if key in found and INDEX.search(found[key]) and Path(found[key]).is_file():
+                found |= {f"{key}.{i}": str(shard) for i, shard in enumerate(named_files(Path(found[key])))}
+        return found
+
+    @field_validator(*PARTS, check_fields=False)
     @classmethod
     def _file_of_a_part(cls, value: str | None) -> str | None:
-        return file_of_folder(value)
+        return file_of_folder(value, shards=True)
 
     @field_validator("lora", "embeddings", mode="before")
     @classmethod
@@ -104,14 +112,16 @@ def weighing(recipe: Any) -> dict[str, Any]:
     return {key: files for key, files in adapters_of(recipe).items() if key not in ("lora", "embeddings")}
 
 
-def file_of_folder(path: str | None) -> str | None:
-    """A folder's one file of weights; a path that is no folder as it is."""
+def file_of_folder(path: str | None, *, shards: bool = False) -> str | None:
+    """A folder's one file of weights, or (shards) the index of several; a path that is no folder as it is."""
     if path is None or not Path(path).is_dir():
         return path
     files = weight_files(Path(path))
-    if len(files) != 1:
+    if len(files) == 1:
+        return str(files[0])
+    if not shards:
         raise ValueError("a folder with one file of weights")
-    return str(files[0])
+    return str(weights_of(Path(path)))
 
 
 def check_adapters(recipe: Any) -> None:
@@ -121,8 +131,11 @@ def check_adapters(recipe: Any) -> None:
             file = Path(weighted_file(text)[0])
             if key in PARTS and file.suffix == ".gguf":
                 check_gguf(file)
+            elif key in PARTS:
+                for each in named_files(file):
+                    checked_header(each, key)
             else:
-                checked_header(file, key if key in PARTS else "adapter")
+                checked_header(file)
 
 
 def other_kind(name: str) -> str | None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from shared.diffusion.schedulers import silent
 from shared.errors import ModelError, one_line
 from shared.models.weight_files import GGUF, check_gguf
+from shared.models.weights import check_finite
 
 
 def gguf_tensors(file: Path) -> dict[str, Tensor]:
@@ -54,6 +55,17 @@ def plain_but_linear(network: nn.Module, tensors: Mapping[str, Tensor]) -> dict[
         name: dequantize_gguf_tensor(tensor) if is_quantised(tensor) and name not in linear else tensor
         for name, tensor in tensors.items()
     }
+
+
+def check_blocks(tensors: Mapping[str, Tensor], file: Path, device: str | torch.device) -> None:
+    """Raises ModelError where a quantised tensor stands for NaN or infinity, as one does whose scales are none or too
+    large: its numbers are worked out as layers do, a tensor at a time. device: where.
+    """
+    from diffusers.quantizers.gguf.utils import dequantize_gguf_tensor
+
+    for name, tensor in tensors.items():
+        if is_quantised(tensor):
+            check_finite({name: dequantize_gguf_tensor(tensor.to(device))}, file)
 
 
 def quantised(network_class: Any, tensors: dict[str, Tensor], config: Path, dtype: torch.dtype) -> Any:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from shared.errors import ModelError, one_line
 from shared.models.layouts.family import UNKNOWN, family_of
 from shared.models.layouts.gguf_file import gguf_tensors, is_quantised, plain_but_linear, shape_of
-from shared.models.weight_files import read_entries
+from shared.models.weight_files import named_files, read_entries
 from shared.models.weights import compare
 
 # What the names of a part begin with in a file that holds other parts, too.
@@ -29,8 +29,8 @@ T = TypeVar("T")
 
 
 def network_tensors(component: str, network: nn.Module, config: Mapping[str, Any], file: Path) -> dict[str, Tensor]:
-    """The tensors of a network, by its own names: of a safetensors file, mapped, or of a GGUF file, quantised as they
-    are where a layer can be. Other parts in it are left aside.
+    """The tensors of a network, by its own names: of a safetensors file or those that an index names, mapped, or of a
+    GGUF file, quantised as they are where a layer can be. Other parts in it are left aside.
 
     component: its name in a folder. network: without weights; it tells the names and shapes that are wanted.
     Raises ModelError: a file that is cut short or a pickle, or of another network; tensors that are missing (with how
@@ -45,9 +45,12 @@ def network_tensors(component: str, network: nn.Module, config: Mapping[str, Any
 
 
 def _safetensors(file: Path) -> dict[str, Tensor]:
-    read_entries(file)  # which knows a broken one
-    with safe_open(file, framework="pt") as opened:
-        return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118, it is no mapping
+    found: dict[str, Tensor] = {}
+    for each in named_files(file):
+        read_entries(each)  # which knows a broken one
+        with safe_open(each, framework="pt") as opened:
+            found |= {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118, it is no mapping
+    return found
 
 
 def of_component(component: str, stored: Mapping[str, T]) -> dict[str, T]:

@@ -11,6 +11,7 @@ from inspect import Parameter
 from typing import Any, TypeVar
 
 from shared.errors import InputError
+from shared.models.adapters.recipe import PARTS
 from shared.recipe import SAME_RESULT, Recipe
 
 Takes = Mapping[str, Parameter]
@@ -35,7 +36,7 @@ NAMES: dict[str, tuple[str, ...]] = {
 }
 # Keys that are obeyed without a word to the pipeline, and the prompt, which a model of pictures alone does without.
 OURS = frozenset(
-    {"model", "pipeline_class", "lora", "embeddings", "vae", "unet", "transformer", "scheduler", "seed", "fps"}
+    {"model", "pipeline_class", "lora", "embeddings", *PARTS, "scheduler", "seed", "fps"}
     | {"precision", "offload", "decode", "prompt"}
 )
 WITH_PICTURES = "Diffusers has no class for it beside this one: name another that takes the model's parts, "

@@ -1,5 +1,6 @@
-"""Other networks in the place of a pipeline's own: diffusers' folder of one, a file of it, or a single file in the
-original layout, as transformers of Stable Diffusion 3, Flux, Wan and LTX-Video are published, be it quantised (GGUF).
+"""Other networks in the place of a pipeline's own: diffusers' folder of one, a file of it, an index of its shards, or a
+single file in the original layout, as transformers of Stable Diffusion 3, Flux, Wan and LTX-Video are published, be it
+quantised (GGUF).
 
 A file with diffusers' `config.json` beside it says what it is. Any other is taken to be like the part that it replaces,
 of which the folder needs the configuration alone.
@@ -19,7 +20,7 @@ from diffusers import ModelMixin
 from torch import nn
 
 from shared.errors import ModelError, one_line
-from shared.models.layouts.gguf_file import is_quantised, quantised
+from shared.models.layouts.gguf_file import check_blocks, is_quantised, quantised
 from shared.models.layouts.original_networks import kept_precision, network_tensors
 from shared.models.parts import named
 from shared.models.pipelines.classes import components
@@ -80,6 +81,7 @@ def _load(
         raise
     check_finite({name: tensor for name, tensor in found.items() if not is_quantised(tensor)}, file)
     if any(map(is_quantised, found.values())):
+        check_blocks(found, file, device)
         place = folder / component if beside is None else file.parent
         network = quantised(type(network), found, place, dtype)
         return network.to(device).requires_grad_(False).eval()

@@ -4,11 +4,13 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from lab.batch.content import entries
 from lab.batch.task import Task
 from shared.images.recipe import ImageRecipe
 from tests.lab.batch.pictures import picture
+from tests.tiny import tiny_unet
 
 
 def image(id="a", output="a.png", **recipe):
@@ -31,6 +33,14 @@ def test_every_key_of_the_recipe_does(changes):
 
 def test_the_format_does():
     assert len(set(key(image(), image("b", "b.webp")))) == 2
+
+
+def test_what_shards_hold_does(tmp_path):
+    tiny_unet().save_pretrained(tmp_path / "unet", max_shard_size="600KB")
+    (before,) = key(task := image(unet=str(tmp_path / "unet")))
+    shard = max((tmp_path / "unet").glob("*.safetensors"))
+    save_file({name: tensor + 1 for name, tensor in load_file(shard).items()}, shard)
+    assert key(task) != [before]
 
 
 def test_the_weights_do_and_not_where_they_lie(model, tmp_path):

@@ -120,8 +120,8 @@ OTHER = {
     "last": "b.png", "frames": 4, "window": 3, "fps": 12, "negative": "grey", "pipeline_class": "Other",
     "prompt": "a duck", "seed": 7, "lora": ("a.safetensors",), "embeddings": ("b.safetensors",), "scheduler": "ddim",
     "strength": 0.5, "mask": "c.png", "extend": "left=8", "vae": "d.safetensors", "unet": "e.safetensors",
-    "transformer": "g.safetensors",
-    "clip_guidance": 9.0, "scorer": "clip", "clip_model": "h.safetensors",
+    "transformer": "g.safetensors", "transformer_2": "i.safetensors",
+    "depth": "j.png", "noise_level": 300, "clip_guidance": 9.0, "scorer": "clip", "clip_model": "h.safetensors",
     "motion_adapter": "f.safetensors",
 }  # fmt: skip
 

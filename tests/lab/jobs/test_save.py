@@ -11,7 +11,7 @@ from shared.artifacts.run_record import RunRecord
 @pytest.mark.parametrize(("name", "inputs", "expected"), [
     ("image", (), GENERATED),
     ("image", ("lora.0", "embeddings.0", "vae", "unet", "transformer"), GENERATED),  # weights are no picture
-    ("clip", ("motion_adapter",), GENERATED),
+    ("clip", ("motion_adapter", "transformer.0", "transformer_2"), GENERATED),
     ("image", ("image", "vae"), COMPOSITE),
     ("clip", ("last",), COMPOSITE),
 ])  # fmt: skip

@@ -69,6 +69,15 @@ def test_a_part_of_another_folder_is_as_if_it_were_in_place(folder, tmp_path, na
     assert not (got.pixels.shape == (own := made(recipe(folder)).pixels).shape and (got.pixels == own).all())
 
 
+def test_a_part_in_shards_is_what_one_file_gives(folder, tmp_path):
+    wanted = tiny_unet(7)
+    wanted.save_pretrained(tmp_path / "unet", max_shard_size="600KB")
+    asked = recipe(folder, unet=str(tmp_path / "unet"))
+    assert asked.unet == str(tmp_path / "unet" / f"{WEIGHTS}.index.json")
+    got = load_image_model(folder, unet=[asked.unet]).unet.state_dict()
+    assert all(torch.equal(got[name], tensor) for name, tensor in wanted.state_dict().items())
+
+
 @pytest.mark.parametrize("name", ["vae", "unet"])
 def test_a_file_without_a_configuration_has_that_of_what_it_replaces(folder, tmp_path, name):
     PARTS[name]().save_pretrained(tmp_path / "other")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from lab.kinds.pipelines import load_pictures
+from lab.kinds.pipelines import load_clips, load_pictures
 from shared.errors import ModelError
 from shared.images.recipe import ImageRecipe
 from shared.models.adapters.recipe import check_adapters
@@ -14,10 +14,16 @@ from shared.models.pipelines.run import run_pipeline
 from shared.plan.pipelines import plan_pipeline
 from tests.shared.models.layouts import original_transformers as original
 from tests.shared.models.layouts.gguf_writer import rounded, write_gguf
-from tests.shared.models.pipelines.test_replaced import SHORT, in_place, other, sd3  # noqa: F401
+from tests.shared.models.pipelines.test_replaced import SHORT, in_place, made, other, sd3  # noqa: F401
+from tests.shared.models.pipelines.tiny.clips import LTXPipeline, WanPipeline, ltx_parts, wan_parts
 from tests.tolerances import TOLERANCES
+from video.recipe import ClipRecipe
 
 Q8, Q4, BF16 = (getattr(gguf.GGMLQuantizationType, name) for name in ("Q8_0", "Q4_0", "BF16"))
+CLIPS = {  # rows of whole blocks
+    "Wan": (lambda: WanPipeline(**wan_parts(attention_head_dim=16)), 5, original.wan),
+    "LTX-Video": (lambda: LTXPipeline(**ltx_parts()), 9, original.ltx),
+}
 
 
 def picture(folder, **files):
@@ -59,6 +65,39 @@ def as_rounded(sd3, network, place, kind):  # noqa: F811
     wanted = picture(in_place(sd3, place, transformer=near))[1]
     assert np.abs(got - wanted).max() <= TOLERANCES[torch.float32][0]
     return got
+
+
+@pytest.mark.parametrize("name", CLIPS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_so_are_those_of_clips(tmp_path, name, dtype):
+    build, frames, names = CLIPS[name]
+    pipeline = build()
+    pipeline.save_pretrained(folder := tmp_path / "model")
+    network = other(pipeline.transformer)
+    recipe = ClipRecipe.parse({**SHORT, "frames": frames, "model": str(folder)})
+    file = write_gguf(tmp_path / "a.gguf", names(network.state_dict()), Q4)
+    model, got = made(load_clips, recipe, folder, dtype, transformer=file)
+    blocks = [weight.quant_type for weight in model.pipeline.transformer.parameters() if hasattr(weight, "quant_type")]
+    assert len(blocks) >= 14
+    assert {*blocks} == {Q4}  # still in blocks
+
+    near = other(network)
+    near.load_state_dict(rounded(network.state_dict(), Q4))
+    wanted = made(load_clips, recipe, in_place(folder, tmp_path, transformer=near), dtype)[1]
+    assert np.abs(got - wanted).max() <= TOLERANCES[dtype][0]
+    assert np.abs(got - made(load_clips, recipe, folder, dtype)[1]).max() > 0.05
+
+
+@pytest.mark.filterwarnings("ignore:.* encountered in:RuntimeWarning")  # of the package, which writes them
+@pytest.mark.parametrize("wrong", [torch.inf, torch.nan, 1e8])
+def test_blocks_whose_scale_is_no_number_are_one_line(sd3, network, tmp_path, wrong):  # noqa: F811
+    broken = other(network)
+    with torch.no_grad():
+        broken.proj_out.weight[3, 5] = wrong  # of the last, a scale in half precision is infinite
+    file = write_gguf(tmp_path / "a.gguf", original.stable_diffusion_3(broken.state_dict()), Q8)
+    with pytest.raises(ModelError, match=r"a\.gguf: proj_out\.weight: expected finite numbers, got NaN") as caught:
+        picture(sd3, transformer=file)
+    assert "\n" not in str(caught.value)
 
 
 def test_norms_in_half_precision_become_numbers(sd3, network, exact, tmp_path):  # noqa: F811

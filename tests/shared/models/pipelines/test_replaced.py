@@ -2,11 +2,12 @@
 
 import json
 import shutil
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from lab.kinds.pipelines import load_clips, load_pictures
 from shared.errors import ModelError
@@ -14,15 +15,17 @@ from shared.images.recipe import ImageRecipe
 from shared.models.configs import changed
 from shared.models.pipelines.run import run_pipeline
 from shared.models.source import check_model
+from shared.plan.pipelines import plan_pipeline
 from tests.shared.models.layouts import original_transformers as original
 from tests.shared.models.layouts.narrow import assert_same_weights
 from tests.shared.models.layouts.test_original_networks import sd_35
-from tests.shared.models.pipelines.tiny.clips import ltx_parts, wan_parts
+from tests.shared.models.pipelines.tiny.clips import ltx_parts, wan_2_2, wan_parts
 from tests.shared.models.pipelines.tiny.images import stable_diffusion_3
 from video.recipe import ClipRecipe
 
 ROUNDING = 1e-6  # of values in [0, 1]: tensors of the same numbers begin at other addresses, where sums may round anew
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+PAIR = ("transformer", "transformer_2")
 SHORT = {"prompt": "a red cube", "steps": 2, "guidance_scale": 3.0, "width": 32, "height": 32}
 
 
@@ -170,6 +173,69 @@ def test_a_configuration_that_no_network_has(sd3, tmp_path):
 
 def test_models_of_the_core_have_no_transformer(tmp_path):
     file = written({"a": torch.ones(1)}, tmp_path / "a.safetensors")
-    for load in (load_pictures, load_clips):
-        with pytest.raises(ModelError, match="expected a model that has one, got model world, which has a UNet"):
-            load("world", device="cpu", dtype=torch.float32, transformer=[file])
+    said = "expected a model that has one, got model world, which has a UNet"
+    for load, part in product((load_pictures, load_clips), ("transformer", "transformer_2")):
+        with pytest.raises(ModelError, match=f"{part} {file}: {said}"):
+            load("world", device="cpu", dtype=torch.float32, **{part: [file]})
+
+
+@pytest.fixture(scope="module")
+def wan(tmp_path_factory):
+    wan_2_2().save_pretrained(folder := tmp_path_factory.mktemp("wan") / "model")
+    return folder
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_both_in_the_original_layout_are_as_if_they_were_in_place(wan, tmp_path, dtype):
+    networks = {name: other(getattr(wan_2_2(), name), seed) for seed, name in enumerate(PAIR)}
+    files = {
+        name: written(original.wan(network.state_dict()), tmp_path / f"{name}.safetensors")
+        for name, network in networks.items()
+    }
+    recipe = ClipRecipe.parse({**SHORT, "frames": 5, "model": str(wan)})
+    model, got = made(load_clips, recipe, wan, dtype, **files)
+    theirs, wanted = made(load_clips, recipe, in_place(wan, tmp_path, **networks), dtype)
+    for name in PAIR:
+        assert_same_weights(theirs.pipeline.components[name], model.pipeline.components[name])
+    assert model.pipeline.config.boundary_ratio == 0.9
+    assert np.abs(got - wanted).max() <= ROUNDING
+    swapped = made(
+        load_clips, recipe, wan, dtype, transformer=files["transformer_2"], transformer_2=files["transformer"]
+    )
+    assert np.abs(got - swapped[1]).max() > 0.01
+
+
+def test_a_model_with_one_transformer_names_what_it_has(folder_of, tmp_path):
+    file = written(original.wan(wan_2_2().transformer.state_dict()), tmp_path / "low.safetensors")
+    with pytest.raises(ModelError) as caught:
+        load_clips(str(folder_of("WanPipeline")), device="cpu", dtype=torch.float32, transformer_2=[file])
+    line = str(caught.value)
+    assert "\n" not in line
+    for part in (
+        f"transformer_2 {file}: expected a model that has one",
+        "text_encoder",
+        "transformer",
+        "vae",
+        "none in it",
+    ):
+        assert part in line, line
+
+
+def test_a_part_in_shards_is_what_one_file_gives(sd3, tmp_path):
+    network = other(sd_35())
+    network.save_pretrained(tmp_path / "shards", max_shard_size="200KB")
+    assert len(list((tmp_path / "shards").glob("*.safetensors"))) == 4
+    asked = ImageRecipe.parse({**SHORT, "model": str(sd3), "transformer": str(tmp_path / "shards")})
+    where = {"device": "cpu", "dtype": torch.float32}
+    model = load_pictures(str(sd3), **where, transformer=[asked.transformer])
+    assert_same_weights(network, model.pipeline.transformer)
+    own = asked.model_copy(update={"transformer": None})
+    assert plan_pipeline(asked, "cpu").weights == plan_pipeline(own, "cpu").weights
+
+    last = max((tmp_path / "shards").glob("*.safetensors"))
+    tensors = load_file(last)
+    name = min(tensors)
+    del tensors[name]
+    save_file(tensors, last)
+    with pytest.raises(ModelError, match=rf"index\.json: expected \d+ tensors, got 1 missing, first {name}$"):
+        load_pictures(str(sd3), **where, transformer=[asked.transformer])

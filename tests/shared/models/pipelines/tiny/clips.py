@@ -116,9 +116,9 @@ def stable_video_diffusion():
 def wan_parts(**transformer):
     return {
         "transformer": seeded(
-            WanTransformer3DModel, patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=12,
-            **{"in_channels": 16, **transformer}, out_channels=16, text_dim=WIDTH, freq_dim=32, ffn_dim=32,
-            num_layers=1, rope_max_seq_len=32,
+            WanTransformer3DModel, patch_size=(1, 2, 2), num_attention_heads=2, out_channels=16, text_dim=WIDTH,
+            **{"in_channels": 16, "attention_head_dim": 12, **transformer}, freq_dim=32, ffn_dim=32, num_layers=1,
+            rope_max_seq_len=32,
         ),
         "vae": seeded(AutoencoderKLWan, base_dim=3, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1),
         "scheduler": FlowMatchEulerDiscreteScheduler(shift=7.0),
@@ -128,6 +128,11 @@ def wan_parts(**transformer):
 
 def wan():
     return WanPipeline(**wan_parts())
+
+
+def wan_2_2():
+    """Two transformers: the first as long as there is nine tenths of the noise, then the second."""
+    return WanPipeline(**wan_parts(), transformer_2=wan_parts()["transformer"], boundary_ratio=0.9)
 
 
 def wan_image():
