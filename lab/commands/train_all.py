@@ -12,7 +12,7 @@ from lab.flags import Parser, add_command, add_device_flag
 from lab.outputs import check_folder, existing_folder, whole_number
 from lab.show.console import Console
 from lab.training.data_look import captions_of, look, warn_of_length
-from lab.training.own_data import PLAN, Plan, plan_stages, read_plan, write_plan
+from lab.training.own_data import PLAN, Plan, fineness_of, plan_stages, read_plan, write_plan
 from shared.errors import InputError
 from shared.latents.sizes import check_multiple
 
@@ -113,7 +113,8 @@ def _new(args: argparse.Namespace, data: Path, out: Path, console: Console) -> P
         keep_autoencoder(out)
     clips = any(group.kind == "clip" for group in found.groups)
     stages = plan_stages(chosen["minutes"], clips=clips, autoencoder=not good, joint=chosen["start"] == "new")
-    plan = Plan(data=str(data.resolve()), stages=stages, **chosen)
+    lengths = [seen.frames for group in found.groups if group.kind in ("clip", "start") for seen in group.seen]
+    plan = Plan(data=str(data.resolve()), stages=stages, fineness=fineness_of(lengths), **chosen)
     write_plan(plan, out)
     return plan
 

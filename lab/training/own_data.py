@@ -5,7 +5,7 @@ It is kept in OUT, so that a training that was stopped goes on by the same plan.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,8 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.artifacts.files import write_bytes
 from shared.errors import InputError
+from video.recipe import TRAINED_FRAMES
 
 PLAN = "train-all.json"
+FINEST = 3  # so many times as finely as a network sees them are clips read at most, for parts of them
 Start = Literal["embedded", "new"]
 StageName = Literal["autoencoder", "image", "video", "video-joint", "scorer"]
 # Shares of the time, by what each stage gains from it. Stages that are left out give theirs to the others.
@@ -52,7 +54,8 @@ class Stage(BaseModel):
 class Plan(BaseModel):
     """data: the folder that is trained on. minutes: for all stages. size: side of the pictures in pixels.
 
-    start: "embedded" goes on from the embedded model, "new" from nothing.
+    start: "embedded" goes on from the embedded model, "new" from nothing. fineness: how many times as finely as the
+    network sees them clips are read, for parts of them.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -61,6 +64,7 @@ class Plan(BaseModel):
     size: int
     seed: int
     start: Start = "embedded"
+    fineness: int = Field(1, ge=1)
     stages: list[Stage]
 
     @property
@@ -84,6 +88,11 @@ def plan_stages(minutes: float, *, clips: bool, autoencoder: bool = True, joint:
     names: Sequence[StageName] = [name for name in SHARES if needed[name]]
     whole = sum(SHARES[name] for name in names)
     return [Stage(name=name, minutes=minutes * SHARES[name] / whole) for name in names]
+
+
+def fineness_of(lengths: Iterable[int]) -> int:
+    """How many times as finely as a network sees them clips of so many frames can all be read, up to FINEST."""
+    return max(1, min(FINEST, (min(lengths, default=1) - 1) // (TRAINED_FRAMES - 1)))
 
 
 def read_plan(out: Path) -> Plan | None:

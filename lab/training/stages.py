@@ -7,7 +7,7 @@ import math
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,6 @@ from shared.recipe import load_preset
 from shared.rng import generator
 from shared.training import autoencoder, clip_scorer, image, ranks
 from shared.training.data.arrays import MediaFolder, draw_pictures, load_all
-from shared.training.data.groups import Group, find_folders
 from shared.training.loop import TrainState
 from shared.training.recipe import AutoencoderTrainRecipe, ImageTrainRecipe, ScorerTrainRecipe, StageRecipe
 from video.generate import load_video_model
@@ -52,7 +51,6 @@ JUDGED = 64  # pictures that it is measured on
 WORK_SHARE = 0.93  # of a stage's time: reading, timing and the preview take the rest
 TIMED_STEPS, TIMED_SECONDS = 12, 20.0
 LEAST_STEPS = 10
-FINEST = 3  # of clips that have the frames for it: so many times as finely are they read, for parts of them
 
 
 def embedded_psnr(data: Path, size: int) -> float:
@@ -127,16 +125,10 @@ def stage_recipe(plan: Plan, stage: Stage, steps: int) -> Any:
         "ema_decay": max(0.0, min(recipe.ema_decay, 1 - 10 / steps)),
     }
     if isinstance(recipe, VideoTrainRecipe):  # its clips are as large as the image model's pictures
-        fits["fineness"] = fineness_of(find_folders(Path(plan.data)), recipe.frames)
+        fits["fineness"] = plan.fineness
     else:
         fits["size"] = plan.size
     return recipe.model_copy(update=fits)
-
-
-def fineness_of(groups: Sequence[Group], frames: int) -> int:
-    """How many times as finely as `frames` the clips of a data folder can be read, all of them, up to FINEST."""
-    lengths = [seen.frames for group in groups if group.kind in ("clip", "start") for seen in group.seen]
-    return max(1, min(FINEST, (min(lengths, default=1) - 1) // (frames - 1)))
 
 
 def step_seconds(loop: Loop, recipe: StageRecipe, data: Path, out: Path, most: float) -> float:

@@ -7,7 +7,7 @@ import pytest
 
 from shared.errors import InputError
 from shared.recipe import load_preset, preset_names
-from video.recipe import ClipRecipe, VideoTrainRecipe
+from video.recipe import ClipRecipe, VideoLoraTrainRecipe, VideoTrainRecipe
 
 
 def test_a_prompt_is_enough():
@@ -56,10 +56,11 @@ def test_clip_presets_are_valid(name):
 
 def test_training_presets_are_valid():
     names = [name for name in preset_names("train") if name.startswith("video")]
-    assert names == ["video", "video-finetune", "video-joint", "video-own"]
+    assert names == ["video", "video-finetune", "video-joint", "video-lora", "video-own"]
     for name in names:
         preset = load_preset("train", name)
-        assert VideoTrainRecipe.parse(preset).resolved().items() >= preset.items()
+        stage = VideoLoraTrainRecipe if name == "video-lora" else VideoTrainRecipe
+        assert stage.parse(preset).resolved().items() >= preset.items()
 
 
 def test_recipes_come_without_torch():

@@ -51,7 +51,7 @@ def chain(number, seed):
     """What becomes of the first job, the time of that number."""
     name = f"hero-{number}"
     told = {"tags": ("a",), "priority": 5}
-    image = recipe("image", prompt="a red cube", steps=8, width=64, height=64, seed=seed)
+    image = recipe("image", prompt="a red cube", steps=8, precision="fast", width=64, height=64, seed=seed)
     clip = recipe("clip", prompt="a red cube", seed=seed)
     upscale, describe = {"source": None, "scale": 2}, {"source": None}
     start = "jobs.0.then"

@@ -6,20 +6,17 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lab.main import main
 from lab.training import stages
-from lab.training.own_data import PLAN, read_plan
-from lab.training.stages import FINEST, LOG, fineness_of
+from lab.training.own_data import FINEST, PLAN, fineness_of, read_plan
+from lab.training.stages import LOG
 from shared.artifacts.formats.image_file import read_image, write_image
 from shared.models.image_model import load_image_model, load_text
 from shared.recipe import load_preset
-from shared.training.data.groups import Group
-from shared.training.data.inspection import Seen
 from tests.lab.command import environment, is_refusal
 from tests.lab.tiny_stages import tiny_presets
 from tests.video.tiny import build_video_folder, write_clips
@@ -104,15 +101,16 @@ def test_from_nothing_it_uses_nothing_of_the_embedded_model(tmp_path, monkeypatc
 
 
 def test_clips_are_read_as_finely_as_the_shortest_of_them_allows():
-    def group(kind, *frames):
-        seen = tuple(Seen("clip", bytes=1, modified=0, frames=count) for count in frames)
-        return Group(Path("data"), kind, ({},) * len(frames), seen, Path("cache"))
+    assert [fineness_of(lengths) for lengths in ([46, 60], [46, 45], [300], [300, 12], [])] == [3, 2, FINEST, 1, 1]
 
-    assert fineness_of([group("clip", 46, 60), group("picture", 1), group("view", 8)], 16) == 3
-    assert fineness_of([group("clip", 46), group("start", 45)], 16) == 2
-    assert fineness_of([group("clip", 300)], 16) == FINEST
-    assert fineness_of([group("clip", 300, 12)], 16) == 1
-    assert fineness_of([group("picture", 1)], 16) == 1
+
+def test_how_finely_is_planned_by_the_clips_that_are_there(tmp_path, monkeypatch):
+    monkeypatch.setattr("lab.commands.train_all._train", lambda *_: None)
+    data, out = write_clips(tmp_path / "data", frames=31), tmp_path / "model"
+    assert main(["train", "all", "--data", str(data), "--out", str(out), *TINY, "--start", "new"]) == 0
+    plan = read_plan(out)
+    videos = [stages.stage_recipe(plan, stage, 20) for stage in plan.stages if stage.part == "video"]
+    assert [recipe.fineness for recipe in videos] == [2, 2]
 
 
 @pytest.mark.parametrize(
