@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 import torch
@@ -51,11 +52,15 @@ class ViewTeacher:
     alone: nn.Module
     draw_noise: Draw
 
+    @cached_property
+    def weak(self) -> Denoiser:
+        """What it says of each view alone; made once, not in every step of a distillation."""
+        return run_alike(self.denoiser, self.alone)
+
     def guided_by(self, recipe: AssetRecipe, negative: Conditioning) -> Denoiser:
         """With the guidance that a recipe names, and away from each view alone by its `view_guidance_scale`."""
         scale = recipe.view_guidance_scale
-        weak = None if scale == 1 else run_alike(self.denoiser, self.alone)
-        return guided_by(recipe, self.denoiser, negative, weak=weak, weak_scale=scale)
+        return guided_by(recipe, self.denoiser, negative, weak=None if scale == 1 else self.weak, weak_scale=scale)
 
 
 @torch.no_grad()
