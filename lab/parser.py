@@ -14,38 +14,49 @@ from shared.plugins import installed
 from shared.recipe import did_you_mean
 from shared.version import VERSION
 
-# Our commands but those that make things: each is a module, of which a call imports its own alone.
+# Our commands but those that make things: the module of each below lab.commands, of which a call imports its own alone,
+# and what it does.
 OWN = {
-    "batch": "batch.command",
-    "world": "world",
-    "data": "data",
-    "train": "train",
-    "models": "models.listing",
-    "inspect": "models.inspect",
-    "convert": "models.convert",
-    "words": "words",
-    "prompt": "prompts.expand",
-    "plan": "plan",
-    "score": "score",
-    "decode": "decode",
-    "describe": "records.describe",
-    "verify": "records.verify",
-    "rerun": "rerun",
-    "gallery": "batch.gallery",
-    "doctor": "doctor",
+    "batch": (
+        "batch.command",
+        "Make all that a manifest asks for, whatever happens meanwhile; look at it, stop it, go on.",
+    ),
+    "world": ("world", "Render the procedural world as a data set, or write one exact mesh of it."),
+    "data": ("data", "Look through a folder of your own pictures or clips before training on it."),
+    "train": ("train", "Train one stage of a model on a folder of pictures or clips with captions.jsonl."),
+    "models": ("models.listing", "List the models that are here, and what each can do."),
+    "inspect": (
+        "models.inspect",
+        "Show what a model, or a .safetensors file, holds: parts, classes, dtypes, sizes, licence.",
+    ),
+    "convert": (
+        "models.convert",
+        "Make safetensors of pickles (.ckpt .pt .bin), and a diffusers folder of a single Stable Diffusion file.",
+    ),
+    "words": ("words", "List the words that a model knows."),
+    "prompt": ("prompts.expand", "Expand a prompt with what it leaves open."),
+    "plan": ("plan", "Estimate what a clip, image, asset or training takes, before it is started."),
+    "score": (
+        "score",
+        "Score how well clips or pictures agree with prompts: cosine similarity of CLIP, -1 to 1, higher is better.",
+    ),
+    "decode": ("decode", "Decode the latents that a failed clip or image has left."),
+    "describe": ("records.describe", "Show what a file was made from: recipe, seed, model and versions."),
+    "verify": (
+        "records.verify",
+        "Say who signed a file, whether it has been changed since, and whether its run record is there.",
+    ),
+    "rerun": ("rerun", "Make a file again from the record it carries; the same bytes here, but for a signature."),
+    "gallery": ("batch.gallery", "Make a page of the results in a folder and below, to open in a browser."),
+    "doctor": ("doctor", "Show what this machine and installation have, and test the parts."),
 }
 
 
-def own(name: str) -> Any:
-    """The module of one of OWN."""
-    return import_module(f"lab.commands.{OWN[name]}")
+def names() -> list[str]:
+    """Of all commands: those of kinds first, and no plug-in's kind of the name of one of ours."""
+    from lab.kinds import kinds  # inside: it imports every recipe
 
-
-def commands() -> dict[str, Any]:
-    """All commands by name; a plug-in's kind of the name of one of ours is left out."""
-    from lab.commands import make  # inside: it imports every kind
-
-    return {**{command.NAME: command for command in make.commands()}, **{name: own(name) for name in OWN}}
+    return [*(name for name in kinds() if name not in OWN), *OWN]
 
 
 def build(name: str) -> Parser:
@@ -55,12 +66,27 @@ def build(name: str) -> Parser:
     parser = Parser(prog="kinoform", description="A text-to-video and 3D lab: one prompt gives a clip or an asset.")
     parser.add_argument("--version", action="version", version=f"kinoform {VERSION}")
     parsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", parser_class=Parser)
-    for command in [own(name)] if name in OWN else commands().values():
-        if name == command.NAME:
-            command.add_parser(parsers)
+    for command in [name] if name in OWN else names():
+        if command in OWN:
+            module, help = OWN[command]
+            if command == name:
+                import_module(f"lab.commands.{module}").add_parser(parsers, name, help)
+            else:
+                parsers.add_parser(command, help=help)
         else:
-            parsers.add_parser(command.NAME, help=command.HELP)
+            _add_kind(parsers, command, whole=command == name)
     return parser
+
+
+def _add_kind(parsers: Any, name: str, *, whole: bool) -> None:
+    from lab.kinds import kinds
+
+    if whole:
+        from lab.commands.make import add_parser
+
+        add_parser(parsers, kinds()[name])
+    else:
+        parsers.add_parser(name, help=kinds()[name].help)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -77,13 +103,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def _check(name: str, parser: Parser) -> None:
     """Raises InputError where `name`, what the command line begins with, is neither a command nor a flag."""
-    names = list(commands())
+    known = names()
     if not name:
         parser.print_help(sys.stderr)
-        raise InputError("command", expected=", ".join(names), got="nothing")
-    if name not in (*names, "-h", *parser.flags()):
+        raise InputError("command", expected=", ".join(known), got="nothing")
+    if name not in (*known, "-h", *parser.flags()):
         if name in installed("kinds"):
             from lab.kinds.table import plugin_kind
 
             plugin_kind(name)  # which tells what is wrong with it
-        raise InputError("command", expected=", ".join(names), got=name, hint=did_you_mean(name, names))
+        raise InputError("command", expected=", ".join(known), got=name, hint=did_you_mean(name, known))

@@ -19,13 +19,11 @@ from shared.errors import InputError, one_line
 if TYPE_CHECKING:
     from shared.training.data.survey import Survey
 
-NAME = "data"
-HELP = "Look through a folder of your own pictures or clips before training on it."
 SHOWN = 8  # faults, or pairs of duplicates, that are listed
 
 
-def add_parser(commands: Any) -> None:
-    data = commands.add_parser(NAME, help=HELP, description=HELP)
+def add_parser(commands: Any, name: str, help: str) -> None:
+    data = commands.add_parser(name, help=help, description=help)
     actions = data.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
     check: Parser = add_command(
         actions, "check", run_check, "Say what is there, what cannot be used, and what would be trained."

@@ -14,14 +14,11 @@ from lab.show.console import Console
 from lab.show.run import show_run
 from shared.errors import InputError
 
-NAME = "decode"
-HELP = "Decode the latents that a failed clip or image has left."
-
 SETTINGS = ("decode", "decode_frames", "precision", "offload", "channels_last")
 
 
-def add_parser(commands: Any) -> None:
-    parser = add_command(commands, NAME, run, HELP)
+def add_parser(commands: Any, name: str, help: str) -> None:
+    parser = add_command(commands, name, run, help)
     parser.add_argument("file", metavar="FILE", help="a file NAME.latents.safetensors")
     parser.add_argument("-o", "--output", metavar="FILE", help="where to write (default NAME)")
     parser.add_argument("--model", metavar="TEXT", help="where the model is now, if it has moved")

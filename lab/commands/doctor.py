@@ -41,12 +41,9 @@ ATTENTION: dict[str, tuple[int, int, int, int, int | None]] = {
     "over these 16 frames": (2, 8, 16, 40, 4096),
 }
 
-NAME = "doctor"
-HELP = "Show what this machine and installation have, and test the parts."
 
-
-def add_parser(commands: Any) -> None:
-    add_command(commands, NAME, run, HELP)
+def add_parser(commands: Any, name: str, help: str) -> None:
+    add_command(commands, name, run, help)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from lab.jobs.best import Scorer, candidates, run_best
 from lab.jobs.names import SHEET, folder_of, many, names
 from lab.jobs.prompts import Asked, read_prompts
 from lab.jobs.run import Context, Job, check, run
-from lab.kinds import Kind, Output, kinds
+from lab.kinds import Kind, Output
 from lab.kinds.settled import Settler
 from lab.outputs import signer, whole_number
 from lab.show.console import Console
@@ -31,24 +31,6 @@ if TYPE_CHECKING:
     from lab.show.preview import Preview
 
 MOST = 100_000  # results of one command
-
-
-@dataclass(frozen=True)
-class MakeCommand:
-    """The command of one kind."""
-
-    kind: Kind
-
-    @property
-    def NAME(self) -> str:
-        return self.kind.name
-
-    @property
-    def HELP(self) -> str:
-        return self.kind.help
-
-    def add_parser(self, commands: Any) -> None:
-        add_parser(commands, self.kind)
 
 
 def add_parser(commands: Any, kind: Kind) -> None:
@@ -78,11 +60,6 @@ def add_parser(commands: Any, kind: Kind) -> None:
         group.add_argument("--turntable", metavar="FILE", help="also write a clip of it turning, such as turn.mp4")
     add_sign_flag(group)
     add_device_flag(parser)
-
-
-def commands() -> tuple[MakeCommand, ...]:
-    """One of each kind."""
-    return tuple(MakeCommand(kind) for kind in kinds().values())
 
 
 def make(kind: Kind, args: argparse.Namespace) -> None:

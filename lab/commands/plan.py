@@ -25,12 +25,9 @@ from shared.training.personalise.recipe import ConceptRecipe
 if TYPE_CHECKING:
     from shared.plan.estimate import Estimate
 
-NAME = "plan"
-HELP = "Estimate what a clip, image, asset or training takes, before it is started."
 
-
-def add_parser(commands: Any) -> None:
-    plan = commands.add_parser(NAME, help=HELP, description=HELP)
+def add_parser(commands: Any, name: str, help: str) -> None:
+    plan = commands.add_parser(name, help=help, description=help)
     planned = plan.add_subparsers(title="what to plan", metavar="COMMAND", dest="planned", required=True)
     for kind, recipe in ((name, kind.recipe) for name, kind in kinds().items()):
         parser = add_command(planned, kind, partial(run, kind, recipe, None), f"What `kinoform {kind}` will take.")

@@ -23,12 +23,9 @@ from shared.recipe import moved_file
 if TYPE_CHECKING:
     from shared.artifacts.run_record import RunRecord
 
-NAME = "rerun"
-HELP = "Make a file again from the record it carries; the same bytes here, but for a signature."
 
-
-def add_parser(commands: Any) -> None:
-    parser = add_command(commands, NAME, run, HELP, ("kinoform rerun ball.mp4 -o again.mp4",))
+def add_parser(commands: Any, name: str, help: str) -> None:
+    parser = add_command(commands, name, run, help, ("kinoform rerun ball.mp4 -o again.mp4",))
     parser.add_argument("file", metavar="FILE", help="a file that kinoform made")
     parser.add_argument("-o", "--output", metavar="FILE", help="where to write (default FILE's name with -rerun)")
     parser.add_argument("--model", metavar="TEXT", help="where the model is now, if it has moved")

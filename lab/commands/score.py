@@ -14,18 +14,16 @@ from shared.errors import InputError
 from shared.plugins import OneOf, load
 from shared.recipe import did_you_mean
 
-NAME = "score"
 CLIP = "clip"
 SCORERS = OneOf((CLIP,), "scorers")
-HELP = "Score how well clips or pictures agree with prompts: cosine similarity of CLIP, -1 to 1, higher is better."
 EXAMPLES = (
     'kinoform score ball.mp4 --prompt "a red ball bouncing"',
     "kinoform score out/*.png                       # each against the prompt it was made from, and R-Precision",
 )
 
 
-def add_parser(commands: Any) -> None:
-    parser = add_command(commands, NAME, run, HELP, EXAMPLES)
+def add_parser(commands: Any, name: str, help: str) -> None:
+    parser = add_command(commands, name, run, help, EXAMPLES)
     parser.add_argument("files", metavar="FILE", nargs="+", help="clips or pictures")
     parser.add_argument("--prompt", metavar="TEXT", help="what they should show (default: what each was made from)")
     parser.add_argument(

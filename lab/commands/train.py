@@ -28,8 +28,6 @@ from video.recipe import VideoLoraTrainRecipe, VideoTrainRecipe
 if TYPE_CHECKING:
     from shared.training.loop import TrainState
 
-NAME = "train"
-HELP = "Train one stage of a model on a folder of pictures or clips with captions.jsonl."
 
 LINE_SECONDS = 10.0
 OF_DATA = "folder with captions.jsonl, or folders of such"
@@ -49,8 +47,8 @@ STAGES: dict[str, tuple[type[StageRecipe], str]] = {
 }
 
 
-def add_parser(commands: Any) -> None:
-    train = commands.add_parser(NAME, help=HELP, description=HELP)
+def add_parser(commands: Any, name: str, help: str) -> None:
+    train = commands.add_parser(name, help=help, description=help)
     stages = train.add_subparsers(title="stages", metavar="STAGE", dest="stage", required=True)
     for stage, (recipe, text) in STAGES.items():
         parser: Parser = add_command(stages, stage, partial(run, stage), f"Train {text}.")

@@ -12,12 +12,9 @@ from lab.vocabulary import grouped, stored_words
 from shared.errors import InputError
 from shared.models.source import find_model
 
-NAME = "words"
-HELP = "List the words that a model knows."
 
-
-def add_parser(commands: Any) -> None:
-    parser = add_command(commands, NAME, run, HELP, ("kinoform words", "kinoform words --model runs/mine"))
+def add_parser(commands: Any, name: str, help: str) -> None:
+    parser = add_command(commands, name, run, help, ("kinoform words", "kinoform words --model runs/mine"))
     parser.add_argument("--model", metavar="TEXT", default="world", help="world, or a model's folder (default world)")
 
 

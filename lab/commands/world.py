@@ -15,9 +15,6 @@ from lab.show.console import Console
 from shared.errors import InputError
 from world.prompt import SPLITS, Composition, Kind
 
-NAME = "world"
-HELP = "Render the procedural world as a data set, or write one exact mesh of it."
-
 NAMES = {"images": "pictures", "clips": "clips", "views": "sets of views", "starts": "clips"}
 
 
@@ -29,8 +26,8 @@ class Written:
     total: int
 
 
-def add_parser(commands: Any) -> None:
-    world = commands.add_parser(NAME, help=HELP, description=HELP)
+def add_parser(commands: Any, name: str, help: str) -> None:
+    world = commands.add_parser(name, help=help, description=help)
     actions = world.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
 
     render = add_command(actions, "render", run_render, "Render pictures or clips with captions (captions.jsonl).")

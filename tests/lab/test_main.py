@@ -10,7 +10,6 @@ import time
 import pytest
 
 from lab.main import main
-from lab.parser import OWN, own
 from shared.artifacts.run_record import RunRecord
 from tests.lab.command import ROOT, command, environment, is_refusal, kinoform
 
@@ -272,7 +271,3 @@ def test_a_cut_off_model_file_is_one_line(tmp_path, model):
     run = kinoform("clip", "a red cube", "--model", "broken", folder=tmp_path)
     assert is_refusal(run.returncode, run.stderr, "unet"), run.stderr
     assert folder_names(tmp_path) == ["broken"]
-
-
-def test_commands_are_the_modules_of_their_names():
-    assert [own(name).NAME for name in OWN] == list(OWN)

@@ -8,12 +8,9 @@ from typing import Any
 
 from lab.flags import Parser, add_command, add_device_flag, add_sign_flag
 
-NAME = "batch"
-HELP = "Make all that a manifest asks for, whatever happens meanwhile; look at it, stop it, go on."
 
-
-def add_parser(commands: Any) -> None:
-    batch = commands.add_parser(NAME, help=HELP, description=HELP)
+def add_parser(commands: Any, name: str, help: str) -> None:
+    batch = commands.add_parser(name, help=help, description=help)
     actions = batch.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
 
     examples = (

@@ -12,12 +12,9 @@ from lab.outputs import existing_folder
 from lab.show.console import Console
 from shared.errors import InputError
 
-NAME = "gallery"
-HELP = "Make a page of the results in a folder and below, to open in a browser."
 
-
-def add_parser(commands: Any) -> None:
-    parser = add_command(commands, NAME, run, HELP, ("kinoform gallery out/", "kinoform gallery out/ --title Chairs"))
+def add_parser(commands: Any, name: str, help: str) -> None:
+    parser = add_command(commands, name, run, help, ("kinoform gallery out/", "kinoform gallery out/ --title Chairs"))
     parser.add_argument("folder", metavar="FOLDER", help="a folder that kinoform has written results to")
     parser.add_argument("--title", metavar="TEXT", help="what the page is called (default the folder's name)")
 

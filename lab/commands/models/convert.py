@@ -10,8 +10,6 @@ from lab.flags import add_command
 from lab.show.console import Console
 from shared.errors import InputError
 
-NAME = "convert"
-HELP = "Make safetensors of pickles (.ckpt .pt .bin), and a diffusers folder of a single Stable Diffusion file."
 EXAMPLES = (
     "kinoform convert old.ckpt new.safetensors",
     "kinoform convert sd15.safetensors models/sd15",
@@ -20,8 +18,8 @@ EXAMPLES = (
 PREDICTIONS = ("epsilon", "v_prediction")
 
 
-def add_parser(commands: Any) -> None:
-    parser = add_command(commands, NAME, run, HELP, EXAMPLES)
+def add_parser(commands: Any, name: str, help: str) -> None:
+    parser = add_command(commands, name, run, help, EXAMPLES)
     parser.add_argument("source", metavar="IN", help="a pickle, a .safetensors file, or a folder with pickles")
     parser.add_argument("out", metavar="OUT", help="a new .safetensors file, or a new folder")
     parser.add_argument(

@@ -16,13 +16,11 @@ from shared.models.look.licence import first_line
 from shared.models.look.report import FOLDER, SINGLE, Look, Part, look
 from shared.models.source import find_model
 
-NAME = "inspect"
-HELP = "Show what a model, or a .safetensors file, holds: parts, classes, dtypes, sizes, licence."
 EXAMPLES = ("kinoform inspect world", "kinoform inspect models/mine --hashes", "kinoform inspect style.safetensors")
 
 
-def add_parser(commands: Any) -> None:
-    parser = add_command(commands, NAME, run, HELP, EXAMPLES)
+def add_parser(commands: Any, name: str, help: str) -> None:
+    parser = add_command(commands, name, run, help, EXAMPLES)
     parser.add_argument("model", metavar="MODEL", help="world, a folder, a .safetensors file, or a hub id in the cache")
     parser.add_argument("--hashes", action="store_true", help="SHA-256 of every file of weights, which reads them all")
 

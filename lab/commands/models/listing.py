@@ -11,13 +11,11 @@ from lab.show.amounts import as_size
 from lab.show.console import Console
 from shared.models.look.listing import Listed, listed
 
-NAME = "models"
-HELP = "List the models that are here, and what each can do."
 USUAL = Path("models")  # looked into where it is there and no folder is named
 
 
-def add_parser(commands: Any) -> None:
-    parser = add_command(commands, NAME, run, HELP, ("kinoform models", "kinoform models ~/models runs --json"))
+def add_parser(commands: Any, name: str, help: str) -> None:
+    parser = add_command(commands, name, run, help, ("kinoform models", "kinoform models ~/models runs --json"))
     parser.add_argument(
         "folders",
         metavar="FOLDER",

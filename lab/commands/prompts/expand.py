@@ -13,8 +13,6 @@ from lab.show.console import Console
 from shared.errors import InputError, KinoformError
 from shared.models.prompts.expand import checked, expand
 
-NAME = "prompt"
-HELP = "Expand a prompt with what it leaves open."
 KINDS = ("image", "clip", "asset")
 EXAMPLES = (
     'kinoform prompt expand "a red cube"',
@@ -23,8 +21,8 @@ EXAMPLES = (
 )
 
 
-def add_parser(commands: Any) -> None:
-    prompt = commands.add_parser(NAME, help=HELP, description=HELP)
+def add_parser(commands: Any, name: str, help: str) -> None:
+    prompt = commands.add_parser(name, help=help, description=help)
     actions = prompt.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
     parser = add_command(actions, "expand", run, "Print the prompt with what it leaves open.", EXAMPLES)
     parser.add_argument("prompt", metavar="TEXT", help="the prompt, in quotes")

@@ -8,12 +8,9 @@ from typing import Any
 from lab.flags import add_command
 from lab.show.console import Console
 
-NAME = "describe"
-HELP = "Show what a file was made from: recipe, seed, model and versions."
 
-
-def add_parser(commands: Any) -> None:
-    parser = add_command(commands, NAME, run, HELP)
+def add_parser(commands: Any, name: str, help: str) -> None:
+    parser = add_command(commands, name, run, help)
     parser.add_argument("file", metavar="FILE", help="a file that kinoform made")
 
 

@@ -16,13 +16,10 @@ if TYPE_CHECKING:
     from shared.artifacts.provenance.signature import Signature
     from shared.artifacts.run_record import RunRecord
 
-NAME = "verify"
-HELP = "Say who signed a file, whether it has been changed since, and whether its run record is there."
 
-
-def add_parser(commands: Any) -> None:
+def add_parser(commands: Any, name: str, help: str) -> None:
     examples = ("kinoform verify cube.png", "kinoform verify cube.png --trust root.pem --json")
-    parser = add_command(commands, NAME, run, HELP, examples)
+    parser = add_command(commands, name, run, help, examples)
     parser.add_argument("file", metavar="FILE", help="a file that kinoform made, or one that is signed")
     parser.add_argument("--trust", metavar="FILE", help="certificates (PEM) that are trusted to say who signers are")
 
