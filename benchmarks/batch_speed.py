@@ -2,8 +2,8 @@
 
     python -m benchmarks.batch_speed [--count N] [--single N] [--ledger] [--json]
 
---ledger: instead, what the ledger takes without any rendering: enqueueing 10,000 tasks, whole commands on 10,000 that
-are done (medians of five, and their processor seconds), leases and counts of 100,000.
+--ledger: instead, what the ledger takes without any rendering: enqueueing 10,000 tasks, whole commands on 1,000 and
+10,000 that are done (medians of five, and their processor seconds), leases and counts of 100,000.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from lab.batch.ledger.rows import Entry
 from lab.batch.ledger.states import State
 
 COUNT = 32
-DONE = 10_000
+DONE = 1_000, 10_000
 REPEATS = 5
 MIB = 2**20
 ENQUEUE = """
@@ -80,25 +80,25 @@ def ledger() -> list[Row]:
             [sys.executable, "-c", ENQUEUE], cwd=folder, env=environment(), capture_output=True, text=True
         )
         rows = [Row("10,000 tasks into the ledger, s", float(told.stdout), 10_000, 0, 0, 3, at_most=True)]
-        rows += _done_again(folder)
+        kinoform("image", "a red cube", "--steps", "1", "-o", "source.png", cwd=folder).check_returncode()
+        rows += _done_again(folder, DONE[0], aim=2)
+        rows += _done_again(folder, DONE[1], aim=None)
+        rows += [
+            *_timed(f"status of {DONE[1]:,} done tasks", folder, ("batch", "status", "done"), 0.5),
+            *_timed(f"check of {DONE[1]:,} tasks", folder, ("batch", "check", "done.json"), None),
+        ]
         rows += _hundred_thousand(folder)
     return rows
 
 
-def _done_again(folder: Path) -> list[Row]:
-    """Commands on a manifest of DONE tasks that are done: of equal work, so that one is made, and the others copied."""
-    source = folder / "source.png"
-    kinoform("image", "a red cube", "--steps", "1", "-o", str(source), cwd=folder).check_returncode()
-    jobs = [{"kind": "upscale", "source": str(source), "name": f"n{n}"} for n in range(DONE)]
+def _done_again(folder: Path, count: int, aim: float | None) -> list[Row]:
+    """A manifest of tasks that are done, in folder/done: of equal work, so that one is made, and the others copied."""
+    jobs = [{"kind": "upscale", "source": "source.png", "name": f"n{n}"} for n in range(count)]
     (folder / "done.json").write_text(json.dumps({"version": 1, "jobs": jobs}))
     again = ("batch", "run", "done.json", "--out", "done", "--workers", "1")
     kinoform(*again, cwd=folder).check_returncode()
     assert "made " not in kinoform(*again, cwd=folder).stdout, "nothing is left to make"
-    return [
-        *_timed(f"{DONE:,} done tasks again", folder, again, 3),
-        *_timed(f"status of {DONE:,} done tasks", folder, ("batch", "status", "done"), 0.5),
-        *_timed(f"check of {DONE:,} tasks", folder, ("batch", "check", "done.json"), None),
-    ]
+    return _timed(f"{count:,} done tasks again", folder, again, aim)
 
 
 def _timed(name: str, folder: Path, command: tuple[str, ...], aim: float | None) -> list[Row]:

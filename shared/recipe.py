@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -118,24 +119,17 @@ class Recipe(BaseModel):
     @classmethod
     def file_keys(cls) -> list[str]:
         """Keys that name files to be read (`input_file`)."""
-        return cls._marked(FILE)
+        return list(_marked(cls, FILE))
 
     @classmethod
     def files_keys(cls) -> list[str]:
         """Keys that each name any number of files to be read (`input_files`)."""
-        return cls._marked(FILES)
+        return list(_marked(cls, FILES))
 
     @classmethod
     def made_file_keys(cls) -> list[str]:
         """Those of `file_keys` whose files another job may make."""
-        weights = cls._marked(FILE, WEIGHTS)
-        return [key for key in cls.file_keys() if key not in weights]
-
-    @classmethod
-    def _marked(cls, mark: str, value: str | None = None) -> list[str]:
-        extras = {key: field.json_schema_extra for key, field in cls.model_fields.items()}
-        marks = {key: extra[mark] for key, extra in extras.items() if isinstance(extra, dict) and mark in extra}
-        return [key for key, found in marks.items() if value in (None, found)]
+        return [key for key, sort in _marked(cls, FILE).items() if sort != WEIGHTS]
 
     def files(self) -> dict[str, str]:
         """The files that it names, by their keys; of a key that names several, "KEY.0", "KEY.1" and so on."""
@@ -199,6 +193,13 @@ class _UniqueKeys(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} twice", key_node.start_mark)
             seen.add(key if isinstance(key, str) else id(key))
         return super().construct_mapping(node, deep)
+
+
+@cache
+def _marked(recipe: type[Recipe], mark: str) -> dict[str, Any]:
+    """Keys whose fields have a mark in their `json_schema_extra`, and what it says."""
+    extras = {key: field.json_schema_extra for key, field in recipe.model_fields.items()}
+    return {key: extra[mark] for key, extra in extras.items() if isinstance(extra, dict) and mark in extra}
 
 
 def _allows(annotation: Any, *wanted: Any) -> bool:

@@ -36,6 +36,8 @@ def entries(tasks: Sequence[Task]) -> list[Entry]:
     for remembered in (_own, _weights, _hashes, _file_sha256):  # what they read may be another file by now
         remembered.cache_clear()
     by_id = {task.id: task for task in tasks}
+    affinities = {task.id: _affinity(task) for task in tasks}
+    weights: dict[str, str] = {}  # of tasks of equal affinity: their models and adapters are the same
     keys: dict[str, str] = {}
     for task in tasks:
         todo = [task]
@@ -45,34 +47,32 @@ def entries(tasks: Sequence[Task]) -> list[Entry]:
             if missing:
                 todo += missing
             else:
-                keys[last.id] = _key(last, {name: keys[id] for name, id in last.inputs.items()})
+                affinity = affinities[last.id]
+                if affinity not in weights:
+                    weights[affinity] = _weights_of(last)
+                keys[last.id] = _key(last, weights[affinity], {name: keys[id] for name, id in last.inputs.items()})
                 todo.pop()
-    return [_entry(task, keys[task.id]) for task in tasks]
+    return [_entry(task, keys[task.id], affinities[task.id]) for task in tasks]
 
 
-def _entry(task: Task, key: str) -> Entry:
+def _entry(task: Task, key: str, affinity: str) -> Entry:
     own = _own(task.step, task.recipe.get("model", ""), task.recipe.get("pipeline_class"))
     defaults = {name: value for name, value in _defaults(task.step).items() if name not in own}
     recipe = {name: value for name, value in task.recipe.items() if name not in defaults or value != defaults[name]}
     return Entry(
-        task.id, task.step, recipe, task.inputs, task.output, key, _affinity(task), task.template, task.tags,
+        task.id, task.step, recipe, task.inputs, task.output, key, affinity, task.template, task.tags,
         task.priority,
     )  # fmt: skip
 
 
-def _key(task: Task, inputs: Mapping[str, str]) -> str:
+def _key(task: Task, weights: str, inputs: Mapping[str, str]) -> str:
     step = steps()[task.step]
     files = {name: _file_sha256(task.recipe[name]) for name in step.recipe.file_keys() if task.recipe.get(name)}
     lists = {name: _weighted(task.recipe[name]) for name in step.recipe.files_keys() if task.recipe.get(name)}
     recipe = {name: value for name, value in task.recipe.items() if name not in {*files, *lists, *inputs}}
-    hashes = (
-        _weights(task.step, task.recipe["model"], *parts_of(step.recipe.model_construct(**task.recipe)))
-        if "model" in task.recipe
-        else ""
-    )
     ending = Path(task.output).suffix.lower()
     own = task.output if ending in COMPANIED else ""
-    return _digest([task.step, ending, own, recipe, hashes, {**files, **lists}, inputs, VERSION])
+    return _digest([task.step, ending, own, recipe, weights, {**files, **lists}, inputs, VERSION])
 
 
 def _affinity(task: Task) -> str:
@@ -82,6 +82,13 @@ def _affinity(task: Task) -> str:
     alike = {name: value for name, value in task.recipe.items() if name not in ONE_BY_ONE}
     model = str(task.recipe.get("model", "")).replace("|", "/")
     return f"{model}|{task.step}|{_digest([alike, sorted(task.inputs)])[:16]}"
+
+
+def _weights_of(task: Task) -> str:
+    if "model" not in task.recipe:
+        return ""
+    recipe = steps()[task.step].recipe.model_construct(**task.recipe)
+    return _weights(task.step, task.recipe["model"], *parts_of(recipe))
 
 
 @cache

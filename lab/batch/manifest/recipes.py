@@ -16,7 +16,7 @@ from lab.flags import given_values
 from lab.kinds import kinds
 from lab.kinds.settled import Settler
 from shared.errors import InputError, ModelError
-from shared.recipe import Recipe, load_preset, moved_file, preset_names, weighted_file
+from shared.recipe import load_preset, moved_file, preset_names, weighted_file
 
 GIVEN_LATER = "what another task makes"  # for a file's name while the rest is validated
 EMBEDDED = "world"  # a model's name that no folder of the name hides, as `shared.models.source` has it
@@ -113,14 +113,7 @@ class Files:
         self.folder = folder
         self._files: dict[str, str | None] = {}
         self._models: dict[str, str] = {}
-        self._keys: dict[type[Recipe], list[str]] = {}
         self._settler = Settler()
-
-    def keys_of(self, recipe: type[Recipe]) -> list[str]:
-        """The keys of a recipe that name files."""
-        if recipe not in self._keys:
-            self._keys[recipe] = recipe.file_keys()
-        return self._keys[recipe]
 
     def file(self, name: str) -> str | None:
         """A file's absolute path; None where there is none."""
@@ -140,8 +133,10 @@ class Files:
     def settled(self, step: str, recipe: Any) -> Any:
         """A kind's recipe, settled; as it is where its model is not there, which its task will say."""
         if step in kinds():
+            model = self.model(recipe.model)
             with suppress(ModelError):
-                return self._settler(kinds()[step], recipe.model_copy(update={"model": self.model(recipe.model)}))
+                moved = recipe if model == recipe.model else recipe.model_copy(update={"model": model})
+                return self._settler(kinds()[step], moved)
         return recipe
 
 
@@ -159,7 +154,7 @@ def recipe_of(draft: Draft, files: Files) -> dict[str, Any]:
             raise InputError(draft.place, expected=error.expected, hint=error.hint) from error
         raise moved(error, draft.place_of(key) + dot + inner) from error
     values = files.settled(draft.step.name, parsed).resolved()
-    for key in files.keys_of(recipe):
+    for key in recipe.file_keys():
         if key in draft.inputs:
             values[key] = None
         elif values[key] is not None:

@@ -183,7 +183,7 @@ def _check(args: argparse.Namespace) -> None:
 
     console = Console(as_json=args.json)
     tasks = read_manifest(Path(args.file), defaults=settings(args.settings))
-    seen = foresee(tasks, device.pick(args.device))
+    seen = foresee(tasks, device.check(args.device))
     console.result(seen.lines(), **seen.facts())
 
 
