@@ -82,11 +82,9 @@ def score_critic(model: Prior, recipe: AssetRecipe, denoiser: Denoiser | None = 
         ).to(latents.device)
         which = [number[word] for word in views.words]
         told = conditioning.each(lambda part: part[which])
-        if recipe.noise == "inverted":
-            noise = found_noise(recipe, prior, negative, latents, t, told)
-        else:
-            noise = torch.stack([normal(latents.shape[1:], recipe.seed, 3, step, view) for view in range(count)])
-        score = score_distillation(denoiser, latents, t, noise.to(latents), told)
+        drawn = torch.stack([normal(latents.shape[1:], recipe.seed, 3, step, view) for view in range(count)])
+        noise = noise_of(recipe, drawn.to(latents), prior, negative, latents, t, told)
+        score = score_distillation(denoiser, latents, t, noise, told)
         return mean_loss(score, latents), float(score.gradient.square().mean().sqrt())
 
     return criticise
@@ -104,25 +102,26 @@ def view_critic(model: ImageModel, recipe: AssetRecipe, teacher: ViewTeacher) ->
         t = sample_timesteps(1, model.schedule.num_timesteps, draw, t_min=recipe.t_min, t_max=t_max).to(latents.device)
         camera = torch.tensor([list(zip(views.azimuth, views.elevation, strict=True))]).to(latents.device)
         told, negative = (each.with_frames(camera=camera) for each in (text, empty))
-        if recipe.noise == "inverted":
-            noise = found_noise(recipe, teacher.denoiser, negative, latents, t, told)
-        else:
-            noise = teacher.draw_noise(tuple(latents.shape[1:]), generator(recipe.seed, 3, step))[None].to(latents)
+        drawn = teacher.draw_noise(tuple(latents.shape[1:]), generator(recipe.seed, 3, step))[None]
+        noise = noise_of(recipe, drawn.to(latents), teacher.denoiser, negative, latents, t, told)
         score = score_distillation(teacher.guided_by(recipe, negative), latents, t, noise, told)
         return mean_loss(score, latents), float(score.gradient.square().mean().sqrt())
 
     return criticise
 
 
-def found_noise(
+def noise_of(
     recipe: AssetRecipe,
+    drawn: Float[Tensor, "b ..."],
     prior: Denoiser,
     negative: Conditioning,
     latents: Float[Tensor, "b ..."],
     t: Int[Tensor, " b"],
     told: Conditioning,
 ) -> Float[Tensor, "b ..."]:
-    """`inverted_noise` of renders as latents, as the recipe wants it."""
+    """What a step adds to renders as latents: `drawn`, or what DDIM inversion finds in them, as the recipe wants it."""
+    if recipe.noise != "inverted":
+        return drawn
     guided = ClassifierFree(prior, negative, recipe.inversion_guidance_scale)
     return inverted_noise(guided, latents, t, told, steps=recipe.inversion_steps)
 

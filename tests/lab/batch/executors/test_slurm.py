@@ -15,7 +15,8 @@ from lab.batch.content import entries
 from lab.batch.executors import slurm
 from lab.batch.executors.executor import Assignment, Order
 from lab.batch.executors.local import LocalExecutor
-from lab.batch.executors.slurm import Box, SlurmExecutor, submitter
+from lab.batch.executors.slurm import SlurmExecutor, submitter
+from lab.batch.executors.slurm_job import Box
 from lab.batch.head import Head
 from lab.batch.ledger.enqueue import enqueue
 from lab.batch.ledger.ledger import Ledger
@@ -164,7 +165,7 @@ def test_a_job_ends_with_its_head_and_one_that_is_begun_again_does_nothing(tmp_p
     Box(tmp_path / "orders").put([Assignment(1, "image", (order,)).to_json()])
     beat = tmp_path / "beat"
     beat.write_text("0")
-    program = f"from lab.batch.executors.slurm import serve; serve({str(tmp_path)!r}, {{}}, 4.0)"
+    program = f"from lab.batch.executors.slurm_job import serve; serve({str(tmp_path)!r}, {{}}, 4.0)"
     job = subprocess.Popen([sys.executable, "-c", program], env=environment())
     workers = []
     wait_until((tmp_path / "reports").exists)
