@@ -21,6 +21,7 @@ from shared.errors import ModelError
 from shared.latents.codec import Autoencoder, Codec
 from shared.models.adapters.embeddings import with_embeddings
 from shared.models.adapters.lora import fuse_loras
+from shared.models.adapters.recipe import PARTS
 from shared.models.beside import Beside, beside_of
 from shared.models.layouts.single_file import load_parts
 from shared.models.parts import (
@@ -151,6 +152,8 @@ def load_image_model(
     Raises ModelError: a part that no model of the core has; nothing there; not a diffusers folder; a component of a
     kind that is not supported; weights that are pickled, cut short, missing, misshapen or not finite.
     """
+    for unknown in parts.keys() - {*PARTS}:
+        raise TypeError(f"load_image_model() has no argument {unknown!r}, and no part of a model is called so")
     replaced = {component: Path(file) for component, files in parts.items() for file in files}
     for component, file in replaced.items():
         if component not in CLASSES:

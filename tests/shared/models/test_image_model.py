@@ -248,3 +248,8 @@ def test_single_files_must_be_whole_checkpoints(folder, tmp_path):
     with pytest.raises(ModelError, match=r"part\.safetensors") as caught:
         load_image_model(tmp_path / "part.safetensors")
     assert "\n" not in str(caught.value)
+
+
+def test_a_mistyped_argument_is_no_part(folder):
+    with pytest.raises(TypeError, match="no argument 'deivce'"):
+        load_image_model(folder, deivce="cpu")
