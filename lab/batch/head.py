@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ from lab.batch.ledger.rows import Files, Row
 from lab.batch.ledger.states import State
 from lab.batch.place import Place
 from lab.batch.results import publish
+from lab.batch.results.delivery import Deliver, Deliveries, Owed
 from lab.batch.results.taken import is_of_batch, made_before
 from shared.errors import InputError, KinoformError, OutputError
 
@@ -58,8 +59,7 @@ class Head:
     stopping: asked in every round; once it says yes, nothing new is begun. arrivals: called in every round, for what
     else there is to take up; whether there was anything. finish: called with every file that is made, before it is
     published: it may change it. deliver: called with the names of files that are published, before they count as
-    done; what went wrong, or None. fetch: called with the name of a file that a task is to make: it may bring it, where
-    it was made before.
+    done. fetch: called with the name of a file that a task is to make: it may bring it, where it was made before.
     """
 
     place: Place
@@ -72,11 +72,15 @@ class Head:
     stopping: Callable[[], bool] = lambda: False
     arrivals: Callable[[], bool] = lambda: False
     finish: Callable[[Path], None] = lambda file: None
-    deliver: Callable[[Iterable[str]], str | None] | None = None
+    deliver: Deliver | None = None
     fetch: Callable[[str], None] = lambda name: None
     _running: dict[int, Running] = field(init=False, default_factory=dict)
     _last: dict[str, str] = field(init=False, default_factory=dict)  # the affinity of what a worker did last
     _twins: bool = field(init=False, default=True)
+    _deliveries: Deliveries = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._deliveries = Deliveries(self.ledger, self.deliver)
 
     def run(self) -> Iterator[Happened]:
         """Until nothing is left that can be done. Raises OutputError where the disk is full: nothing is lost by it."""
@@ -95,6 +99,7 @@ class Head:
                 for report in reports:
                     yield from self._hear(report)
                 yield from self._drop_the_stuck()
+                yield from self._deliver()
                 if not reports:
                     yield Happened("waiting")
         except (OSError, sqlite3.OperationalError) as error:
@@ -115,7 +120,7 @@ class Head:
             if row.files:
                 with suppress(InputError):
                     publish.publish(stage, self.place.results, row, row.files)
-            if publish.is_there(self.place.results, row.files) and not self._undelivered(row.files):
+            if publish.is_there(self.place.results, row.files) and not self._deliveries(row.files):
                 self.ledger.finish(row.number, token, now=time.time())
             else:
                 self.ledger.give_back(row.number, token, now=time.time())
@@ -130,11 +135,7 @@ class Head:
         return len(lost)
 
     def _is_anything_left(self) -> bool:
-        return self.forever or self.ledger.counts()[State.QUEUED] > 0
-
-    def _undelivered(self, names: Iterable[str]) -> str | None:
-        """Deliver files; what went wrong, or None."""
-        return None if self.deliver is None else self.deliver(names)
+        return self.forever or bool(self._deliveries.owed) or self.ledger.counts()[State.QUEUED] > 0
 
     def _stage(self, token: int, number: int) -> Path:
         return self.place.stage / str(token) / str(number)
@@ -153,7 +154,7 @@ class Head:
 
     def _take_over(self) -> Iterator[Happened]:
         """Queued tasks of which another has made the same."""
-        if not self._twins:
+        if not self._twins or self._deliveries.rests():
             return
         self._twins = False
         for row, twin in self.ledger.twins():
@@ -161,9 +162,12 @@ class Head:
                 self.ledger.again(twin.number, "its file was gone or changed", now=time.time())
                 continue
             files = publish.taken_over(self.place.results, twin, row)
-            wrong = self._undelivered(files)
+            wrong = self._deliveries(files)
             if wrong:  # its twin's was delivered: the place is gone for all
-                raise OutputError(f"{row.id}: {wrong}", hint="The same command goes on, once it is there again")
+                if self._deliveries.is_hopeless(wrong, idle=not self._running):
+                    raise OutputError(f"{row.id}: {wrong.why}", hint="The same command goes on, once it is there again")
+                self._twins = True
+                return
             self.ledger.adopt(row.number, files, now=time.time(), scores=twin.scores)
             self._twins = True  # what waited for it may have twins
             yield Happened("known", self.ledger.row(row.number))
@@ -264,13 +268,13 @@ class Head:
 
     def _finish(self, row: Row, token: int, files: Files, what: Literal["done", "known"]) -> Iterator[Happened]:
         """The end of a task whose files are published."""
-        wrong = self._undelivered(files)
-        if wrong:
-            yield from self._failed(Report(token, "broke", error=wrong, fault="work"), row)
-            return
-        self.ledger.finish(row.number, token, now=time.time())
-        self._twins = True
-        yield Happened(what, self.ledger.row(row.number))
+        self._deliveries.owed.append(Owed(row, token, files, what))
+        yield from self._deliver()
+
+    def _deliver(self) -> Iterator[Happened]:
+        for outcome, number in self._deliveries.settle(idle=not self._running):
+            self._twins |= outcome != "failed"
+            yield Happened(outcome, self.ledger.row(number))
 
     def _failed(self, report: Report, row: Row) -> Iterator[Happened]:
         """A failure is the task's own. A full disk is nobody's: all stops until there is room."""
@@ -299,8 +303,8 @@ class Head:
     def _let_go(self) -> None:
         """Give back what is under way, and end the workers."""
         self.executor.close()
-        for token, running in self._running.items():
-            for row in running.rows.values():
-                with suppress(sqlite3.Error):
-                    self.ledger.give_back(row.number, token, now=time.time())
+        held = [(row, token) for token, running in self._running.items() for row in running.rows.values()]
+        for row, token in [*held, *((task.row, task.token) for task in self._deliveries.owed)]:
+            with suppress(sqlite3.Error):
+                self.ledger.give_back(row.number, token, now=time.time())
         self._running.clear()

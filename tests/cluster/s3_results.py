@@ -12,6 +12,7 @@ import requests
 import s3fs
 from moto.server import ThreadedMotoServer
 
+from lab.batch.results.delivery import Undelivered
 from lab.batch.results.remote import Remote, local_folder
 from tests.lab.batch.pictures import batch, hashes, manifest, rows
 from tests.lab.batch.results.test_remote import KILLED
@@ -118,7 +119,7 @@ def test_what_breaks_off_in_the_middle_is_not_there(s3, tmp_path, monkeypatch):
 
     monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", breaks)
     wrong = remote.deliver(tmp_path, ["a.mp4"])
-    assert wrong == f"made, but not copied to {URL}/results/a.mp4: OSError: the line is cut"
+    assert wrong == Undelivered(f"made, but not copied to {URL}/results/a.mp4: OSError: the line is cut")
     assert objects(s3) == {}
     assert "Uploads" not in s3.list_multipart_uploads(Bucket=BUCKET)
     monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", call)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.batch.place import Place
+from lab.batch.results.delivery import Undelivered
 from shared.artifacts.files import atomic_path, check_writable, write_bytes
 from shared.errors import InputError, KinoformError, OutputError, one_line
 
@@ -25,6 +26,8 @@ MARK = "remote"  # in a batch's own folder: the hash of the URL that its results
 LOCAL = "file"  # fsspec's name of this machine's own disks
 PROBE = ".kinoform"  # a file that is written to a place, to see whether it can be
 BLOCK = 1 << 20
+# What is wrong with a place that answers. All else may be an outage, of which every file system has its own errors.
+FOR_GOOD = (KinoformError, PermissionError, FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError)
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class Remote:
             wanted = "a place that can be listed and written to"
             raise InputError(f"--out {self.shown}", expected=wanted, got=_said(error)) from error
 
-    def deliver(self, results: Path, names: Iterable[str]) -> str | None:
+    def deliver(self, results: Path, names: Iterable[str]) -> Undelivered | None:
         """Copy published files, each whole or not at all; what went wrong, or None. names: below `results`.
 
         A file of equal bytes that `check` has found is left as it is.
@@ -89,7 +92,8 @@ class Remote:
                     self._folder_of(target)
                     self.system.put_file(str(results / name), target)
             except Exception as error:
-                return one_line(f"made, but not copied to {self.shown}/results/{name}: {_said(error)}", limit=600)
+                why = one_line(f"made, but not copied to {self.shown}/results/{name}: {_said(error)}", limit=600)
+                return Undelivered(why, isinstance(error, FOR_GOOD))
         return None
 
     def fetch(self, results: Path, name: str) -> None:

@@ -25,11 +25,11 @@ def test_results_are_copied_and_what_failed_is_copied_by_the_next_run(tmp_path):
     assert first.returncode == 1
     found = rows(here)
     assert {id: (row.state, row.attempts) for id, row in found.items()} == {
-        "p0": (State.DONE, 0), "p1": (State.POISONED, 3), "p2": (State.DONE, 0)
+        "p0": (State.DONE, 0), "p1": (State.FAILED, 1), "p2": (State.DONE, 0)
     }  # fmt: skip
     wrong = f"made, but not copied to {there.as_uri()}/results/p1.png: output: expected a file name"
     assert found["p1"].error.startswith(wrong)
-    assert f"poisoned: p1: {wrong}" in batch("status", "here", folder=tmp_path).stdout
+    assert f"failed: p1: {wrong}" in batch("status", "here", folder=tmp_path).stdout
     assert hashes(here).keys() == {"p0.png", "p1.png", "p2.png"}  # made it is
     before = {file: file.stat().st_mtime_ns for file in (there / "results").glob("p[02].png")}
     local = (here / "results/p1.png").stat().st_mtime_ns
@@ -67,6 +67,60 @@ def test_a_kill_between_here_and_there_costs_nothing(tmp_path):
     assert hashes(there) == hashes(here)
     assert len(hashes(there)) == 2
     assert [row.attempts for row in rows(here).values()] == [0, 0]
+
+
+OUTAGE = """
+import shutil, sys
+from lab.batch.results import delivery, remote
+from lab.main import main
+class Line:
+    cuts = iter(range(int(sys.argv[1])))
+    def copyfile(here, there):
+        if next(Line.cuts, None) is not None: raise TimeoutError("the line is cut")
+        shutil.copyfile(here, there)
+remote.shutil = Line
+delivery.AGAIN_SECONDS, delivery.PATIENCE_SECONDS = 0.1, float(sys.argv[2])
+sys.exit(main(sys.argv[3:]))
+"""  # a head whose first so many copies fail, and that is as patient as it is told
+
+
+def cut(times, patience, *flags, folder):
+    return subprocess.run(
+        [sys.executable, "-c", OUTAGE, str(times), str(patience), "batch", *flags],
+        cwd=folder, env=environment(), capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+
+
+def test_an_outage_is_no_tasks_fault(tmp_path):
+    """Two of the tasks are the same work."""
+    source = str(picture(tmp_path / "a.png"))
+    jobs = [{"name": name, "kind": "upscale", "source": source, "then": [{"kind": "describe"}]} for name in ("a", "b")]
+    (tmp_path / "jobs.json").write_text(json.dumps({"version": 1, "jobs": jobs}))
+    there, here = tmp_path / "there", tmp_path / "here"
+    flags = ["run", "jobs.json", "--out", there.as_uri(), "--ledger", "here", "--workers", "1"]
+    made = cut(7, 60, *flags, folder=tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.count("made a") == 2
+    assert hashes(there) == hashes(here)
+    assert len(hashes(there)) == 4
+    assert {row.attempts for row in rows(here).values()} == {0}
+
+
+def test_where_an_outage_outlasts_all_work_the_next_run_delivers(tmp_path):
+    there, here = tmp_path / "there", tmp_path / "here"
+    path = manifest(tmp_path, 2, chain=False)
+    flags = ["run", str(path), "--out", there.as_uri(), "--ledger", "here", "--workers", "1"]
+    made = cut(10**6, 1, *flags, folder=tmp_path)
+    assert made.returncode == 1
+    assert "made, but not copied" in made.stderr
+    assert "TimeoutError: the line is cut" in made.stderr
+    assert {row.state for row in rows(here).values()} == {State.FAILED}
+    assert len(hashes(here)) == 2
+    batch("retry", "here", folder=tmp_path)
+    last = batch(*flags, folder=tmp_path)
+    assert last.returncode == 0, last.stderr
+    assert last.stdout.count("there already") == 2
+    assert hashes(there) == hashes(here)
 
 
 def test_without_a_name_the_ledger_is_in_the_cache_and_equal_work_and_chains_arrive_as_well(tmp_path, monkeypatch):
@@ -118,13 +172,15 @@ def test_any_file_system_takes_them_and_says_what_is_wrong(tmp_path):
     remote = Remote.open("memory://bucket/night/")
     assert remote.deliver(tmp_path, ["deep/a.png"]) is None
     assert remote.system.cat("/bucket/night/results/deep/a.png") == b"picture"
-    assert "FileNotFoundError" in remote.deliver(tmp_path, ["gone.png"])
+    wrong = remote.deliver(tmp_path, ["gone.png"])
+    assert "FileNotFoundError" in wrong.why
+    assert wrong.for_good
 
 
 def test_half_a_file_is_not_there(tmp_path):
     (tmp_path / "a.png").mkdir()
     (tmp_path / "there/results").mkdir(parents=True)
-    assert "a.png" in Remote.open((tmp_path / "there").as_uri()).deliver(tmp_path, ["a.png"])
+    assert "a.png" in Remote.open((tmp_path / "there").as_uri()).deliver(tmp_path, ["a.png"]).why
     assert list((tmp_path / "there/results").iterdir()) == []
 
 
