@@ -1,4 +1,4 @@
-# make demo | test | test-web | test-ray | check | docs | coverage | matrix | mutants | weights | release | clean
+# make demo | test | test-web | test-ray | test-open-clip | check | docs | coverage | matrix | mutants | weights | release | clean
 # Each does its own set-up: no step has to be run before it.
 PYTHON ?= python3
 # Where a CPU build of torch is looked for when the configured index has none. `make venv TORCH_INDEX=` takes the default
@@ -15,7 +15,7 @@ PIP := $(call pip,$(VENV))
 PYTEST_ARGS ?= -n 2
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 
-.PHONY: venv check test browser test-web test-ray coverage matrix docs demo mutants weights release clean
+.PHONY: venv check test browser test-web test-ray test-open-clip coverage matrix docs demo mutants weights release clean
 
 # The CPU build of torch in an environment that has none: from the configured index, else from TORCH_INDEX.
 define cpu_torch
@@ -79,6 +79,18 @@ $(RAY)/.installed: $(STAMP) Makefile
 
 test-ray: $(RAY)/.installed
 	$(RAY)/bin/python -m pytest tests/cluster
+
+# CLIPs against the package open_clip. It needs torchvision, which is built for the default torch alone: both come into an
+# environment of their own (5.6 GB), which sees the rest of ours.
+OPEN_CLIP := .venv-open-clip
+$(OPEN_CLIP)/.installed: $(STAMP) Makefile
+	test -x $(OPEN_CLIP)/bin/python || $(PYTHON) -m venv $(OPEN_CLIP)
+	$(call pip,$(OPEN_CLIP)) install -q torch==2.14.1 torchvision==0.29.1 "open_clip_torch>=3.3,<4"
+	echo $(call purelib,$(VENV)) > $(call purelib,$(OPEN_CLIP))/kinoform.pth
+	touch $@
+
+test-open-clip: $(OPEN_CLIP)/.installed
+	$(OPEN_CLIP)/bin/python -m pytest tests/open_clip
 
 # Which lines no test of the process runs; those that a test starts are not seen. Half as long again as `make test`.
 coverage: $(KERNELS)

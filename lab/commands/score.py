@@ -29,9 +29,7 @@ def add_parser(commands: Any, name: str, help: str) -> None:
     parser.add_argument(
         "--among", metavar="FILE", help="further captions, one a line: how often is the right one found among all?"
     )
-    parser.add_argument(
-        "--model", metavar="TEXT", default="world", help="a folder with an image encoder, or a CLIP of transformers"
-    )
+    parser.add_argument("--model", metavar="TEXT", default="world", help="a folder with an image encoder, or a CLIP")
     names = ",".join(SCORERS.names())
     parser.add_argument("--scorer", metavar=f"{{{names}}}", default=CLIP, help=f"what scores (default {CLIP})")
 

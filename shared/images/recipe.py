@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field, field_validator, model_validator
 
 from shared.compute.policy import DecodeMemory, NetworkMemory
 from shared.diffusion.guidance_name import GuidanceName, ScorerName, guided_somewhere
 from shared.images.borders import parse_borders
 from shared.models.adapters.recipe import Adapted, file_of_folder
+from shared.models.open_clip import is_open_clip, weights_of
 from shared.recipe import WEIGHTS, input_file
 
 NOISE_LEVEL = 20  # of what an upscaler sees, where none is given
@@ -63,8 +66,8 @@ class ImageRecipe(Adapted, DecodeMemory, NetworkMemory):
     )
     scorer: ScorerName | None = Field(None, description="whose likeness `clip_guidance` is: clip, or a plug-in's")
     clip_model: str | None = Field(
-        None, min_length=1, description="a CLIP of transformers for `clip_guidance`; the model's own where not given",
-        json_schema_extra=input_file(WEIGHTS),
+        None, min_length=1, description="a CLIP of transformers or open_clip for `clip_guidance`; the model's own where"
+        " not given", json_schema_extra=input_file(WEIGHTS),
     )  # fmt: skip
     guidance_start: float = Field(0.0, ge=0, lt=1, description="share of the way from noise before guidance begins")
     guidance_stop: float = Field(1.0, gt=0, le=1, description="share of the way from noise after which it ends")
@@ -85,6 +88,8 @@ class ImageRecipe(Adapted, DecodeMemory, NetworkMemory):
     @field_validator("clip_model")
     @classmethod
     def _file_of_a_clip(cls, value: str | None) -> str | None:
+        if value is not None and is_open_clip(Path(value)):
+            return str(weights_of(Path(value)))
         return file_of_folder(value)
 
     @field_validator("extend")

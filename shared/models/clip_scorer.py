@@ -1,6 +1,6 @@
 """How well frames fit a prompt: mean cosine similarity of CLIP features (CLIPSIM, Wu et al. 2021, section 4.2).
 
-The encoders are those of one of our model folders, or a CLIP of transformers.
+The encoders are those of one of our model folders, or a CLIP of transformers or open_clip.
 """
 
 from __future__ import annotations
@@ -19,17 +19,24 @@ from transformers import (
     CLIPImageProcessorPil,
     CLIPModel,
     CLIPTextModelWithProjection,
+    CLIPTokenizer,
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
 )
+from transformers.image_utils import PILImageResampling
 
 from shared.attention import install_attention
 from shared.compute.execution import execution_device
 from shared.errors import InputError, ModelError
 from shared.models.image_model import load_text
-from shared.models.prompts.text import TextConditioner, read_tokenizer
-from shared.models.weight_files import read_json
-from shared.models.weights import load_network
+from shared.models.layouts.clip_vocabulary import clip_tokenizer
+from shared.models.layouts.family import SD1
+from shared.models.layouts.original_names import open_clip_names
+from shared.models.layouts.single_file import placed
+from shared.models.open_clip import OpenClip, is_open_clip
+from shared.models.prompts.text import TOKENIZER_FILES, TextConditioner, read_tokenizer
+from shared.models.weight_files import read_entries, read_json
+from shared.models.weights import fill, load_network
 
 BATCH = 64  # frames in one call of the image encoder
 
@@ -50,11 +57,13 @@ class ClipScorer:
     @classmethod
     def from_folder(cls, folder: str | Path, *, device: str | torch.device = "cpu") -> ClipScorer:
         """From the components `tokenizer`, `text_encoder` and `image_encoder` of a model folder, or from a folder of
-        transformers' CLIPModel.
+        transformers' CLIPModel or open_clip's (`shared.models.open_clip`).
 
         Raises ModelError for one that is missing, or when the two encoders' features differ in width.
         """
         folder = Path(folder)
+        if is_open_clip(folder):
+            return cls._of_open_clip(folder, device)
         if (folder / "config.json").is_file():
             return cls._of_transformers(folder, device)
         for name in ("tokenizer", "text_encoder", "image_encoder"):
@@ -74,10 +83,33 @@ class ClipScorer:
     def _of_transformers(cls, folder: Path, device: str | torch.device) -> ClipScorer:
         config = read_json(folder / "config.json")
         if config.get("model_type") != "clip":
-            raise ModelError(f"model {folder}", expected="a CLIP of transformers", got=config.get("model_type", "none"))
+            got = config.get("model_type", "none")
+            raise ModelError(f"model {folder}", expected="a CLIP of transformers or open_clip", got=got)
         whole = load_network(
             partial(CLIPModel, CLIPConfig.from_dict(config)), folder, device=device, dtype=torch.float32
         )
+        return cls._of_whole(whole, read_tokenizer(folder), _processor(folder))
+
+    @classmethod
+    def _of_open_clip(cls, folder: Path, device: str | torch.device) -> ClipScorer:
+        found = OpenClip.read(folder)
+        beside = any((folder / name).is_file() for name in TOKENIZER_FILES)
+        tokenizer = read_tokenizer(folder) if beside else clip_tokenizer(found.file, SD1)
+        text = found.config["text_config"]
+        tokenizer.model_max_length = text["max_position_embeddings"]
+        if tokenizer.eos_token_id != text["vocab_size"] - 1:  # open_clip takes the state at the greatest token
+            expected = f"{text['vocab_size']} tokens, the last of which ends a text"
+            raise ModelError(f"tokenizer for {folder}", expected=expected, got=f"{tokenizer.eos_token_id} for the end")
+        special = {key: getattr(tokenizer, key) for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
+        config = CLIPConfig(**{**found.config, "text_config": {**text, **special}})
+        entries, _ = read_entries(found.file)
+        places = ((stored, rows) for stored in entries for rows in open_clip_names(stored))
+        tensors = placed(found.file, entries, places)
+        whole = fill(partial(CLIPModel, config), tensors, found.file, device=device, dtype=torch.float32)
+        return cls._of_whole(whole, tokenizer, CLIPImageProcessorPil(**found.processor))
+
+    @classmethod
+    def _of_whole(cls, whole: CLIPModel, tokenizer: CLIPTokenizer, processor: CLIPImageProcessorPil) -> ClipScorer:
         # Its two halves, under the names that they have alone.
         with init_empty_weights():
             text = CLIPTextModelWithProjection(whole.config.text_config)
@@ -86,7 +118,7 @@ class ClipScorer:
         image.vision_model, image.visual_projection = whole.vision_model, whole.visual_projection
         for half in (text, image):
             install_attention(half.eval())
-        return cls(TextConditioner(read_tokenizer(folder), text), image, _processor(folder))
+        return cls(TextConditioner(tokenizer, text), image, processor)
 
     @torch.no_grad()
     def image_features(self, frames: UInt8[np.ndarray, "t h w 3"]) -> Float[Tensor, "t d"]:
@@ -104,13 +136,14 @@ class ClipScorer:
     def similarity(self, pixels: Float[Tensor, "b 3 h w"], prompts: list[str]) -> Float[Tensor, " b"]:
         """The cosine similarity of each picture, in [-1, 1], with its prompt; differentiable.
 
-        Pictures are resized by torch's bicubic filter, which is within a level of 255 of Pillow's.
+        Pictures are resized by torch's bicubic or bilinear filter, which is within a level of 255 of Pillow's.
         """
-        config = self.image_encoder.config
-        side = config.image_size
-        size = [length * side // min(pixels.shape[-2:]) for length in pixels.shape[-2:]]
+        side = self.image_encoder.config.image_size
+        squashed = self.processor.size.shortest_edge is None
+        size = [side if squashed else length * side // min(pixels.shape[-2:]) for length in pixels.shape[-2:]]
         if size != list(pixels.shape[-2:]):
-            pixels = F.interpolate(pixels, size, mode="bicubic", antialias=True)
+            mode = "bilinear" if self.processor.resample == PILImageResampling.BILINEAR else "bicubic"
+            pixels = F.interpolate(pixels, size, mode=mode, antialias=True)
         top, left = ((length - side) // 2 for length in size)
         middle = (pixels[..., top : top + side, left : left + side].clamp(-1, 1) + 1) / 2
         mean, std = (

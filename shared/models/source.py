@@ -20,7 +20,7 @@ KINDS = "world, a diffusers folder, a .safetensors file, or a hub id"
 COMPONENTS, NETWORKS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler"), ("unet", "vae", "text_encoder")
 HINTS = {
     "temporal": "It makes pictures, not clips. Train it on clips: kinoform train video --data DIR --out DIR",
-    "image_encoder": "Name a CLIP of transformers: --clip-model FOLDER",
+    "image_encoder": "Name a CLIP of transformers or open_clip: --clip-model FOLDER",
 }
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{,95}/[\w.-]{1,96}")  # the hub takes no longer names
 HUB_FILES = (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shared.models.layouts.family import UNET
 from shared.models.layouts.original import CLIP, FIRST_OF_XL, OPEN_CLIP, PROJECTION, SECOND_OF_XL, TEXT_MODEL, VAE
@@ -58,6 +58,18 @@ OPEN_CLIP_LAYER = {
     "mlp.c_proj": "mlp.fc2",
     "attn.out_proj": "self_attn.out_proj",
 }
+OPEN_CLIP_PICTURE = {  # of its vision transformer: before and after the layers
+    "class_embedding": "embeddings.class_embedding",
+    "conv1.weight": "embeddings.patch_embedding.weight",
+    "positional_embedding": "embeddings.position_embedding.weight",
+    "ln_pre.weight": "pre_layrnorm.weight",
+    "ln_pre.bias": "pre_layrnorm.bias",
+    "ln_post.weight": "post_layernorm.weight",
+    "ln_post.bias": "post_layernorm.bias",
+}
+VISUAL = "visual."
+OPEN_CLIP_PROJECTIONS = {f"{VISUAL}proj": "visual_projection.weight", PROJECTION: f"{PROJECTION}.weight"}
+RESBLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.(.+)[._](weight|bias)")
 MOTION_MODULE = (  # AnimateDiff's names -> diffusers'
     (".temporal_transformer.", "."),
     (".attention_blocks.0.", ".attn1."),
@@ -127,14 +139,29 @@ def text_names(stored: str, layers: int, *, second: bool = False) -> list[Rows]:
     if not stored.startswith(prefix):
         return []
     name = stored.removeprefix(prefix)
-    if name in OPEN_CLIP_ENDS:
-        return [Rows(OPEN_CLIP_ENDS[name])]
-    match = re.fullmatch(r"transformer\.resblocks\.(\d+)\.(.+)[._](weight|bias)", name)
-    if match is None:
-        return [Rows(name)]
-    layer, rest, ending = f"encoder.layers.{match[1]}", match[2], match[3]
-    if int(match[1]) == layers:  # the last one: Stable Diffusion 2 takes the states before it
+    match = RESBLOCK.fullmatch(name)
+    if match and int(match[1]) == layers:  # the last one: Stable Diffusion 2 takes the states before it
         return []
+    return _in_tower(name, OPEN_CLIP_ENDS)
+
+
+def open_clip_names(stored: str) -> list[Rows]:
+    """The places in transformers' CLIPModel of a tensor of a whole open_clip model; those that have none stay."""
+    if stored in OPEN_CLIP_PROJECTIONS:
+        return [Rows(OPEN_CLIP_PROJECTIONS[stored], turned=True)]
+    if stored == "logit_scale":
+        return [Rows(stored)]
+    picture = stored.startswith(VISUAL)
+    found = _in_tower(stored.removeprefix(VISUAL), OPEN_CLIP_PICTURE if picture else OPEN_CLIP_ENDS)
+    return [replace(rows, name=f"{'vision_model' if picture else 'text_model'}.{rows.name}") for rows in found]
+
+
+def _in_tower(name: str, ends: Mapping[str, str]) -> list[Rows]:
+    """The places in a transformer of CLIP of an open_clip tensor."""
+    match = RESBLOCK.fullmatch(name)
+    if match is None:
+        return [Rows(ends.get(name, name))]
+    layer, rest, ending = f"encoder.layers.{match[1]}", match[2], match[3]
     if rest == "attn.in_proj":
         return [Rows(f"{layer}.self_attn.{q}_proj.{ending}", part, 3) for part, q in enumerate("qkv")]
     return [Rows(f"{layer}.{OPEN_CLIP_LAYER.get(rest, rest)}.{ending}")]

@@ -4,7 +4,7 @@ but the words of CLIP: as strictly as a folder, a tensor at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,7 @@ from shared.errors import ModelError
 from shared.models.layouts.clip_vocabulary import clip_tokenizer
 from shared.models.layouts.family import SD2, XL, check_single_file
 from shared.models.layouts.original import scheduler_config, text_config, unet_config, vae_config
-from shared.models.layouts.original_names import translated
+from shared.models.layouts.original_names import Rows, translated
 from shared.models.layouts.prediction import EPSILON, ZERO_SNR_MARKER, V, said
 from shared.models.prompts.text import TextEncoder
 from shared.models.replaced import config_beside, load_replacement
@@ -69,14 +69,7 @@ class SingleFile:
             "vae": lambda: len(config["block_out_channels"]),
             "text_encoder": lambda: config["num_hidden_layers"],
         }[component.removesuffix("_2")]()
-        found = {}
-        for stored, rows in translated(self.entries, component, depth):
-            entry = self.entries[stored]
-            if rows.parts > 1:
-                entry = _part(self.file, stored, entry, rows.part, rows.parts)
-            shape = entry.shape[::-1] if rows.turned else entry.shape
-            found[rows.name] = Stored(self.file, entry, shape, rows.turned)
-        return found
+        return placed(self.file, self.entries, translated(self.entries, component, depth))
 
     def load(self, component: str, config: dict[str, Any], device: str | torch.device, dtype: torch.dtype) -> Any:
         """A component's network with its weights, frozen. Raises ModelError as `shared.models.weights.fill` does."""
@@ -176,6 +169,21 @@ def probed(unet: UNet2DConditionModel) -> str:
     predicted = made.sample.float().cpu()
     similarity = torch.nn.functional.cosine_similarity(noise.flatten(), predicted.flatten(), dim=0)
     return EPSILON if float(similarity) > HALF else V
+
+
+def placed(file: Path, entries: Mapping[str, Entry], places: Iterable[tuple[str, Rows]]) -> dict[str, Stored]:
+    """Where the tensors of a network lie in a file, by their names in it. places: of stored tensors by their names.
+
+    Raises ModelError for one whose rows are not as many equal parts as are wanted of it.
+    """
+    found = {}
+    for stored, rows in places:
+        entry = entries[stored]
+        if rows.parts > 1:
+            entry = _part(file, stored, entry, rows.part, rows.parts)
+        shape = entry.shape[::-1] if rows.turned else entry.shape
+        found[rows.name] = Stored(file, entry, shape, rows.turned)
+    return found
 
 
 def _part(file: Path, name: str, entry: Entry, part: int, parts: int) -> Entry:

@@ -27,12 +27,13 @@ from shared.models.prompts.vocabulary import is_word, known_words, pieces
 from shared.models.prompts.weights import parts_of, without_weights
 from shared.models.prompts.words import fold
 
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json")  # of which a tokenizer has either
 TextEncoder: TypeAlias = CLIPTextModel | CLIPTextModelWithProjection
 
 
 def read_tokenizer(folder: Path) -> CLIPTokenizer:
     """The CLIP tokenizer in a folder. Raises ModelError where there is none, or a broken one."""
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):  # the library would make one up
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):  # the library would make one up
         raise ModelError(f"tokenizer in {folder}", expected="tokenizer.json or vocab.json", got="none of the two")
     try:
         return CLIPTokenizer.from_pretrained(folder, local_files_only=True)

@@ -16,6 +16,7 @@ from shared.training.clip_scorer import build, save_image_encoder
 from shared.training.recipe import ScorerTrainRecipe
 from tests.lab.command import is_refusal
 from tests.tiny import build_image_folder, tiny_text
+from tests.tiny_open_clip import build_open_clip
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +124,26 @@ def test_a_clip_of_transformers_scores_as_transformers_does(stock_clip, frames):
     torch.testing.assert_close(scorer.scores(frames, prompts), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_an_open_clip_model_in_the_cache_scores(frames, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    place = tmp_path / "models--someone--tiny-open-clip"
+    snapshot = place / "snapshots" / ("0" * 40)
+    build_open_clip(snapshot)
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text("0" * 40)
+    prompts, files = ["a red cube", "a blue ball"], [str(tmp_path / f"{index}.png") for index in range(2)]
+    for file, picture, prompt in zip(files, frames, prompts, strict=False):
+        made(file, picture, prompt)
+    assert main(["score", *files, "--model", "someone/tiny-open-clip", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    scorer = ClipScorer.from_folder(snapshot)
+    expected = np.array([[scorer.score(frame[None], prompt) for prompt in prompts] for frame in frames[:2]])
+    assert [row["score"] for row in result["results"]] == pytest.approx(list(expected.diagonal()), abs=1e-6)
+    assert result["r_precision"] == np.mean(expected.argmax(axis=1) == [0, 1])
+
+
 def test_another_model_of_transformers_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(ModelError, match="expected a CLIP of transformers, got bert"):
+    with pytest.raises(ModelError, match="expected a CLIP of transformers or open_clip, got bert"):
         ClipScorer.from_folder(tmp_path)

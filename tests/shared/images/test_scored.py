@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from lab.main import main
+from shared.artifacts.files import sha256
 from shared.artifacts.run_record import read_record
 from shared.errors import InputError, ModelError
 from shared.images.generate import generate_images
@@ -15,6 +16,7 @@ from shared.models.weight_files import weight_hashes
 from tests.lab.command import is_refusal
 from tests.tiny import build_image_folder
 from tests.tiny_clip import build_clip, build_image_encoder
+from tests.tiny_open_clip import build_open_clip
 
 SHORT = {"prompt": "a red cube", "steps": 4, "guidance_scale": 1.0}
 PROMPTS = ["a red cube", "a blue ball", "a green cube"]
@@ -39,9 +41,10 @@ def likeness(folder, images):
 
 
 def test_pictures_are_more_like_their_prompts_to_whom_they_are_guided_by(folder, tmp_path):
-    clip = build_clip(tmp_path / "clip")
+    others = build_clip(tmp_path / "clip"), tmp_path / "open_clip"
+    build_open_clip(others[1])
     plain = made(folder)
-    for where, asked in ((folder, {}), (clip, {"clip_model": str(clip)})):
+    for where, asked in ((folder, {}), *((clip, {"clip_model": str(clip)}) for clip in others)):
         before, after = likeness(where, plain), likeness(where, made(folder, clip_guidance=50.0, **asked))
         assert all(after > before for before, after in zip(before, after, strict=True)), (before, after)
     assert (made(folder, clip_guidance=0.0) == plain).all()
@@ -64,12 +67,15 @@ def test_by_the_command(folder, tmp_path, capsys):
     assert (tmp_path / "again.png").read_bytes() == one.read_bytes()
 
 
-def test_a_clip_of_its_own_is_an_input(folder, tmp_path):
-    clip = build_clip(tmp_path / "clip")
+@pytest.mark.parametrize("build", [build_clip, build_open_clip])
+def test_a_clip_of_its_own_is_an_input(folder, tmp_path, build):
+    clip = tmp_path / "clip"
+    build(clip)
     asked = ["image", "a red cube", "--model", str(folder), "--steps", "2", "--device", "cpu", "--clip-guidance", "50"]
     assert main([*asked, "--clip-model", str(clip), "-o", str(tmp_path / "a.png")]) == 0
     record = read_record(tmp_path / "a.png")
-    assert record.inputs.keys() == {"clip_model"}
+    weights = next(clip.glob("*.safetensors"))
+    assert record.inputs == {"clip_model": sha256(weights)}
     assert not any(name.startswith("image_encoder") for name in record.model.hashes)
 
 
