@@ -29,6 +29,7 @@ from shared.errors import InputError
 from shared.version import VERSION
 
 RECORDED_VERSIONS = ("torch", "diffusers", "transformers", "numpy", "av", "pillow", "trimesh")
+RECORDED_VERSIONS += ("torchao", "bitsandbytes")  # where they are there
 LATENTS_SUFFIX = ".latents.safetensors"  # after the name of the output that they become
 SHA256 = "file_sha256"  # in a record beside a file: of which file it is
 

@@ -248,3 +248,10 @@ def test_single_files_must_be_whole_checkpoints(folder, tmp_path):
     with pytest.raises(ModelError, match=r"part\.safetensors") as caught:
         load_image_model(tmp_path / "part.safetensors")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("method", ["torchao", "bitsandbytes"])
+def test_weights_that_were_saved_quantised_are_refused(folder, method):
+    change_json(folder / "unet" / "config.json", quantization_config={"quant_method": method})
+    with pytest.raises(ModelError, match=f"expected weights that were saved whole, got quantised ones, by {method}"):
+        load_image_model(folder)
