@@ -1,4 +1,5 @@
-# make demo | test | test-web | test-ray | test-open-clip | check | docs | coverage | matrix | mutants | weights | release | clean
+# make demo | test | test-web | test-ray | test-open-clip | test-quantised | check | docs | coverage | matrix | mutants |
+#      weights | release | clean
 # Each does its own set-up: no step has to be run before it.
 PYTHON ?= python3
 # Where a CPU build of torch is looked for when the configured index has none. `make venv TORCH_INDEX=` takes the default
@@ -15,7 +16,8 @@ PIP := $(call pip,$(VENV))
 PYTEST_ARGS ?= -n 2
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 
-.PHONY: venv check test browser test-web test-ray test-open-clip coverage matrix docs demo mutants weights release clean
+.PHONY: venv check test browser test-web test-ray test-open-clip test-quantised coverage matrix docs demo mutants weights
+.PHONY: release clean
 
 # The CPU build of torch in an environment that has none: from the configured index, else from TORCH_INDEX.
 define cpu_torch
@@ -91,6 +93,17 @@ $(OPEN_CLIP)/.installed: $(STAMP) Makefile
 
 test-open-clip: $(OPEN_CLIP)/.installed
 	$(OPEN_CLIP)/bin/python -m pytest tests/open_clip
+
+# Quantised weights. diffusers imports both packages wherever they are, which takes seconds: an environment of their own.
+QUANTISED := .venv-quantised
+$(QUANTISED)/.installed: $(STAMP) Makefile
+	test -x $(QUANTISED)/bin/python || $(PYTHON) -m venv $(QUANTISED)
+	$(call pip,$(QUANTISED)) install -q --no-deps "torchao==0.18.0" "bitsandbytes==0.50.2"
+	echo $(call purelib,$(VENV)) > $(call purelib,$(QUANTISED))/kinoform.pth
+	touch $@
+
+test-quantised: $(QUANTISED)/.installed
+	$(QUANTISED)/bin/python -m pytest tests/quantised
 
 # Which lines no test of the process runs; those that a test starts are not seen. Half as long again as `make test`.
 coverage: $(KERNELS)

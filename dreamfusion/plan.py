@@ -18,7 +18,7 @@ from dreamfusion.fit import LEVELS
 from dreamfusion.mesh.extract import silhouette_views
 from dreamfusion.recipe import AssetRecipe
 from dreamfusion.render.volume import render_rays
-from shared.images.plan import TRACED_STEPS, image_networks, placement, with_plain_sampler
+from shared.images.plan import TRACED_STEPS, image_networks, placement, saved, with_plain_sampler
 from shared.models.adapters.recipe import weighing
 from shared.models.image_model import ImageModel, load_image_model
 from shared.plan.estimate import Estimate, trace_run
@@ -84,6 +84,7 @@ def plan_asset(
         run,
         device=device,
         share=lambda operation: SHARES.get(operation, 1.0),
+        saved=lambda loaded: saved(recipe, [loaded[0].unet, *loaded[0].encoders]),
     )
     return trace.estimate(device, times)
 

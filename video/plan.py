@@ -11,7 +11,7 @@ from diffusers import UNet2DConditionModel
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from shared.images.plan import image_networks, placement, repeats, shortened, with_plain_sampler
+from shared.images.plan import image_networks, placement, repeats, saved, shortened, with_plain_sampler
 from shared.models.adapters.recipe import weighing
 from shared.models.image_model import ImageModel, load_image_model
 from shared.models.source import resolve_model
@@ -40,6 +40,7 @@ def plan_clip(recipe: ClipRecipe, device: str = "cpu") -> Estimate:
         lambda model: [model.network.temporal, *image_networks(model.image)],
         lambda model: generate_clip(model, shortened(recipe), device),
         device=device,
+        saved=lambda model: saved(recipe, [model.network, *model.image.encoders]),
     )
     return trace.estimate(device, repeats(recipe.steps))
 

@@ -49,6 +49,7 @@ class Models:
             recipe.channels_last,
             recipe.compile,
             recipe.offload,
+            recipe.quantization,
         )
         adapters = adapters_of(recipe)
         key += tuple((name, *((text, _content(text)) for text in texts)) for name, texts in adapters.items())
@@ -57,6 +58,8 @@ class Models:
             if self._key is not None and not adapters and _but_class(key) == _but_class(self._key):
                 options["parts"] = getattr(self._model, "parts", {})  # another class takes them over
             self._key, self._model, self._preview = None, None, None  # the old one goes before the new one comes
+            if recipe.quantization != "none":
+                options["quantization"] = recipe.quantization
             self._model = load(recipe.model, device=where, dtype=dtype, **options, **adapters)
             self._key = key
         return self._model

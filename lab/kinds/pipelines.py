@@ -36,18 +36,24 @@ def load_pictures(
     device: str | torch.device,
     dtype: torch.dtype,
     pipeline_class: str | None = None,
+    quantization: str = "none",
     parts: Mapping[str, Any] = NO_PARTS,
     **adapters: Sequence[str],
 ) -> ImageModel | PipelineModel:
-    """A model that makes pictures. parts: of its folder, those that are loaded already.
+    """A model that makes pictures. quantization: of its weights (`shared.compute.quantised`). parts: of its folder,
+    those that are loaded already.
 
     Raises ModelError for one that makes clips, and as the loaders do.
     """
     if _by_pipeline(source, pipeline_class):
-        return _load("image", source, device, dtype, pipeline_class, parts, adapters)
+        return _load("image", source, device, dtype, pipeline_class, quantization, parts, adapters)
+    from shared.compute.quantised import quantise
     from shared.models.image_model import load_image_model
 
-    return load_image_model(source, device=device, dtype=dtype, seeing=True, **adapters)
+    model = load_image_model(source, device=device, dtype=dtype, seeing=True, **adapters)
+    for network in (model.unet, *model.encoders):
+        quantise(network, quantization)
+    return model
 
 
 def load_clips(
@@ -56,18 +62,24 @@ def load_clips(
     device: str | torch.device,
     dtype: torch.dtype,
     pipeline_class: str | None = None,
+    quantization: str = "none",
     parts: Mapping[str, Any] = NO_PARTS,
     **adapters: Sequence[str],
 ) -> VideoModel | PipelineModel:
-    """A model that makes clips. parts: of its folder, those that are loaded already.
+    """A model that makes clips. quantization: of its weights (`shared.compute.quantised`). parts: of its folder, those
+    that are loaded already.
 
     Raises ModelError for one that makes pictures, and as the loaders do.
     """
     if _by_pipeline(source, pipeline_class):
-        return _load("clip", source, device, dtype, pipeline_class, parts, adapters)
+        return _load("clip", source, device, dtype, pipeline_class, quantization, parts, adapters)
+    from shared.compute.quantised import quantise
     from video.generate import load_video_model
 
-    return load_video_model(source, device=device, dtype=dtype, **adapters)
+    model = load_video_model(source, device=device, dtype=dtype, **adapters)
+    for network in (model.network, *model.image.encoders):
+        quantise(network, quantization)
+    return model
 
 
 @dataclass(frozen=True)
@@ -120,6 +132,7 @@ def _load(
     device: str | torch.device,
     dtype: torch.dtype,
     pipeline_class: str | None,
+    quantization: str,
     parts: Mapping[str, Any],
     adapters: Mapping[str, Sequence[str]],
 ) -> PipelineModel:
@@ -135,8 +148,10 @@ def _load(
     files = {name: Path(adapters[name][0]) for name in PARTS if name in adapters}
     if files:  # first, so that what does not fit is told before the rest is loaded
         path = resolve_model(source)
-        parts = {**parts, **load_replacements(path, read_index(path), files, device, dtype)}
-    model = load_pipeline(source, device=device, dtype=dtype, pipeline_class=pipeline_class, parts=parts)
+        parts = {**parts, **load_replacements(path, read_index(path), files, device, dtype, quantization)}
+    model = load_pipeline(
+        source, device=device, dtype=dtype, pipeline_class=pipeline_class, quantization=quantization, parts=parts
+    )
     if model.makes != kind:
         raise ModelError(
             f"model {source}", expected=f"one that makes {COMMANDS[kind]}",

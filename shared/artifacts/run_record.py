@@ -28,7 +28,9 @@ from shared.artifacts.mesh_record import MESH_RECORD_READERS, mesh_record_text
 from shared.errors import InputError
 from shared.version import VERSION
 
-RECORDED_VERSIONS = ("torch", "diffusers", "transformers", "numpy", "av", "pillow", "trimesh")
+RECORDED_VERSIONS = (  # of what is installed
+    "torch", "diffusers", "transformers", "numpy", "av", "pillow", "trimesh", "torchao", "bitsandbytes",
+)  # fmt: skip
 LATENTS_SUFFIX = ".latents.safetensors"  # after the name of the output that they become
 SHA256 = "file_sha256"  # in a record beside a file: of which file it is
 

@@ -12,12 +12,15 @@ GradientMemory   what differentiates a network: assets and trainings.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Literal
 
 from pydantic import Field
 
 from shared.errors import InputError
 from shared.recipe import Recipe, same_result
+
+QUANTIZERS = {"int8": "torchao", "float8": "torchao", "nf4": "bitsandbytes"}
 
 
 class NetworkMemory(Recipe):
@@ -27,6 +30,11 @@ class NetworkMemory(Recipe):
         "auto",
         description="what networks compute in; auto is bf16 on a GPU, fp32 elsewhere; fast is bf16 on a CPU, too, that "
         "has instructions for it",
+    )
+    quantization: Literal["none", "int8", "float8", "nf4"] = Field(
+        "none",
+        description="weights of the denoising network and of text encoders in fewer bits: int8 or float8 (torchao), or "
+        "nf4, of 4 bits (bitsandbytes)",
     )
     offload: Literal["none", "model", "group"] = Field(
         "none",
@@ -51,10 +59,21 @@ class NetworkMemory(Recipe):
         return MemoryPolicy(**{name: getattr(self, name) for name in MemoryPolicy.model_fields if name in mine})
 
     def check_device(self, kind: str) -> None:
-        """Raises InputError where a device of this kind ("cpu", "cuda") cannot do what is asked for."""
+        """Raises InputError where a device of this kind ("cpu", "cuda") cannot do what is asked for, or a package that
+        it needs is not there."""
         if self.offload != "none" and kind != "cuda":
             raise InputError(
                 "offload", expected="none without a GPU", got=self.offload, hint="There is no GPU memory to save"
+            )
+        package = QUANTIZERS.get(self.quantization)
+        if package and find_spec(package) is None:
+            raise InputError(
+                f"quantization {self.quantization}", expected=f"the package {package}", got="none",
+                hint=f"Try: pip install 'kinoform[{package}]'",
+            )  # fmt: skip
+        if package and self.offload == "group":
+            raise InputError(
+                "offload", expected="none or model with quantized weights", got="group", hint="Try --offload model"
             )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import nn
 
 from shared.compute.modes import compute_dtype, load_device
 from shared.compute.policy import NetworkMemory
+from shared.compute.quantised import saved_bytes
 from shared.images.generate import generate_image
 from shared.images.recipe import ImageRecipe
 from shared.models.adapters.recipe import weighing
@@ -29,6 +30,7 @@ def plan_image(recipe: ImageRecipe, device: str = "cpu") -> Estimate:
         image_networks,
         lambda model: generate_image(model, shortened(recipe), device),
         device=device,
+        saved=lambda model: saved(recipe, [model.unet, *model.encoders]),
     )
     return trace.estimate(device, repeats(recipe.steps))
 
@@ -44,6 +46,12 @@ def image_savings(recipe: ImageRecipe) -> Iterator[dict[str, Any]]:
 def placement(recipe: NetworkMemory, device: str) -> dict[str, Any]:
     """Where and in what precision a command loads the networks of a recipe that runs on `device`."""
     return {"device": load_device(recipe.memory, device), "dtype": compute_dtype(recipe.memory, device)}
+
+
+def saved(recipe: NetworkMemory, networks: Sequence[nn.Module]) -> int:
+    """Bytes by which networks are smaller once they are quantised as the recipe says; 0 where they are offloaded, too,
+    so that not all of them are there at once."""
+    return saved_bytes(networks, recipe.quantization) if recipe.offload == "none" else 0
 
 
 def image_networks(model: ImageModel) -> list[nn.Module]:

@@ -21,7 +21,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 from shared.errors import ModelError
 from shared.latents.codec import Autoencoder
 from shared.models.prompts.text import TextConditioner
-from shared.models.weight_files import read_json, weight_files
+from shared.models.weight_files import check_plain, read_json, weight_files
 from shared.models.weights import fill, tensors_in
 
 UNETS = {"UNet2DConditionModel": UNet2DConditionModel}
@@ -60,6 +60,7 @@ def load_files(
 
     Raises ModelError for weights or a configuration that are not those of the class.
     """
+    check_plain(config, where)
     if network_class is AutoencoderTiny:
         config = {**config}
         config.pop("block_out_channels", None)  # it writes this key, and warns about it when it reads

@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +182,22 @@ def _place(name: str, entry: Any) -> tuple[int, int, str]:
     if not whole or start > stop or (bits and 8 * (stop - start) != bits * math.prod(shape)):
         raise InputError("header", got=f"{name}: {one_line(entry)}")
     return start, stop, name
+
+
+def check_plain(config: Mapping[str, Any], where: Path, *, but: str | None = None) -> None:
+    """Raises ModelError for a network whose configuration says that its weights were saved quantised.
+
+    where: its file or folder. but: by what they may be.
+    """
+    method = (config.get("quantization_config") or {}).get("quant_method")
+    if method not in (None, but):
+        raise ModelError(
+            f"weights in {where}", expected="weights that were saved whole", got=f"quantised ones, by {method}",
+            hint="Take the model that they were made of, with --quantization int8 or nf4",
+        )  # fmt: skip
+    if method is not None and find_spec(method) is None:
+        hint = f"Try: pip install 'kinoform[{method}]'"
+        raise ModelError(f"weights in {where}", expected=f"the package {method}", got="none", hint=hint)
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -53,19 +53,24 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Trace:
-    """What `trace_run` saw. ops: the operations up to each state of the run, and after the last."""
+    """What `trace_run` saw. ops: the operations up to each state of the run, and after the last. saved: bytes that
+    its weights lose as they are quantised, which is before it runs."""
 
     weights: int
     loading: int
     peak: Peak
     ops: list[list[Op]]
+    saved: int = 0
 
     def estimate(self, device: str, times: Sequence[float]) -> Estimate:
         """times: how often the whole run does what led to each state; 1 where it says nothing."""
         base = base_bytes() if device == "cpu" else 0
-        held = {LOADING: self.loading} if self.loading > self.peak.total else dict(self.peak.kinds)
+        kinds = dict(self.peak.kinds)
+        if self.saved:
+            kinds["weights"] -= self.saved
+        held = {LOADING: self.loading} if self.loading > sum(kinds.values()) else kinds
         repeated = [(times[i] if i < len(times) else 1.0, ops) for i, ops in enumerate(self.ops)]
-        return Estimate(device, self.weights, base + sum(held.values()), {"base": base, **held}, repeated)
+        return Estimate(device, self.weights - self.saved, base + sum(held.values()), {"base": base, **held}, repeated)
 
 
 def trace_run(
@@ -77,16 +82,18 @@ def trace_run(
     share: Share = all_true,
     outlives: str | None = None,
     files: bool = True,
+    saved: Callable[[T], int] = lambda _: 0,
 ) -> Trace:
     """Loads and runs without values, and counts what it allocates on `device`.
 
     networks: those of what `load` gives, in the order in which they are loaded. run: a generator of states.
     share: see `shared.plan.hollow`. outlives: the kind of what is still there after a state, where it has one.
-    files: whether the weights come from files.
+    files: whether the weights come from files. saved: bytes by which what `load` gives is smaller once it is quantised.
     """
     with hollow(share):
         subject = load()
         modules = networks(subject)
+        less = saved(subject)
         weights = [tensor for module in modules for tensor in _emptied(module)]
         with Tracker(device) as tracker:
             tracker.track(weights)
@@ -101,7 +108,7 @@ def trace_run(
             marks.append(len(tracker.ops))
         peak = tracker.peak(heap_waste=HEAP_WASTE if device == "cpu" else None)
     ops = [tracker.ops[start:stop] for start, stop in itertools.pairwise(marks)]
-    return Trace(held, _loading(modules) if files and device == "cpu" else 0, peak, ops)
+    return Trace(held, _loading(modules) if files and device == "cpu" else 0, peak, ops, less)
 
 
 def take(states: Iterator[T], count: int) -> Iterator[T]:

@@ -14,7 +14,7 @@ from typing import Any
 from shared.errors import ModelError
 from shared.models.pipelines.keys import FRAMES
 from shared.models.pipelines.source import call_of
-from shared.models.weight_files import read_header, read_json, weight_files
+from shared.models.weight_files import check_plain, read_header, read_json, weight_files
 
 # Those of CORE whose UNet sees something of a picture beside its latents (`shared.models.beside`).
 DEPTH, SMALL = "depth", "a small picture"
@@ -93,8 +93,8 @@ def check_components(folder: Path, index: Mapping[str, Any], replaced: Collectio
     """Refuse a folder of a pipeline class that could not be loaded, reading headers alone.
 
     replaced: parts whose weights are taken from elsewhere, and which need none here.
-    Raises ModelError for a part whose folder is missing, whose weights are pickled, cut short or damaged, or whose
-    class is neither diffusers' nor transformers'.
+    Raises ModelError for a part whose folder is missing, whose weights are pickled, cut short, damaged or quantised by
+    what is not read, or whose class is neither diffusers' nor transformers'.
     """
     for name, library, class_name in components(index):
         if not is_known(library):
@@ -106,9 +106,11 @@ def check_components(folder: Path, index: Mapping[str, Any], replaced: Collectio
         if not (folder / name).is_dir():
             raise ModelError(f"model {folder}", expected=f"a subfolder {name}", got="none in it")
         if has_weights(folder / name, class_name):
-            read_json(folder / name / "config.json")
-            for file in () if name in replaced else weight_files(folder / name):
-                read_header(file)
+            config = read_json(folder / name / "config.json")
+            if name not in replaced:
+                check_plain(config, folder / name, but="torchao" if library == "diffusers" else None)
+                for file in weight_files(folder / name):
+                    read_header(file)
 
 
 def has_weights(folder: Path, class_name: str) -> bool:

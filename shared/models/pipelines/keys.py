@@ -37,7 +37,7 @@ NAMES: dict[str, tuple[str, ...]] = {
 # Keys that are obeyed without a word to the pipeline, and the prompt, which a model of pictures alone does without.
 OURS = frozenset(
     {"model", "pipeline_class", "lora", "embeddings", *PARTS, "scheduler", "seed", "fps"}
-    | {"precision", "offload", "decode", "prompt"}
+    | {"precision", "quantization", "offload", "decode", "prompt"}
 )
 WITH_PICTURES = "Diffusers has no class for it beside this one: name another that takes the model's parts, "
 WITH_PICTURES += "--pipeline-class NAME, or take a model of another family"

@@ -20,6 +20,7 @@ from packaging.version import Version
 from torch import nn
 from transformers.utils import logging as transformers_logging
 
+from shared.compute.quantised import QUANTISED, is_quantised, quantise
 from shared.errors import ModelError
 from shared.models.pipelines.classes import check_components, components, has_weights, pipeline_of
 from shared.models.pipelines.keys import FRAMES, R, completed, unused_keys
@@ -115,12 +116,14 @@ def load_pipeline(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
     pipeline_class: str | None = None,
+    quantization: str = "none",
     weights: bool = True,
     parts: Mapping[str, Any] = NO_PARTS,
 ) -> PipelineModel:
     """The model at `source` (see `resolve_model`) in the diffusers class that it names, or in `pipeline_class`.
 
-    parts: by their names, those that are loaded already.
+    quantization: of its denoising networks and text encoders (`shared.compute.quantised`).
+    parts: by their names, those that are loaded already, and stay as they are.
     weights: without them its networks have shapes alone, on the device "meta": enough to ask what it can make.
     Raises ModelError: nothing there; no class of the installed diffusers; a part that is missing, pickled, cut short,
     of a class that is not there, or whose weights do not fit or are not finite.
@@ -133,7 +136,9 @@ def load_pipeline(
     wanted = inspect.signature(found.__init__).parameters
     with _quiet():
         found_parts = {
-            part: parts[part] if part in parts else _part(path / part, library, part_class, device, dtype, weights)
+            part: parts[part]
+            if part in parts
+            else _part(path / part, library, part_class, device, dtype, weights, quantization)
             for part, library, part_class in components(index)
             if part in wanted
         }
@@ -163,7 +168,13 @@ def _pipeline_class(name: str | None, path: Path) -> type[DiffusionPipeline]:
 
 
 def _part(
-    folder: Path, library: str, class_name: str, device: str | torch.device, dtype: torch.dtype, weights: bool
+    folder: Path,
+    library: str,
+    class_name: str,
+    device: str | torch.device,
+    dtype: torch.dtype,
+    weights: bool,
+    quantization: str,
 ) -> Any:
     """A part of a pipeline: a network in its place and precision, or a tokenizer, processor or scheduler."""
     module = module_of(library)
@@ -172,7 +183,10 @@ def _part(
     if not (inspect.isclass(found) and hasattr(found, "from_pretrained")):
         raise ModelError(f"{folder.name} of model {folder.parent}", expected=f"a class of {library}", got=class_name)
     if has_weights(folder, class_name):
-        return (None if weights else _shape_of(folder, found)) or _network(folder, found, device, dtype)
+        network = (None if weights else _shape_of(folder, found)) or _network(folder, found, dtype)
+        if folder.name in QUANTISED and weights:
+            quantise(network, quantization, device)
+        return network.to(device) if weights else network
     try:
         return found.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the libraries below raise whatever a broken file makes them stumble over
@@ -190,8 +204,8 @@ def _shape_of(folder: Path, found: Any) -> nn.Module | None:
         return None
 
 
-def _network(folder: Path, found: Any, device: str | torch.device, dtype: torch.dtype) -> nn.Module:
-    """A part with its weights, every tensor of the file in its place and every place filled."""
+def _network(folder: Path, found: Any, dtype: torch.dtype) -> nn.Module:
+    """A part with its weights in main memory, every tensor of the file in its place and every place filled."""
     what, fitting = f"weights in {folder}", f"those of a {found.__name__}"
     precision = {"dtype" if issubclass(found, transformers.PreTrainedModel) else DTYPE: dtype}
     try:
@@ -204,8 +218,9 @@ def _network(folder: Path, found: Any, device: str | torch.device, dtype: torch.
         if names := sorted(map(str, report.get(fault) or ())):
             count = f"{len(names)} {fault.replace('_', ' ')}, first {names[0]}"
             raise ModelError(what, expected=fitting, got=count)
-    check_finite(dict(network.named_parameters()), folder)
-    return network.to(device).requires_grad_(False).eval()
+    for name, weight in network.named_parameters():  # of those that were saved quantised, the numbers they stand for
+        check_finite({name: weight.dequantize() if is_quantised(weight) else weight}, folder)
+    return network.requires_grad_(False).eval()
 
 
 def module_of(library: str) -> Any:

@@ -19,6 +19,7 @@ from accelerate import init_empty_weights
 from diffusers import ModelMixin
 from torch import nn
 
+from shared.compute.quantised import QUANTISED, quantise
 from shared.errors import ModelError, one_line
 from shared.models.layouts.gguf_file import check_blocks, is_quantised, quantised
 from shared.models.layouts.original_networks import kept_precision, network_tensors
@@ -26,7 +27,7 @@ from shared.models.parts import named
 from shared.models.pipelines.classes import components
 from shared.models.pipelines.load import module_of
 from shared.models.replaced import config_beside
-from shared.models.weight_files import read_json
+from shared.models.weight_files import check_plain, read_json
 from shared.models.weights import check_finite
 
 # What the other parts of a pipeline rely on, by the names that diffusers' classes have for it.
@@ -43,13 +44,19 @@ def load_replacements(
     files: Mapping[str, Path],
     device: str | torch.device,
     dtype: torch.dtype,
+    quantization: str = "none",
 ) -> dict[str, nn.Module]:
     """The networks in `files`, frozen, by the components of a pipeline's folder that they take the place of.
 
+    quantization: of all but autoencoders (`shared.compute.quantised`).
     Raises ModelError: a component that the folder does not have; a file of another network, or one that the rest of the
     model does not go with, which names both; tensors that are missing, left over, misshapen or not finite.
     """
-    return {component: _load(folder, index, component, file, device, dtype) for component, file in files.items()}
+    found = {component: _load(folder, index, component, file, device, dtype) for component, file in files.items()}
+    for component, network in found.items():
+        if component in QUANTISED:
+            quantise(network, quantization)
+    return found
 
 
 def _load(
@@ -67,6 +74,7 @@ def _load(
     own = {**read_json(folder / component / "config.json"), "_class_name": named(dict(index), component)}
     beside = config_beside(file)
     config = own if beside is None else beside
+    check_plain(beside or {}, file)
     network = _without_weights(module_of(library), config, component, file, dtype)
     if beside is not None:
         likeness = _without_weights(module_of(library), own, component, folder / component, dtype)

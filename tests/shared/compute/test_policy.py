@@ -11,7 +11,8 @@ from shared.errors import InputError
 from shared.images.recipe import ImageRecipe
 from video.recipe import ClipRecipe, VideoTrainRecipe
 
-FIELDS = {"precision", "offload", "channels_last", "compile", "decode", "decode_frames", "checkpointing"}
+FIELDS = {"precision", "quantization", "offload", "channels_last", "compile", "decode", "decode_frames"}
+FIELDS |= {"checkpointing"}
 
 
 def test_recipes_have_the_fields_that_mean_something_for_them():
@@ -58,3 +59,18 @@ def test_wrong_values_are_named(key, value, words):
 def test_no_torch_is_imported():
     code = "import sys, shared.compute.policy; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("kind", "package"), [("int8", "torchao"), ("float8", "torchao"), ("nf4", "bitsandbytes")])
+def test_quantization_wants_its_package(kind, package, monkeypatch):
+    monkeypatch.setattr("shared.compute.policy.find_spec", lambda name: None)
+    with pytest.raises(InputError) as caught:
+        MemoryPolicy(quantization=kind).check_device("cpu")
+    assert str(caught.value) == (
+        f"quantization {kind}: expected the package {package}, got none. Try: pip install 'kinoform[{package}]'"
+    )
+    monkeypatch.setattr("shared.compute.policy.find_spec", lambda name: name == package or None)
+    MemoryPolicy(quantization=kind).check_device("cpu")
+    MemoryPolicy(quantization=kind, offload="model").check_device("cuda")
+    with pytest.raises(InputError, match="offload: expected none or model with quantized weights, got group"):
+        MemoryPolicy(quantization=kind, offload="group").check_device("cuda")

@@ -253,3 +253,10 @@ def test_single_files_must_be_whole_checkpoints(folder, tmp_path):
 def test_a_mistyped_argument_is_no_part(folder):
     with pytest.raises(TypeError, match="no argument 'deivce'"):
         load_image_model(folder, deivce="cpu")
+
+
+@pytest.mark.parametrize("method", ["torchao", "bitsandbytes"])
+def test_weights_that_were_saved_quantised_are_refused(folder, method):
+    change_json(folder / "unet" / "config.json", quantization_config={"quant_method": method})
+    with pytest.raises(ModelError, match=f"expected weights that were saved whole, got quantised ones, by {method}"):
+        load_image_model(folder)

@@ -98,3 +98,21 @@ def test_another_class_takes_the_parts_that_it_wants(folder_of):
     assert model.class_name == "StableDiffusionXLInpaintPipeline"
     with pytest.raises(ModelError, match="the parts of a WanPipeline"):
         load_pipeline(folder, pipeline_class="WanPipeline")
+
+
+@pytest.mark.parametrize(
+    ("part", "method", "line"),
+    [
+        ("transformer", "bitsandbytes", "saved whole, got quantised ones, by bitsandbytes. Take the model"),
+        ("text_encoder_2", "torchao", "saved whole, got quantised ones, by torchao"),
+        ("transformer", "torchao", r"the package torchao, got none. Try: pip install 'kinoform\[torchao\]'"),
+    ],
+)
+def test_weights_that_were_saved_quantised(folder, part, method, line, monkeypatch):
+    """Those of a network of diffusers, by torchao, are loaded: tests/quantised."""
+    monkeypatch.setattr("shared.models.weight_files.find_spec", lambda name: None)
+    file = folder / part / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "quantization_config": {"quant_method": method}}))
+    for weights in (True, False):
+        with pytest.raises(ModelError, match=f"weights in .*{part}: expected .*{line}"):
+            load_pipeline(folder, weights=weights)
