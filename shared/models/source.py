@@ -9,12 +9,11 @@ from typing import Any
 
 from shared.errors import ModelError, one_line
 from shared.models.layouts.family import check_single_file
-from shared.models.layouts.hub import cached, not_found, offline
+from shared.models.layouts.hub import INDEX, cached, not_found, offline, wanted
 from shared.models.pipelines.classes import CLASS, SEES, check_components, pipeline_of, sees_more, unusable
 from shared.models.weight_files import PICKLES, read_header, read_json, weight_files
 
 WORLD = Path(__file__).resolve().parents[1] / "weights" / "world"
-INDEX = "model_index.json"
 KINDS = "world, a diffusers folder, a .safetensors file, or a hub id"
 # What every model folder must hold, and which of it has weights.
 COMPONENTS, NETWORKS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler"), ("unet", "vae", "text_encoder")
@@ -23,14 +22,6 @@ HINTS = {
     "image_encoder": "Name a CLIP of transformers or open_clip: --clip-model FOLDER",
 }
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{,95}/[\w.-]{1,96}")  # the hub takes no longer names
-HUB_FILES = (
-    INDEX,
-    "*/*.json",
-    "*/*.txt",
-    "*/diffusion_pytorch_model*.safetensors",
-    "*/model*.safetensors",
-    "*/*.model",
-)
 
 
 def check_model(
@@ -136,11 +127,13 @@ def read_index(folder: Path) -> dict[str, Any]:
 
 
 def _fetch(hub_id: str) -> Path:
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import HfApi, snapshot_download
 
     try:
-        return Path(
-            snapshot_download(hub_id, allow_patterns=list(HUB_FILES), ignore_patterns=["*.fp16.*", "*.non_ema.*"])
-        )
+        there = HfApi().model_info(hub_id).siblings or ()
+        return Path(snapshot_download(hub_id, allow_patterns=wanted(file.rfilename for file in there)))
     except Exception as error:  # network, rights, cache and names all fail in their own ways
-        raise not_found(hub_id, f"no such folder, and the hub says: {type(error).__name__}") from error
+        path = cached(hub_id)
+        if path is None:
+            raise not_found(hub_id, f"no such folder, and the hub says: {type(error).__name__}") from error
+        return path

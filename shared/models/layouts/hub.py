@@ -1,10 +1,12 @@
-"""The hub's cache on this disk, and the names of models that have moved on the hub. Imports no hub client, no torch."""
+"""What is fetched of a model on the hub, the hub's cache on this disk, and the names of models that have moved there.
+Imports no hub client, no torch.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from shared.errors import ModelError
@@ -22,6 +24,40 @@ MOVED = {
 }
 YES = {"1", "on", "yes", "true"}  # as the hub's client reads its variables
 PREFIX = "models--"
+INDEX = "model_index.json"
+SMALL = re.compile(r"[^/]+/[^/]+\.(json|txt|model)")  # configurations and words of parts
+SMALL_OF_ONE = re.compile(r"[^/]+\.(json|txt)")  # of a repository that is one network, such as a CLIP
+# Files of weights, whole, sharded or an index of shards, with or without a variant in any of its places.
+WEIGHTS = re.compile(
+    r"(?P<folder>[^/]+/)?(diffusion_pytorch_|open_clip_|open_clip_pytorch_)?model(\.(?P<whole>[a-z]\w*))?(-\d+-of-\d+)?"
+    r"(\.(?P<shard>[a-z]\w*))?\.safetensors(\.index(\.(?P<index>\w+))?\.json)?"
+)
+VARIANTS = ("", "fp16", "bf16")  # in the order in which they are preferred; then others by name
+
+
+def wanted(names: Iterable[str]) -> list[str]:
+    """Of the files in a repository those that are read: configurations, words, and of every part the weights without a
+    variant, or where there are none those of one variant. Of one that is no diffusers folder what lies at its top.
+    """
+    names = list(names)
+    small = SMALL if INDEX in names else SMALL_OF_ONE
+    found = {INDEX} & {*names}
+    parts: dict[str, dict[str, list[str]]] = {}
+    for name in names:
+        match = WEIGHTS.fullmatch(name)
+        if match:
+            variant = match["whole"] or match["shard"] or match["index"] or ""
+            parts.setdefault(match["folder"] or "", {}).setdefault(variant, []).append(name)
+        elif small.fullmatch(name):
+            found.add(name)
+    for part, variants in parts.items():
+        if bool(part) == (INDEX in names):
+            found.update(variants[min(variants, key=_preference)])
+    return sorted(found)
+
+
+def _preference(variant: str) -> tuple[int, str]:
+    return VARIANTS.index(variant) if variant in VARIANTS else len(VARIANTS), variant
 
 
 def cache_folder() -> Path:
