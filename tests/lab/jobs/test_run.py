@@ -122,7 +122,7 @@ OTHER = {
     "strength": 0.5, "mask": "c.png", "extend": "left=8", "vae": "d.safetensors", "unet": "e.safetensors",
     "transformer": "g.safetensors", "transformer_2": "i.safetensors",
     "depth": "j.png", "noise_level": 300, "clip_guidance": 9.0, "scorer": "clip", "clip_model": "h.safetensors",
-    "motion_adapter": "f.safetensors",
+    "motion_adapter": "f.safetensors", "quantization": "int8",
 }  # fmt: skip
 
 
