@@ -36,10 +36,13 @@ ALIVE_SECONDS = 1.0  # between two that the ledger hears of
 
 @dataclass(frozen=True)
 class Happened:
-    """A task has come to an end, or to the end of an attempt; "waiting": nothing has, for some time."""
+    """A task has come to an end, or to the end of an attempt; "owed": it is made, and its files cannot be delivered yet,
+    which `why` tells; "waiting": nothing has happened, for some time.
+    """
 
-    what: Literal["done", "known", "failed", "again", "taken away", "waiting"]
+    what: Literal["done", "known", "failed", "again", "taken away", "owed", "waiting"]
     row: Row | None = None
+    why: str = ""
 
 
 @dataclass
@@ -272,9 +275,9 @@ class Head:
         yield from self._deliver()
 
     def _deliver(self) -> Iterator[Happened]:
-        for outcome, number in self._deliveries.settle(idle=not self._running):
-            self._twins |= outcome != "failed"
-            yield Happened(outcome, self.ledger.row(number))
+        for outcome, number, why in self._deliveries.settle(idle=not self._running):
+            self._twins |= outcome in ("done", "known")
+            yield Happened(outcome, self.ledger.row(number), why)
 
     def _failed(self, report: Report, row: Row) -> Iterator[Happened]:
         """A failure is the task's own. A full disk is nobody's: all stops until there is room."""

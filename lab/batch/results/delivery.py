@@ -72,18 +72,20 @@ class Deliveries:
         is_long = self._out_since is not None and time.monotonic() - self._out_since >= PATIENCE_SECONDS
         return wrong.for_good or (idle and is_long)
 
-    def settle(self, *, idle: bool) -> Iterator[tuple[Literal["done", "known", "failed"], int]]:
-        """Deliver what is owed, as far as the place takes it; what came of a task, and its number. What fails is tried
-        again after all else.
+    def settle(self, *, idle: bool) -> Iterator[tuple[Literal["done", "known", "failed", "owed"], int, str]]:
+        """Deliver what is owed, as far as the place takes it; what came of a task, its number, and what was wrong. What
+        fails is tried again after all else: "owed", told once an outage.
         """
         while self.owed and not self.rests():
-            task = self.owed.popleft()
+            task, begins = self.owed.popleft(), self._out_since is None
             wrong, number = self(task.files), task.row.number
             if wrong is None:
                 self.ledger.finish(number, task.token, now=time.time())
-                yield task.what, number
+                yield task.what, number, ""
             elif self.is_hopeless(wrong, idle=idle):
                 self.ledger.fail(number, task.token, wrong.why, now=time.time(), for_good=True)
-                yield "failed", number
+                yield "failed", number, wrong.why
             else:
                 self.owed.append(task)
+                if begins:
+                    yield "owed", number, wrong.why

@@ -206,6 +206,8 @@ def _told(head: Any, ledger: Ledger, console: Console, page: BatchPage, signals:
                 console.say(f"{happened.what}: {row.id}: {row.error}")
             elif happened.what == "taken away":
                 console.say(f"taken away: {row.id} is queued again")
+            elif happened.what == "owed":
+                console.say(f"{row.id}: {happened.why}; it is tried again, and the rest goes on")
             if signals and not draining:
                 draining = True
                 console.say("stopping: those under way are finished; Ctrl-C once more stops at once")

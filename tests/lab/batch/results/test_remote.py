@@ -101,6 +101,7 @@ def test_an_outage_is_no_tasks_fault(tmp_path):
     made = cut(7, 60, *flags, folder=tmp_path)
     assert made.returncode == 0, made.stderr
     assert made.stdout.count("made a") == 2
+    assert made.stderr.count("TimeoutError: the line is cut; it is tried again, and the rest goes on") == 1
     assert hashes(there) == hashes(here)
     assert len(hashes(there)) == 4
     assert {row.attempts for row in rows(here).values()} == {0}
