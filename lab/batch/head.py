@@ -36,7 +36,7 @@ ALIVE_SECONDS = 1.0  # between two that the ledger hears of
 
 @dataclass(frozen=True)
 class Happened:
-    """A task has come to an end, or to the end of an attempt; "owed": it is made, and its files cannot be delivered yet,
+    """A task has come to an end, or to the end of an attempt; "owed": it is made, and its files cannot be delivered,
     which `why` tells; "waiting": nothing has happened, for some time.
     """
 
