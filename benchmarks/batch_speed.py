@@ -26,7 +26,7 @@ from lab.batch.ledger.rows import Entry
 from lab.batch.ledger.states import State
 
 COUNT = 32
-DONE = 1_000, 10_000
+FEW, MANY = 1_000, 10_000  # tasks that are done
 REPEATS = 5
 MIB = 2**20
 ENQUEUE = """
@@ -81,11 +81,11 @@ def ledger() -> list[Row]:
         )
         rows = [Row("10,000 tasks into the ledger, s", float(told.stdout), 10_000, 0, 0, 3, at_most=True)]
         kinoform("image", "a red cube", "--steps", "1", "-o", "source.png", cwd=folder).check_returncode()
-        rows += _done_again(folder, DONE[0], aim=2)
-        rows += _done_again(folder, DONE[1], aim=None)
+        rows += _done_again(folder, FEW, aim=2)
+        rows += _done_again(folder, MANY, aim=None)
         rows += [
-            *_timed(f"status of {DONE[1]:,} done tasks", folder, ("batch", "status", "done"), 0.5),
-            *_timed(f"check of {DONE[1]:,} tasks", folder, ("batch", "check", "done.json"), None),
+            *_timed(f"status of {MANY:,} done tasks", folder, ("batch", "status", "done"), 0.5),
+            *_timed(f"check of {MANY:,} tasks", folder, ("batch", "check", "done.json"), None),
         ]
         rows += _hundred_thousand(folder)
     return rows

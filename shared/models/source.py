@@ -129,11 +129,14 @@ def read_index(folder: Path) -> dict[str, Any]:
 def _fetch(hub_id: str) -> Path:
     from huggingface_hub import HfApi, snapshot_download
 
-    try:
+    try:  # network, rights, cache and names all fail in their own ways
         there = HfApi().model_info(hub_id).siblings or ()
-        return Path(snapshot_download(hub_id, allow_patterns=wanted(file.rfilename for file in there)))
-    except Exception as error:  # network, rights, cache and names all fail in their own ways
+    except Exception as error:
         path = cached(hub_id)
         if path is None:
             raise not_found(hub_id, f"no such folder, and the hub says: {type(error).__name__}") from error
         return path
+    try:  # what is broken off here leaves a part of a model in the cache, which is none
+        return Path(snapshot_download(hub_id, allow_patterns=wanted(file.rfilename for file in there)))
+    except Exception as error:
+        raise not_found(hub_id, f"no such folder, and of the hub's files not all: {type(error).__name__}") from error

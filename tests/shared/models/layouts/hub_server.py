@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Collection
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,8 +16,8 @@ def _oid(name: str) -> str:
 
 
 @contextmanager
-def hub(repositories: dict[str, Path]):
-    """Its address, and the files that have been fetched from it so far."""
+def hub(repositories: dict[str, Path], withheld: Collection[str] = ()):
+    """Its address, and the files that have been fetched from it so far. withheld: listed, not given."""
     fetched: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -38,7 +39,7 @@ def hub(repositories: dict[str, Path]):
                     sizes = [(name, (folder / name).stat().st_size) for name in names]
                     tree = [{"type": "file", "path": name, "size": size, "oid": _oid(name)} for name, size in sizes]
                     return self._send(json.dumps(tree).encode(), body=body)
-                for name in names:
+                for name in (name for name in names if name not in withheld):
                     if self.path.partition("?")[0] in (f"/{id}/resolve/{at}/{name}" for at in ("main", COMMIT)):
                         if body:
                             fetched.append(name)

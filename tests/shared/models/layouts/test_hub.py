@@ -138,11 +138,15 @@ def test_a_model_in_half_precision_alone_is_fetched_once_and_makes_what_its_fold
     weights.rename(weights.with_name("diffusion_pytorch_model.fp16.safetensors"))
     (half / "unet/diffusion_pytorch_model.bin").write_bytes(b"a pickle")
     making = ("image", "a red cube", "--steps", "2", "-o")
+    with hub({"owner/tiny": half}, withheld=["vae/config.json"]) as (address, first):
+        part = kinoform(address, tmp_path, *making, "a.png", "--model", "owner/tiny")
+    assert is_refusal(part.returncode, part.stderr, "of the hub's files not all"), part.stderr
     with hub({"owner/tiny": half}) as (address, fetched):
         made = kinoform(address, tmp_path, *making, "a.png", "--model", "owner/tiny")
         assert made.returncode == 0, made.stderr
-        assert "unet/diffusion_pytorch_model.fp16.safetensors" in fetched
-        assert "unet/diffusion_pytorch_model.bin" not in fetched
+        assert "unet/diffusion_pytorch_model.fp16.safetensors" in first
+        assert "unet/diffusion_pytorch_model.bin" not in first
+        assert fetched == ["vae/config.json"]  # the rest had come
         missing = kinoform(address, tmp_path, *making, "b.png", "--model", "owner/none")
     assert is_refusal(missing.returncode, missing.stderr, "model owner/none"), missing.stderr
     without = kinoform(address, tmp_path, *making, "b.png", "--model", "owner/tiny")  # the server is gone
