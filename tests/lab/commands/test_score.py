@@ -126,7 +126,7 @@ def test_a_clip_of_transformers_scores_as_transformers_does(stock_clip, frames):
 
 def test_an_open_clip_model_in_the_cache_scores(frames, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     place = tmp_path / "models--someone--tiny-open-clip"
     snapshot = place / "snapshots" / ("0" * 40)
     build_open_clip(snapshot)
