@@ -1,8 +1,8 @@
 """What distillation asks about its renders: which way should they change?
 
 Of an image model each view is asked about by itself, with words for where it is seen from (DreamFusion, section 3.2).
-Of a model of several views at once (MVDream, Shi et al. 2023) all views of a step are, each with its camera: no second
-face.
+Of a model of several views at once (MVDream, Shi et al. 2023) all views of a step are, each with its camera and
+the same words: no second face.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch.nn import functional
 from dreamfusion.guidance.inversion import inverted_noise
 from dreamfusion.guidance.sds import ScoreDistillation, sample_timesteps, score_distillation
 from dreamfusion.recipe import AssetRecipe
-from dreamfusion.views import Views, view_prompts, without_view_words
+from dreamfusion.views import Views
 from shared.compute.modes import run_alike
 from shared.diffusion.conditioning import Conditioning
 from shared.diffusion.denoiser import Denoiser
@@ -30,6 +30,7 @@ from shared.diffusion.step_noise import Draw
 from shared.models.image_model import ImageModel
 from shared.models.pipelines.prior import PipelinePrior
 from shared.rng import generator, normal
+from shared.view_words import view_prompts, without_view_words
 
 # What a step asks about its renders: (pixels in [-1, 1], views, share of the run done, step) -> a loss to minimise and
 # the root mean square of the gradient behind it.
@@ -43,7 +44,7 @@ Prior: TypeAlias = ImageModel | PipelinePrior
 class ViewTeacher:
     """A prior of several views of one thing at once.
 
-    denoiser: of latents "b c t h w", t views, told the `camera` of each: azimuth and elevation in degrees, "b t 2".
+    denoiser: of latents "b c t h w", t views, told what `ViewWords` says of each.
     alone: the network that says what its own would of each view if that knew of no other and no camera; of weights that
     are among its own. draw_noise: of shape (c, t, h, w), as it was trained with: views may have some of it in common.
     """
@@ -61,6 +62,33 @@ class ViewTeacher:
         """With the guidance that a recipe names, and away from each view alone by its `view_guidance_scale`."""
         scale = recipe.view_guidance_scale
         return guided_by(recipe, self.denoiser, negative, weak=None if scale == 1 else self.weak, weak_scale=scale)
+
+
+class ViewWords:
+    """What a teacher is told of several views: views -> (condition, negative).
+
+    Both say of each view its `camera`, azimuth and elevation in degrees, "1 t 2", and its `frame_text`, "1 t n d": the
+    prompt with words for where that is; the negative has one for all.
+    """
+
+    @torch.no_grad()
+    def __init__(self, model: ImageModel, recipe: AssetRecipe) -> None:
+        prompts = view_prompts(recipe.prompt)
+        self.number = {word: index for index, word in enumerate(prompts)}
+        self.words = model.conditions(list(prompts.values())).text
+        self.text = model.conditions([without_view_words(recipe.prompt)])
+        self.negative = model.conditions([recipe.negative])
+
+    def __call__(self, views: Views) -> tuple[Conditioning, Conditioning]:
+        assert self.words is not None, "a prompt is text"
+        assert self.negative.text is not None, "a prompt is text"
+        seen = self.words[[self.number[word] for word in views.words]][None]
+        unseen = self.negative.text[:, None].expand_as(seen)
+        camera = torch.tensor([list(zip(views.azimuth, views.elevation, strict=True))]).to(seen.device)
+        return (
+            self.text.with_frames(camera=camera, frame_text=seen),
+            self.negative.with_frames(camera=camera, frame_text=unseen),
+        )
 
 
 @torch.no_grad()
@@ -93,15 +121,14 @@ def score_critic(model: Prior, recipe: AssetRecipe, denoiser: Denoiser | None = 
 @torch.no_grad()
 def view_critic(model: ImageModel, recipe: AssetRecipe, teacher: ViewTeacher) -> Critic:
     """Score distillation from a teacher of several views, all of a step at one noise level."""
-    text, empty = (model.conditions([words]) for words in (without_view_words(recipe.prompt), recipe.negative))
+    words = ViewWords(model, recipe)
 
     def criticise(pixels: Tensor, views: Views, done: float, step: int) -> tuple[Tensor, float]:
         latents = rearrange(encoded(model, pixels), "t c h w -> 1 c t h w")
         t_max = most_noise(recipe, done)
         draw = generator(recipe.seed, 2, step)
         t = sample_timesteps(1, model.schedule.num_timesteps, draw, t_min=recipe.t_min, t_max=t_max).to(latents.device)
-        camera = torch.tensor([list(zip(views.azimuth, views.elevation, strict=True))]).to(latents.device)
-        told, negative = (each.with_frames(camera=camera) for each in (text, empty))
+        told, negative = words(views)
         drawn = teacher.draw_noise(tuple(latents.shape[1:]), generator(recipe.seed, 3, step))[None]
         noise = noise_of(recipe, drawn.to(latents), teacher.denoiser, negative, latents, t, told)
         score = score_distillation(teacher.guided_by(recipe, negative), latents, t, noise, told)

@@ -24,13 +24,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from dreamfusion.critics import ViewTeacher
+from dreamfusion.critics import ViewTeacher, ViewWords
 from dreamfusion.fields.field import device_of
 from dreamfusion.fields.occupancy import OccupancyGrid
 from dreamfusion.optimise import DistillState, Judged, optimise
 from dreamfusion.recipe import AssetRecipe
 from dreamfusion.scene import Scene, render_views
-from dreamfusion.views import Views, make_views, without_view_words
+from dreamfusion.views import Views, make_views
 from shared.cameras import ELEVATION, LIGHT_ELEVATION, LIGHT_SPREAD, direction
 from shared.diffusion.sampling import SampleState, sample
 from shared.models.image_model import ImageModel
@@ -91,11 +91,7 @@ def sample_ring(model: ImageModel, recipe: AssetRecipe, teacher: ViewTeacher) ->
     """Sample `recipe.fit_views` views of one thing; yields after every step, latents "1 c t h w"."""
     side = model.default_size // model.codec.factor
     views = ring(recipe.fit_views, model.default_size)
-    camera = torch.tensor([list(zip(views.azimuth, views.elevation, strict=True))])
-    told, negative = (
-        model.conditions([words]).with_frames(camera=camera.to(model.unet.device))
-        for words in (without_view_words(recipe.prompt), recipe.negative)
-    )
+    told, negative = ViewWords(model, recipe)(views)
     yield from sample(
         teacher.guided_by(recipe, negative),
         model.make_scheduler(),

@@ -1,4 +1,4 @@
-"""Where to look from, and what the prompt says about it (DreamFusion, section 3.2 and appendix A.2)."""
+"""Where to look from (DreamFusion, appendix A.2)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from shared.cameras import (
     direction,
     orbit,
 )
-from shared.view_words import VIEW_WORDS, view_word
+from shared.view_words import view_word
 
 
 @dataclass(frozen=True)
@@ -82,18 +82,3 @@ def around(count: int, size: int, *, elevation: float = 20.0, start: float = 0.0
     azimuth = start + torch.arange(count) * (span / count)
     light = direction(azimuth + 30.0, torch.full((count,), 50.0))
     return make_views(azimuth, torch.full((count,), elevation), light, size)
-
-
-def without_view_words(prompt: str) -> str:
-    """The prompt without view words at its end: they are for the camera to say."""
-    text = prompt.strip()
-    for word in VIEW_WORDS:
-        if text.lower().endswith(word):
-            text = text[: -len(word)].rstrip().removesuffix(",").rstrip()
-    return text
-
-
-def view_prompts(prompt: str) -> dict[str, str]:
-    """The prompt for each of VIEW_WORDS: "a blue chair" gives "a blue chair, front view" and so on."""
-    base = without_view_words(prompt)
-    return {word: f"{base}, {word}" for word in VIEW_WORDS}

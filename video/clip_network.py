@@ -42,11 +42,19 @@ class FramesAlone(ClipNetwork):
         t: Shaped[Tensor, " b"] | Shaped[Tensor, ""] | float,
         encoder_hidden_states: Float[Tensor, "b n d"],
         added_cond_kwargs: dict[str, Shaped[Tensor, "b ..."]] | None = None,
+        frame_text: Float[Tensor, "b t n d"] | None = None,
         **of_frames: Tensor,
     ) -> Float[Tensor, "b c t h w"]:
-        """As of `VideoUNet`; what is said of frames is not heard."""
-        tokens = encoder_hidden_states.repeat_interleave(x_t.shape[2], dim=0)
+        """As of `VideoUNet`; what else is said of frames is not heard."""
+        tokens = tokens_of_frames(encoder_hidden_states, frame_text, x_t.shape[2])
         return frame_by_frame(self.unet, x_t, t, tokens, added_cond_kwargs)
+
+
+def tokens_of_frames(
+    text: Float[Tensor, "b n d"], frame_text: Float[Tensor, "b t n d"] | None, frames: int
+) -> Float[Tensor, "bt n d"]:
+    """What an image network is told of each frame of clips: the prompt of that frame, or else of its clip."""
+    return text.repeat_interleave(frames, dim=0) if frame_text is None else frame_text.flatten(0, 1)
 
 
 def frame_by_frame(

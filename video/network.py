@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from shared.compute.modes import checkpointed
 from shared.diffusion.denoiser import ADDED
 from shared.errors import InputError, ModelError
-from video.clip_network import ClipNetwork, frame_by_frame
+from video.clip_network import ClipNetwork, frame_by_frame, tokens_of_frames
 from video.frames.embedding import FrameEmbedding
 from video.frames.known import KnownFrames
 from video.frames.windows import even_moments
@@ -157,6 +157,7 @@ class VideoUNet(ClipNetwork):
         moments: Float[Tensor, "*batch t"] | None = None,
         known: Float[Tensor, "b t k h w"] | None = None,
         camera: Float[Tensor, "b t 2"] | None = None,
+        frame_text: Float[Tensor, "b t n d"] | None = None,
         added_cond_kwargs: dict[str, Shaped[Tensor, "b ..."]] | None = None,
     ) -> Float[Tensor, "b c t h w"]:
         """The UNet's prediction (of eps, v or x0, whichever it was trained for) for every frame.
@@ -168,6 +169,7 @@ class VideoUNet(ClipNetwork):
         known: the frames that are given (see video/frames/known.py). camera: azimuth and elevation, in degrees, from
         which each frame looks at what stands still (see video/frames/cameras.py): there are no moments then. Raises
         ModelError where the layers have learned of no such thing.
+        frame_text: a prompt for each frame, in place of the clip's for the UNet's own layers; temporal ones hear that.
         added_cond_kwargs: what an SDXL-shaped UNet is told beside the prompt, one of each a clip.
         """
         frames = x_t.shape[2]
@@ -185,7 +187,7 @@ class VideoUNet(ClipNetwork):
         if moments is None:
             moments = even_moments(frames) if camera is None else torch.zeros(frames)
         when = self.temporal.when(moments, x_t.device)
-        tokens = encoder_hidden_states.repeat_interleave(frames, dim=0)
+        tokens = tokens_of_frames(encoder_hidden_states, frame_text, frames)
         recomputed = self.checkpointing and torch.is_grad_enabled()
         with checkpointed(self.unet, recomputed), self._insertion.active(encoder_hidden_states, when, known, camera):
             return frame_by_frame(self.unet, x_t, t, tokens, added_cond_kwargs)

@@ -64,7 +64,7 @@ class AssetKind:
         return model.distilled() if isinstance(model, PipelineModel) else model
 
     def prompts(self, recipe: AssetRecipe) -> list[str]:
-        from dreamfusion.views import view_prompts
+        from shared.view_words import view_prompts
 
         return list(view_prompts(recipe.prompt).values())
 

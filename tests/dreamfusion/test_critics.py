@@ -35,15 +35,15 @@ class Knowing(torch.nn.Module):
         super().__init__()
         self.asked = []
 
-    def forward(self, x_t, t, text, camera):
-        self.asked.append((x_t, t, text, camera))
+    def forward(self, x_t, t, text, camera, frame_text):
+        self.asked.append((x_t, t, text, camera, frame_text))
         return torch.cos(torch.deg2rad(camera[..., 0]))[:, None, :, None, None].expand_as(x_t)
 
 
 class Grey(torch.nn.Module):
     """What is said of each view alone."""
 
-    def forward(self, x_t, t, text, camera):
+    def forward(self, x_t, t, text, camera, frame_text):
         return torch.zeros_like(x_t)
 
 
@@ -75,11 +75,13 @@ def test_a_teacher_is_asked_about_all_views_at_once_and_pulls_each_to_its_own(mo
     views = sample_views(4, 32, generator(1), level=True)
     pixels = torch.rand(4, 3, 32, 32, generator=generator(2)).mul(2).sub(1).requires_grad_()
     loss, rms = critic(pixels, views, 0.0, 0)
-    ((x_t, t, text, camera),) = network.asked
+    ((x_t, t, text, camera, frame_text),) = network.asked
     assert x_t.shape == (1, 4, 4, 16, 16)
     assert torch.equal(text, model.text.encode(["a red cube"]))
     wanted = torch.tensor([views.azimuth, views.elevation]).T[None]
     torch.testing.assert_close(camera, wanted)
+    assert len(set(views.words)) > 1
+    assert torch.equal(frame_text[0], model.text.encode([f"a red cube, {word}" for word in views.words]))
     with torch.no_grad():
         size = (model.default_size, model.default_size)
         larger = torch.nn.functional.interpolate(pixels, size, mode="bilinear", align_corners=False)

@@ -54,8 +54,8 @@ class Knowing(torch.nn.Module):
         super().__init__()
         self.asked = []
 
-    def forward(self, x_t, t, text, camera):
-        self.asked.append((text, camera))
+    def forward(self, x_t, t, text, camera, frame_text):
+        self.asked.append((text, camera, frame_text))
         return torch.cos(torch.deg2rad(camera[..., 0]))[:, None, :, None, None].expand_as(x_t)
 
 
@@ -163,8 +163,10 @@ def test_what_is_sampled_is_what_the_teacher_knows_of_each_camera(model):
     assert last.latents.shape == (1, 4, 4, 16, 16)
     wanted = torch.cos(torch.deg2rad(torch.tensor([0.0, 90.0, 180.0, 270.0])))
     assert_close(last.latents, wanted[None, None, :, None, None].expand_as(last.latents), atol=1e-3, rtol=0)
-    text, camera = teacher.denoiser.network.asked[0]
-    assert torch.equal(text, model.text.encode(["a red cube"]))  # the camera says where it is, words do not
+    text, camera, frame_text = teacher.denoiser.network.asked[0]
+    assert torch.equal(text, model.text.encode(["a red cube"]))
+    seen = [f"a red cube, {side} view" for side in ("front", "side", "back", "side")]
+    assert torch.equal(frame_text[0], model.text.encode(seen))
     assert_close(camera, torch.tensor([[[a, sum(ELEVATION) / 2] for a in (0.0, 90.0, 180.0, 270.0)]]))
     pictures = pictures_of(model, last.latents)
     assert_close(pictures.pixels, model.codec.decode(last.latents[0].transpose(0, 1)).detach())

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from dreamfusion.views import around, sample_views, view_prompts, without_view_words
+from dreamfusion.views import around, sample_views
 from shared.cameras import ELEVATION, LIGHT_ELEVATION, LIGHT_SPREAD, OVERHEAD_ELEVATION
-from shared.view_words import VIEW_WORDS, view_word
+from shared.view_words import view_word
 
 
 def direction_angles(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -65,12 +65,3 @@ def test_around_is_one_even_turn_from_the_front():
     assert views.words[4] == "back view"
     up, forward = 4 * math.sin(math.radians(20)), 4 * math.cos(math.radians(20))
     assert_close(views.cameras.origins[0], torch.tensor([0.0, up, forward]))
-
-
-def test_prompts_say_the_view_once():
-    assert view_prompts("a blue chair") == {word: f"a blue chair, {word}" for word in VIEW_WORDS}
-    assert view_prompts("a blue chair, side view") == view_prompts("a blue chair")
-    assert without_view_words("a side view mirror") == "a side view mirror"
-    assert without_view_words("  a car, back view ") == "a car"
-    # Every word that a camera can have has its prompt.
-    assert {view_word(a, e) for a in range(-180, 180, 15) for e in (0, 80)} == set(VIEW_WORDS)

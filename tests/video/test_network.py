@@ -6,8 +6,11 @@ import pytest
 import torch
 
 from shared.errors import InputError, ModelError
+from shared.rng import generator
+from tests.near import near
 from tests.tiny import tiny_unet
 from tests.video.unets import SD1, UNETS, inputs, video
+from video.clip_network import FramesAlone
 from video.frames.windows import even_moments
 from video.network import TemporalLayers, VideoUNet
 
@@ -55,6 +58,21 @@ def test_frames_are_a_whole_clip_unless_moments_say_which_part_they_are():
     whole = network(x, t, tokens)
     assert torch.equal(network(x, t, tokens, torch.tensor([0.0, 1 / 3, 2 / 3, 1.0], dtype=torch.double)), whole)
     assert (network(x, t, tokens, torch.linspace(0, 0.2, 4)) - whole).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_frames_may_have_a_prompt_each_for_the_image_networks_own_layers():
+    x, t, tokens = inputs(frames=4)
+    each = torch.randn(len(x), 4, *tokens.shape[1:], generator=generator(7))
+    alone, closed, opened = FramesAlone(tiny_unet()), video(tiny_unet()), video(tiny_unet(), gate=0.3)
+    for network in (alone, closed):  # and no others know of each other
+        seen = network(x, t, tokens, frame_text=each)
+        for frame in range(4):
+            one = network(x[:, :, frame : frame + 1], t, each[:, frame])
+            near(seen[:, :, frame : frame + 1], one)
+    same = tokens[:, None].expand_as(each)
+    assert torch.equal(opened(x, t, tokens, frame_text=same), opened(x, t, tokens))
+    assert (opened(x, t, tokens, frame_text=each) - opened(x, t, each[:, 0], frame_text=each)).abs().max() > 1e-4
 
 
 def test_moments_are_counted_in_frames_of_the_clips_trained_on():

@@ -20,6 +20,7 @@ from shared.rng import generator
 from shared.training.data.arrays import find_folders, load_latents, load_media
 from shared.training.image import ImageBatches, LatentFolder
 from shared.training.recipe import ImageTrainRecipe
+from shared.view_words import view_word
 from video.frames import known
 from video.frames.windows import even_moments
 from video.recipe import VideoTrainRecipe
@@ -28,7 +29,7 @@ from video.recipe import VideoTrainRecipe
 class Batch(NamedTuple):
     """tokens: of some samples those of the empty prompt, for classifier-free guidance. moments: when in their clips the
     frames are, from 0 to 1, the same for all samples; None: these are whole clips. given: the frames that the network
-    is shown; None: of no clip any. camera: of frames that are views.
+    is shown; None: of no clip any. camera, frame_text: of frames that are views, with the tokens of each.
     """
 
     latents: Float[Tensor, "b c t h w"]
@@ -36,6 +37,7 @@ class Batch(NamedTuple):
     moments: Float[Tensor, " t"] | None = None
     given: Bool[Tensor, "b t"] | None = None
     camera: Float[Tensor, "b t 2"] | None = None
+    frame_text: Float[Tensor, "b t n d"] | None = None
 
 
 class StillBatch(NamedTuple):
@@ -94,8 +96,8 @@ VIEWS = (4, 8)  # of one thing, that a step sees
 
 
 class ViewBatches:
-    """number -> batch of views of things that stand still, evenly spaced all around, with captions and cameras; as many
-    pictures as a batch of clips has.
+    """number -> batch of views of things that stand still, evenly spaced all around, with captions and cameras, and of
+    each view the caption with words for where that is; as many pictures as a batch of clips has.
 
     folders: of views, with latents. device: where latents and tokens are wanted.
     """
@@ -126,11 +128,18 @@ class ViewBatches:
         given = None
         if self.recipe.known_share:
             given = known.drawn([self.recipe.known_share] * things, count, draw).to(self.device)
+        camera = torch.stack(cameras)
+        seen = [
+            f"{caption}, {view_word(*view)}" if caption else ""
+            for caption, around in zip(captions, camera.tolist(), strict=True)
+            for view in around
+        ]
         return Batch(
             torch.stack(latents).to(self.device).float().transpose(1, 2),
             self.text.encode(captions).to(self.device),
             given=given,
-            camera=torch.stack(cameras).to(self.device),
+            camera=camera.to(self.device),
+            frame_text=self.text.encode(seen).to(self.device).unflatten(0, camera.shape[:2]),
         )
 
 

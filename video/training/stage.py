@@ -86,14 +86,14 @@ def train_video(
     )
 
     def loss_at(number: int) -> tuple[Tensor, dict[str, float]]:
-        x0, tokens, moments, given, camera = batch_at(number)
+        x0, tokens, moments, given, camera, frame_text = batch_at(number)
         shown = None if given is None else known.told(x0, given)
         draw = generator(recipe.seed, number, 0)
         t = stratified_timesteps(len(x0), schedule.num_timesteps, draw, bias=recipe.noise_bias).to(x0.device)
         eps = mixed_noise(x0.shape, draw, share=temporal.noise_share).to(x0)
 
         def predict(x_t: Tensor, t: Tensor) -> Tensor:
-            return running(x_t, t, tokens, moments, shown, camera)
+            return running(x_t, t, tokens, moments, shown, camera, frame_text)
 
         loss = loss_of(predict, schedule, x0, eps, t, difference_weight=recipe.difference_weight)
         metrics: dict[str, float] = {}

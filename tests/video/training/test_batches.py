@@ -12,6 +12,7 @@ from shared.latents.codec import Codec
 from shared.models.prompts.text import TextConditioner
 from shared.rng import generator
 from shared.training.data.arrays import MediaFolder, load_media
+from shared.view_words import view_word
 from tests.tiny import tiny_text, tiny_vae
 from tests.video.tiny import small_recipe, write_clips
 from video.frames.windows import even_moments
@@ -115,7 +116,7 @@ def test_a_batch_is_of_views_all_around_with_their_cameras(tmp_path):
     azimuth = torch.arange(16.0) * 22.5
     cameras = torch.stack([torch.stack([azimuth, torch.full((16,), float(i))], dim=-1) for i in range(3)])
     media = MediaFolder(tmp_path, tmp_path, np.zeros((3, 16, 1, 1, 3), np.uint8), ["red", "blue", "red"], cameras)
-    batches = ViewBatches([(media, latents)], text, small_recipe(frames=8, views_share=0.5))
+    batches = ViewBatches([(media, latents)], text, small_recipe(frames=8, views_share=0.5, caption_dropout=0.0))
     counts = set()
     for number in range(20):
         batch = batches(number)
@@ -126,9 +127,15 @@ def test_a_batch_is_of_views_all_around_with_their_cameras(tmp_path):
         assert torch.equal(batch.camera[..., 0], batch.latents[:, 0, :, 0, 0] * 22.5)  # each with its own camera
         turn = batch.camera[..., 0].diff(dim=1) % 360
         assert torch.equal(turn, torch.full_like(turn, 360 / count))
+        told = [
+            f"{'blue' if around[0, 1] == 1 else 'red'}, {view_word(*at)}" for around in batch.camera for at in around
+        ]
+        assert torch.equal(batch.frame_text.flatten(0, 1), text.encode(told))
     assert counts == set(VIEWS)
     assert batches(3).tokens.shape == (batches(3).latents.shape[0], text.max_length, 32)
     assert ViewBatches([(media, latents)], text, small_recipe(frames=8, known_share=1.0))(0).given[:, 0].all()
+    untold = ViewBatches([(media, latents)], text, small_recipe(frames=8, caption_dropout=1.0))(0)
+    assert torch.equal(untold.frame_text, untold.tokens[:, None].expand_as(untold.frame_text))
 
 
 def test_views_come_in_the_wanted_share():
