@@ -7,7 +7,8 @@
 Each step renders a few random views, asks the prior which way they should change (`dreamfusion.guidance.sds`), and
 takes an optimizer step. Renders start small and grow; the most noise falls over the run (`t_max` to `t_max_final`),
 which settles the shape first and the details after. A teacher of several views can sample them: then a field fitted to
-those (`dreamfusion.fit`) takes the place of the first part of the run.
+those (`dreamfusion.fit`) takes the place of the first part of the run. A prompt of two things is two runs, one after
+the other (`dreamfusion.things`).
 """
 
 from __future__ import annotations
@@ -27,9 +28,11 @@ from dreamfusion.losses import opacity_loss
 from dreamfusion.optimise import DistillState, Judged, Objective, optimise
 from dreamfusion.recipe import AssetRecipe
 from dreamfusion.render.shading import Shading
-from dreamfusion.scene import Scene, new_scene, render_views
+from dreamfusion.scene import Arrangement, Scene, new_scene, render_views
+from dreamfusion.things import things_of
 from dreamfusion.views import sample_views
 from shared.compute.modes import applied, checkpointed, moved
+from shared.diffusion.denoiser import Denoiser
 from shared.diffusion.sampling import SampleState
 from shared.errors import ModelError
 from shared.models.image_model import ImageModel
@@ -68,20 +71,35 @@ def distill(
         checkpointed(vae, recipe.checkpointing),
         applied(recipe.memory, device, prior, before=model.encoders) as denoiser,
     ):
-        scene = new_scene(recipe, device)
-        if teacher is None:
-            critic = score_critic(model, recipe, denoiser)
-            yield from _distilled(scene, critic, recipe)
-            return
-        assert isinstance(model, ImageModel), "a teacher of several views is built on an image model of the core"
-        teacher = replace(teacher, denoiser=denoiser)
-        begun = fitted(model, recipe, teacher, scene) if recipe.fit_steps else ()
-        rest = _distilled(scene, view_critic(model, recipe, teacher), recipe, level=True, first=skipped(recipe))
-        total = recipe.steps
-        if recipe.fit_steps:
-            total += recipe.fit_sampling_steps + recipe.fit_steps - skipped(recipe)
-        for step, state in enumerate(chain(begun, rest), start=1):
-            yield replace(state, step=step, total=total)
+        if teacher is not None:
+            teacher = replace(teacher, denoiser=denoiser)
+        things = things_of(recipe.prompt) if recipe.apart else None
+        prompts = (recipe.prompt,) if things is None else things.prompts
+        scenes = []
+        for number, prompt in enumerate(prompts):
+            one = recipe.model_copy(update={"prompt": prompt})
+            scenes.append(new_scene(one, device))
+            for state in _one_thing(model, one, scenes[-1], denoiser, teacher):
+                state = replace(state, step=number * state.total + state.step, total=len(prompts) * state.total)
+                if things is not None and state.step == state.total and isinstance(state, DistillState):
+                    state = replace(state, scene=Arrangement((scenes[0], scenes[1]), things.relation))
+                yield state
+
+
+def _one_thing(
+    model: Prior, recipe: AssetRecipe, scene: Scene, denoiser: Denoiser, teacher: ViewTeacher | None
+) -> Iterator[DistillState | ViewsState]:
+    if teacher is None:
+        yield from _distilled(scene, score_critic(model, recipe, denoiser), recipe)
+        return
+    assert isinstance(model, ImageModel), "a teacher of several views is built on an image model of the core"
+    begun = fitted(model, recipe, teacher, scene) if recipe.fit_steps else ()
+    rest = _distilled(scene, view_critic(model, recipe, teacher), recipe, level=True, first=skipped(recipe))
+    total = recipe.steps
+    if recipe.fit_steps:
+        total += recipe.fit_sampling_steps + recipe.fit_steps - skipped(recipe)
+    for step, state in enumerate(chain(begun, rest), start=1):
+        yield replace(state, step=step, total=total)
 
 
 def skipped(recipe: AssetRecipe) -> int:

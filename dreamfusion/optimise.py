@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dreamfusion.fields.occupancy import OccupancyGrid, occupancy_of
-from dreamfusion.scene import Scene
+from dreamfusion.scene import Arrangement, Scene
 from shared.errors import KinoformError
 
 OCCUPANCY_EVERY = 10  # steps between updates of the occupancy grid
@@ -36,13 +36,14 @@ class DistillState:
     """After `step` of `total` steps.
 
     gradient_rms: root mean square of equation 3's gradient; while a field is fitted, of its renders' error. pixels: the
-    step's renders, in [-1, 1]. scene: the live scene, which the next step changes.
+    step's renders, in [-1, 1]. scene: the live scene, which the next step changes; in the last state of a run for two
+    things, both.
     """
 
     step: int
     total: int
     gradient_rms: float
-    scene: Scene
+    scene: Scene | Arrangement
     pixels: Float[Tensor, "views 3 h w"]
 
 

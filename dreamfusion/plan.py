@@ -18,6 +18,8 @@ from dreamfusion.fit import LEVELS
 from dreamfusion.mesh.extract import silhouette_views
 from dreamfusion.recipe import AssetRecipe
 from dreamfusion.render.volume import render_rays
+from dreamfusion.scene import Scene
+from dreamfusion.things import things_of
 from shared.images.plan import TRACED_STEPS, image_networks, placement, saved, with_plain_sampler
 from shared.models.adapters.recipe import weighing
 from shared.models.image_model import ImageModel, load_image_model
@@ -57,6 +59,7 @@ def plan_asset(
         # One step with the first renders and colours, one with the last renders and shading by normals.
         coarse = recipe.coarse_share if recipe.coarse_share in (0.0, 1.0) else 0.5
         changes = {"steps": 2, "coarse_share": coarse, "albedo_first": 0.5, "compile": False, "fit_share": 0.0}
+        changes |= {"apart": False}
         fitted = 0
         if recipe.fit_steps and view_teacher(recipe, teacher) is not None:
             sampling = min(recipe.fit_sampling_steps, TRACED_STEPS)
@@ -71,6 +74,7 @@ def plan_asset(
         for state in distill(model, short, views=teacher):
             yield state
         assert state is not None, "two steps"
+        assert isinstance(state.scene, Scene), "one thing"
         with torch.no_grad():
             first = silhouette_views().cameras[0]
             rays = [rearrange(part, "1 h w c -> (h w) c").to(device) for part in first.rays()]
@@ -86,7 +90,8 @@ def plan_asset(
         share=lambda operation: SHARES.get(operation, 1.0),
         saved=lambda loaded: saved(recipe, [loaded[0].unet, *loaded[0].encoders]),
     )
-    return trace.estimate(device, times)
+    runs = 2 if recipe.apart and things_of(recipe.prompt) else 1  # one after the other
+    return trace.estimate(device, [runs * each for each in times])
 
 
 def asset_savings(recipe: AssetRecipe) -> Iterator[dict[str, Any]]:

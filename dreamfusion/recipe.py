@@ -67,6 +67,10 @@ class AssetRecipe(Adapted, GradientMemory, NetworkMemory):
     textureless_probability: float = Field(0.0, ge=0, le=1, description="share of the later steps with shape alone")
     background: Literal["grey", "network"] = Field("grey", description="behind the object while distilling")
 
+    apart: bool = Field(
+        True, description='make the two things of "A on top of B" or "A next to B" one by one, and place them'
+    )
+
     # A first field, fitted to sampled views; without effect where no views are asked about together.
     fit_steps: int = Field(90, ge=0, le=100_000, description="steps that fit a field to sampled views; 0 fits none")
     fit_views: int = Field(8, ge=2, le=64, description="views that are sampled, evenly around")

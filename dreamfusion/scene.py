@@ -18,6 +18,7 @@ from dreamfusion.fields.occupancy import OccupancyGrid
 from dreamfusion.recipe import AssetRecipe
 from dreamfusion.render.shading import Shading
 from dreamfusion.render.volume import RayRender, joined, render_rays
+from dreamfusion.things import Relation
 from dreamfusion.views import Views
 from shared.plugins import load
 from shared.rng import generator
@@ -31,6 +32,14 @@ class Scene:
 
     field: TrainableField
     background: BackgroundNetwork | None = None
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """Two things made one by one: scenes, and how the first stands to the second."""
+
+    things: tuple[Scene, Scene]
+    relation: Relation
 
 
 def new_scene(recipe: AssetRecipe, device: str | torch.device = "cpu") -> Scene:

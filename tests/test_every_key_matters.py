@@ -264,6 +264,7 @@ MADE = {
         AssetRecipe,
         ASSET,
         {
+            "apart": (False, {"prompt": "a red cube on top of a blue ball"}),
             "mesh_resolution": 24,
             "mesh_faces": 20,
             "print_size": 50.0,

@@ -10,7 +10,7 @@ from dreamfusion.mesh.extract import choose_threshold, extract_mesh, silhouette_
 from dreamfusion.optimise import optimise
 from dreamfusion.recipe import AssetRecipe
 from dreamfusion.render.shading import shade
-from dreamfusion.scene import Scene, new_scene, render_views
+from dreamfusion.scene import Arrangement, Scene, new_scene, render_views
 from dreamfusion.views import around
 from shared.errors import KinoformError
 from shared.models.image_model import load_image_model
@@ -70,6 +70,23 @@ def test_a_prior_that_knows_one_ball_makes_that_ball():
     assert abs(centre).max() < 0.1
     colours = torch.tensor(mesh.visual.vertex_colors[:, :3] / 255.0).mean(dim=0)
     assert_close(colours, torch.tensor([0.2, 0.8, 0.3]).double(), rtol=0, atol=0.12)
+
+
+def test_two_things_are_made_one_by_one_each_as_if_it_were_alone(model):
+    pair = TINY.model_copy(update={"prompt": "a red cube next to a blue ball"})
+    states = list(distill(model, pair))
+    assert [(state.step, state.total) for state in states] == [(i, 6) for i in range(1, 7)]
+    assert all(isinstance(state.scene, Scene) for state in states[:-1])
+    both = states[-1].scene
+    assert isinstance(both, Arrangement)
+    assert both.relation == "next to"
+    for thing, prompt in zip(both.things, ("a red cube", "a blue ball"), strict=True):
+        *_, alone = distill(model, TINY.model_copy(update={"prompt": prompt}))
+        wanted = alone.scene.field.state_dict()
+        assert all(torch.equal(value, wanted[name]) for name, value in thing.field.state_dict().items())
+    together = list(distill(model, pair.model_copy(update={"apart": False})))
+    assert [(state.step, state.total) for state in together] == [(i, 3) for i in range(1, 4)]
+    assert isinstance(together[-1].scene, Scene)
 
 
 def test_same_seed_same_scene_and_another_seed_another(model):

@@ -20,7 +20,7 @@ def smallest(folder):
 
 
 def plan(folder, **changes):
-    return plan_asset(AssetRecipe(prompt="a red cube", model=folder, **{**SMALL, **changes}))
+    return plan_asset(AssetRecipe(model=folder, **{"prompt": "a red cube", **SMALL, **changes}))
 
 
 def beyond_base(estimate):
@@ -40,3 +40,11 @@ def test_savings_take_less_and_are_recipes(folder):
         AssetRecipe.parse({**recipe.resolved(), **change})
     smaller = AssetRecipe.parse({**recipe.resolved(), **changes[0]})
     assert beyond_base(plan_asset(smaller)) < beyond_base(plan_asset(recipe))
+
+
+def test_two_things_take_twice_the_time_and_the_memory_of_one(folder):
+    pair = "a red cube on top of a blue ball"
+    one, two, together = plan(folder), plan(folder, prompt=pair), plan(folder, prompt=pair, apart=False)
+    assert two.flops == pytest.approx(2 * one.flops, rel=0.01)
+    assert together.flops == pytest.approx(one.flops, rel=0.01)
+    assert two.peak == pytest.approx(one.peak, rel=0.01)
