@@ -12,7 +12,7 @@ from dreamfusion.mesh.report import MeshReport, mesh_report
 from dreamfusion.recipe import AssetRecipe
 from dreamfusion.scene import Arrangement, Scene
 
-SMOOTHING = 3  # Taubin iterations
+SMOOTHING = 12  # Taubin iterations
 
 
 @dataclass(frozen=True)

@@ -58,9 +58,11 @@ class ViewTeacher:
         """What it says of each view alone; made once, not in every step of a distillation."""
         return run_alike(self.denoiser, self.alone)
 
-    def guided_by(self, recipe: AssetRecipe, negative: Conditioning) -> Denoiser:
-        """With the guidance that a recipe names, and away from each view alone by its `view_guidance_scale`."""
+    def guided_by(self, recipe: AssetRecipe, negative: Conditioning, guidance_scale: float) -> Denoiser:
+        """With the guidance that a recipe names, at this scale, and away from each view alone by its
+        `view_guidance_scale`."""
         scale = recipe.view_guidance_scale
+        recipe = recipe.model_copy(update={"guidance_scale": guidance_scale})
         return guided_by(recipe, self.denoiser, negative, weak=None if scale == 1 else self.weak, weak_scale=scale)
 
 
@@ -131,7 +133,8 @@ def view_critic(model: ImageModel, recipe: AssetRecipe, teacher: ViewTeacher) ->
         told, negative = words(views)
         drawn = teacher.draw_noise(tuple(latents.shape[1:]), generator(recipe.seed, 3, step))[None]
         noise = noise_of(recipe, drawn.to(latents), teacher.denoiser, negative, latents, t, told)
-        score = score_distillation(teacher.guided_by(recipe, negative), latents, t, noise, told)
+        guided = teacher.guided_by(recipe, negative, recipe.guidance_scale)
+        score = score_distillation(guided, latents, t, noise, told)
         return mean_loss(score, latents), float(score.gradient.square().mean().sqrt())
 
     return criticise

@@ -36,7 +36,7 @@ from shared.diffusion.sampling import SampleState, sample
 from shared.models.image_model import ImageModel
 from shared.rng import generator
 
-SILHOUETTE_WEIGHT = 0.01
+SILHOUETTE_WEIGHT = 0.1
 CLEAR = 0.12  # of [-1, 1]: a picture that differs less from its background shows nothing
 LEAST = 1e-4  # opacities nearer than this to 0 or 1 are as good
 LEVELS = 3  # sizes of renders, each twice the one before; with half as many views, each takes twice as many rays
@@ -93,7 +93,7 @@ def sample_ring(model: ImageModel, recipe: AssetRecipe, teacher: ViewTeacher) ->
     views = ring(recipe.fit_views, model.default_size)
     told, negative = ViewWords(model, recipe)(views)
     yield from sample(
-        teacher.guided_by(recipe, negative),
+        teacher.guided_by(recipe, negative, recipe.fit_guidance_scale),
         model.make_scheduler(),
         shape=(model.codec.latent_channels, len(views), side, side),
         seeds=[recipe.seed],

@@ -32,7 +32,7 @@ class AssetRecipe(Adapted, GradientMemory, NetworkMemory):
     # Score distillation.
     steps: int = Field(400, ge=1, le=100_000, description="optimisation steps")
     teacher: Literal["auto", "image", "views"] = Field(
-        "image",
+        "auto",
         description="what is asked about renders: each alone, or all together (auto: where a model knows views)",
     )
     guidance: GuidanceName = Field("classifier-free", description="how the prompt is made to steer")
@@ -40,7 +40,7 @@ class AssetRecipe(Adapted, GradientMemory, NetworkMemory):
     cfg_convention: Literal["cfg", "dreamfusion"] = Field("cfg", description="what guidance_scale counts")
     guidance_rescale: float = Field(0.0, ge=0, le=1, description="keeps strong guidance from oversaturating")
     view_guidance_scale: float = Field(
-        2.0, ge=1, le=20,
+        1.0, ge=1, le=20,
         description="of views together, how far away from what each would be alone; 1 is no such guidance, and faster",
     )  # fmt: skip
     noise: Literal["drawn", "inverted"] = Field(
@@ -75,7 +75,8 @@ class AssetRecipe(Adapted, GradientMemory, NetworkMemory):
     fit_steps: int = Field(90, ge=0, le=100_000, description="steps that fit a field to sampled views; 0 fits none")
     fit_views: int = Field(8, ge=2, le=64, description="views that are sampled, evenly around")
     fit_sampling_steps: int = Field(20, ge=1, le=1000, description="denoising steps of the views that are sampled")
-    fit_share: float = Field(0.5, ge=0, le=1, description="share of steps, the first, that a fit stands in for")
+    fit_guidance_scale: float = Field(3.0, ge=0, le=1000, description="how strongly sampled views follow the prompt")
+    fit_share: float = Field(1.0, ge=0, le=1, description="share of steps, the first, that a fit stands in for")
 
     # Field and rendering.
     field: FieldName = Field("triplane", description="how density and colour are held")

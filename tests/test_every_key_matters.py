@@ -163,7 +163,7 @@ ON_PICTURES = {**TRAINED, "size": 32, "clip_fraction": 0.0}
 ASSET = {
     "steps": 2, "teacher": "image", "views": 1, "field_resolution": 12, "samples": 12, "coarse_render_size": 12,
     "render_size": 16, "coarse_share": 0.5, "mesh_resolution": 16, "turntable_frames": 2, "turntable_size": 16,
-    "learning_rate": 0.05, "fit_steps": 3, "fit_views": 4, "fit_sampling_steps": 2,
+    "learning_rate": 0.05, "fit_steps": 3, "fit_views": 4, "fit_sampling_steps": 2, "fit_share": 0.5,
 }  # fmt: skip
 SEVERAL = {"teacher": "views"}
 SHADED = {"albedo_first": 0.0, "lambertian_probability": 1.0}
@@ -246,6 +246,7 @@ MADE = {
             "fit_steps": (4, SEVERAL),
             "fit_views": (5, SEVERAL),
             "fit_sampling_steps": (3, SEVERAL),
+            "fit_guidance_scale": (8.0, SEVERAL),
             "fit_share": (0.0, SEVERAL),
             "field": "grid",
             "field_resolution": 16,

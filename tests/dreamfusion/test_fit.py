@@ -37,7 +37,7 @@ from tests.tiny import build_image_folder
 
 TINY = AssetRecipe(
     prompt="a red cube, side view", steps=4, samples=16, coarse_render_size=8, render_size=16, field_resolution=12,
-    guidance_scale=1.0, view_guidance_scale=1.0, fit_steps=3, fit_views=4, fit_sampling_steps=2, fit_share=0.5,
+    guidance_scale=1.0, fit_guidance_scale=1.0, fit_steps=3, fit_views=4, fit_sampling_steps=2, fit_share=0.5,
     teacher="auto",
 )  # fmt: skip
 
