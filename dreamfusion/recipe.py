@@ -75,7 +75,7 @@ class AssetRecipe(Adapted, GradientMemory, NetworkMemory):
     fit_steps: int = Field(90, ge=0, le=100_000, description="steps that fit a field to sampled views; 0 fits none")
     fit_views: int = Field(8, ge=2, le=64, description="views that are sampled, evenly around")
     fit_sampling_steps: int = Field(20, ge=1, le=1000, description="denoising steps of the views that are sampled")
-    fit_guidance_scale: float = Field(3.0, ge=0, le=1000, description="how strongly sampled views follow the prompt")
+    fit_guidance_scale: float = Field(2.0, ge=0, le=1000, description="how strongly sampled views follow the prompt")
     fit_share: float = Field(1.0, ge=0, le=1, description="share of steps, the first, that a fit stands in for")
 
     # Field and rendering.
