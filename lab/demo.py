@@ -13,7 +13,7 @@ import numpy as np
 from lab.main import main as kinoform
 
 CLIPS = ("a red ball bouncing", "a yellow duck moving right", "a green car spinning")
-ASSETS = ("a blue chair", "a red mushroom")
+ASSETS = ("a red mushroom", "a red cone next to a cyan ball")
 SHEET_FRAMES = 8
 
 
