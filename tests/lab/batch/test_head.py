@@ -213,7 +213,9 @@ def test_a_second_head_says_who_the_first_is(tmp_path):
     path = big_manifest(tmp_path, 2)
     head = start("run", path, "--out", "out", folder=tmp_path)
     wait_until(lambda: state(tmp_path / "out", "b0") is State.RUNNING)
+    os.kill(head.pid, signal.SIGSTOP)  # it would be done before the second one has its imports
     second = batch("run", path, "--out", "out", folder=tmp_path)
+    os.kill(head.pid, signal.SIGCONT)
     assert second.returncode == 1
     assert f"process {head.pid} on" in second.stderr
     assert head.wait(200) == 0

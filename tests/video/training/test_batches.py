@@ -127,14 +127,13 @@ def test_a_batch_is_of_views_all_around_with_their_cameras(tmp_path):
         assert torch.equal(batch.camera[..., 0], batch.latents[:, 0, :, 0, 0] * 22.5)  # each with its own camera
         turn = batch.camera[..., 0].diff(dim=1) % 360
         assert torch.equal(turn, torch.full_like(turn, 360 / count))
-        told = [
-            f"{'blue' if around[0, 1] == 1 else 'red'}, {view_word(*at)}" for around in batch.camera for at in around
-        ]
+        around = [(view_word(*at), at[1]) for views in batch.camera.tolist() for at in views]
+        told = [f"{'blue' if thing == 1 else 'red'}, {word}" for word, thing in around]
         assert torch.equal(batch.frame_text.flatten(0, 1), text.encode(told))
     assert counts == set(VIEWS)
     assert batches(3).tokens.shape == (batches(3).latents.shape[0], text.max_length, 32)
     assert ViewBatches([(media, latents)], text, small_recipe(frames=8, known_share=1.0))(0).given[:, 0].all()
-    untold = ViewBatches([(media, latents)], text, small_recipe(frames=8, caption_dropout=1.0))(0)
+    untold = ViewBatches([(media, latents)], text, small_recipe(frames=8, caption_dropout=0.999))(0)
     assert torch.equal(untold.frame_text, untold.tokens[:, None].expand_as(untold.frame_text))
 
 

@@ -86,7 +86,7 @@ def test_killed_at_any_moment_and_resumed_it_ends_with_the_same_bytes(name, mode
     draw, kills, out = random.Random(0), 0, tmp_path / "parts"
     for _ in range(3):
         child = train_in_child(train, recipe, data, out)
-        time.sleep(draw.uniform(0.3, 0.9) * took)
+        time.sleep(draw.uniform(0.1, 0.6) * took)
         os.kill(child, signal.SIGKILL)
         kills += os.waitpid(child, 0)[1] == signal.SIGKILL
     assert kills
