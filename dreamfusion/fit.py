@@ -7,10 +7,11 @@ p   a picture, in [-1, 1];  b  its background, the median of its border;  p'  th
 m   matte: how much of a pixel the thing covers, in [0, 1]
 o   opacity of the render, in [0, 1]
 
-    loss = mean (p' - p)^2 + SILHOUETTE_WEIGHT mean( -m log o - (1 - m) log(1 - o) )
+    loss = mean (p' - p)^2 + SILHOUETTE_WEIGHT mean( -m log o - (1 - m) log(1 - o) ) + BENDING_WEIGHT bending
 
-The second term carves empty space: where little is left, the first one's gradient vanishes with what is left. Shading
-tells shape as well, but only where the light is known: its direction is found along with the field.
+The second term carves empty space: where little is left, the first one's gradient vanishes with what is left. The third
+smooths: what views disagree about would be ripples. Shading tells shape as well, but only where the light is known: its
+direction is found along with the field.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dreamfusion.critics import ViewTeacher, ViewWords
-from dreamfusion.fields.field import device_of
+from dreamfusion.fields.field import BendingField, device_of
 from dreamfusion.fields.occupancy import OccupancyGrid
 from dreamfusion.optimise import DistillState, Judged, optimise
 from dreamfusion.recipe import AssetRecipe
@@ -37,6 +38,7 @@ from shared.models.image_model import ImageModel
 from shared.rng import generator
 
 SILHOUETTE_WEIGHT = 0.1
+BENDING_WEIGHT = 1.0
 CLEAR = 0.12  # of [-1, 1]: a picture that differs less from its background shows nothing
 LEAST = 1e-4  # opacities nearer than this to 0 or 1 are as good
 LEVELS = 3  # sizes of renders, each twice the one before; with half as many views, each takes twice as many rays
@@ -138,6 +140,8 @@ class Photometry:
         error = pixels - self.pixels[level][which].to(pixels)
         matte = self.mattes[level][which].flatten().to(pixels)
         loss = error.square().mean() + SILHOUETTE_WEIGHT * silhouette_loss(rays.opacity, matte)
+        if isinstance(scene.field, BendingField):
+            loss = loss + BENDING_WEIGHT * scene.field.bending()
         return Judged(loss, float(error.detach().square().mean().sqrt()), pixels)
 
 

@@ -48,6 +48,15 @@ class TrainableField(Field, Protocol):
         ...
 
 
+@runtime_checkable
+class BendingField(Field, Protocol):
+    """A field that can say how far what it holds is from flat, as a number to keep small."""
+
+    def bending(self) -> Float[Tensor, ""]:
+        """See `bending`."""
+        ...
+
+
 def device_of(field: Field) -> torch.device:
     """Where a field computes: that of its parameters, or the CPU when it has none."""
     parameters = getattr(field, "parameters", None)
@@ -83,6 +92,12 @@ def sum_of_levels(grids: Iterable[Tensor], mode: Literal["bilinear", "trilinear"
     for grid in finer:
         total = grid + functional.interpolate(total, size=grid.shape[2:], mode=mode, align_corners=True)
     return total
+
+
+def bending(grid: Float[Tensor, "n c *sizes"]) -> Float[Tensor, ""]:
+    """Mean square of second differences along each axis of a grid, added up: ripples count, slopes do not."""
+    axes = range(2, grid.ndim)
+    return torch.stack([grid.diff(n=2, dim=axis).square().mean() for axis in axes]).sum()
 
 
 class TriplaneField(nn.Module):
@@ -138,6 +153,10 @@ class TriplaneField(nn.Module):
     def density(self, points: Float[Tensor, "p 3"]) -> Float[Tensor, " p"]:
         return self(points)[0]
 
+    def bending(self) -> Float[Tensor, ""]:
+        """Of the planes."""
+        return bending(sum_of_levels(self.planes, "bilinear"))
+
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         """Each level learns at half the rate of the one before; the network at a tenth."""
         planes = [{"params": [plane], "lr": learning_rate / 2**level} for level, plane in enumerate(self.planes)]
@@ -182,6 +201,10 @@ class GridField(nn.Module):
 
     def density(self, points: Float[Tensor, "p 3"]) -> Float[Tensor, " p"]:
         return self(points)[0]
+
+    def bending(self) -> Float[Tensor, ""]:
+        """Of the grid."""
+        return bending(sum_of_levels(self.grids, "trilinear"))
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         """Every level learns at the same rate."""

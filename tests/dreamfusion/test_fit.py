@@ -10,7 +10,9 @@ from torch.testing import assert_close
 
 from dreamfusion.critics import ViewTeacher
 from dreamfusion.distill import ViewsState, distill, skipped
+from dreamfusion.fields.occupancy import occupancy_of
 from dreamfusion.fit import (
+    BENDING_WEIGHT,
     LEAST,
     Photometry,
     Pictures,
@@ -79,6 +81,26 @@ def test_a_field_fitted_to_pictures_of_a_ball_is_that_ball():
     height = torch.tensor(np.array(mesh.vertices))[:, 1]
     seen = (height > 0) & (height < 0.5)
     assert_close(colours[seen].mean(dim=0), torch.tensor([0.2, 0.8, 0.3]).double(), rtol=0, atol=0.16)
+
+
+def test_a_field_that_bends_costs_and_one_that_cannot_say_costs_nothing():
+    views = ring(4, 16)
+    asked = Photometry(Pictures(views, ball_picture(views, torch.full((4,), 0.5))), TINY)
+    scene = new_scene(TINY)
+    plain = replace(scene, field=Unbent(scene.field))
+    costs = [float(asked(each, occupancy_of(each.field), 0.0, 0).loss) for each in (scene, plain)]
+    assert costs[0] - costs[1] == pytest.approx(BENDING_WEIGHT * float(scene.field.bending()), rel=1e-3)
+
+
+class Unbent:
+    """A field of a plug-in's, which has no more than it must."""
+
+    def __init__(self, field):
+        self.radius, self.field = field.radius, field
+        self.density, self.parameter_groups = field.density, field.parameter_groups
+
+    def __call__(self, points):
+        return self.field(points)
 
 
 def test_every_view_is_seen_equally_often_at_each_size():

@@ -3,7 +3,14 @@ import torch
 from scipy.ndimage import map_coordinates
 from torch.testing import assert_close
 
-from dreamfusion.fields.field import DENSITY_SCALE, GridField, TrainableField, TriplaneField, density_blob
+from dreamfusion.fields.field import (
+    DENSITY_SCALE,
+    BendingField,
+    GridField,
+    TrainableField,
+    TriplaneField,
+    density_blob,
+)
 
 FIELDS = {
     "triplane": lambda seed=0: TriplaneField(1.1, resolution=12, generator=torch.Generator().manual_seed(seed)),
@@ -114,3 +121,19 @@ def test_new_field_is_opaque_in_the_middle_and_clear_at_the_rim(kind):
     absorbed = 1 - torch.exp(-0.1 * density)
     assert absorbed[0] > 0.95
     assert (absorbed[1:] < 0.15).all()
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_bending_is_of_ripples_and_not_of_slopes(name):
+    """Of a parabola a x^2 every second difference is 2 a, along x alone."""
+    field = FIELDS[name]()
+    assert isinstance(field, BendingField)
+    *coarse, finest = field.planes if name == "triplane" else field.grids
+    with torch.no_grad():
+        for level in coarse:
+            level.zero_()
+        x = torch.arange(finest.shape[-1], dtype=torch.float32)
+        finest.copy_((3 * x + 7).expand_as(finest))
+        assert float(field.bending()) == pytest.approx(0, abs=1e-9)
+        finest.copy_((0.5 * x.square()).expand_as(finest))
+        assert float(field.bending()) == pytest.approx(1.0, rel=1e-5)
