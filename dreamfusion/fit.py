@@ -38,7 +38,7 @@ from shared.models.image_model import ImageModel
 from shared.rng import generator
 
 SILHOUETTE_WEIGHT = 0.1
-BENDING_WEIGHT = 1.0
+BENDING_WEIGHT = 3.0
 CLEAR = 0.12  # of [-1, 1]: a picture that differs less from its background shows nothing
 LEAST = 1e-4  # opacities nearer than this to 0 or 1 are as good
 LEVELS = 3  # sizes of renders, each twice the one before; with half as many views, each takes twice as many rays
