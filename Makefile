@@ -75,7 +75,7 @@ test-web: browser $(WEB)/.installed
 RAY := .venv-ray
 $(RAY)/.installed: $(STAMP) Makefile
 	test -x $(RAY)/bin/python || $(PYTHON) -m venv $(RAY)
-	$(call pip,$(RAY)) install -q "ray>=2.52,<3" boto3 "moto[server]>=5" requests s3fs
+	$(call pip,$(RAY)) install -q "ray>=2.52,<3" boto3 "moto[server]>=5" requests "s3fs>=2026.1"
 	echo $(call purelib,$(VENV)) > $(call purelib,$(RAY))/kinoform.pth
 	touch $@
 
