@@ -17,6 +17,7 @@ import torch
 from shared.diffusion.conditioning import Conditioning
 from shared.errors import KinoformError
 from shared.rng import generator
+from shared.view_words import view_prompts, view_word
 from video.frames.known import told
 from video.frames.noise import mixed_noise
 from video.generate import VideoModel, load_video_model
@@ -40,9 +41,10 @@ def told_apart(model: VideoModel, prompt: str, other: str) -> Iterator[tuple[str
         turn = torch.tensor([[[360 * view / FRAMES, 20.0] for view in range(FRAMES)]])
         cameras = turn, turn * torch.tensor([-1.0, 1.0])
         yield "cameras: the mirrored ones", *(plain.with_frames(camera=camera) for camera in cameras)
-        seen = image.conditions([f"{prompt}, {word} view" for word in ("front", "side", "back", "side") * 2]).text
+        words = view_prompts(prompt)
+        seen = image.conditions([words[view_word(*view)] for view in turn[0].tolist()]).text
         assert seen is not None, "a prompt is text"
-        half = seen.roll(2, dims=0)
+        half = seen.roll(FRAMES // 2, dims=0)
         yield (
             "words of each view: half a turn on",
             *(plain.with_frames(camera=turn, frame_text=text[None]) for text in (seen, half)),

@@ -59,7 +59,7 @@ def plan_asset(
         # One step with the first renders and colours, one with the last renders and shading by normals.
         coarse = recipe.coarse_share if recipe.coarse_share in (0.0, 1.0) else 0.5
         changes = {"steps": 2, "coarse_share": coarse, "albedo_first": 0.5, "compile": False, "fit_share": 0.0}
-        changes |= {"apart": False}
+        changes["apart"] = False
         fitted = 0
         if recipe.fit_steps and view_teacher(recipe, teacher) is not None:
             sampling = min(recipe.fit_sampling_steps, TRACED_STEPS)

@@ -20,7 +20,7 @@ from shared.rng import generator
 from shared.training.data.arrays import find_folders, load_latents, load_media
 from shared.training.image import ImageBatches, LatentFolder
 from shared.training.recipe import ImageTrainRecipe
-from shared.view_words import view_word
+from shared.view_words import view_prompts, view_word
 from video.frames import known
 from video.frames.windows import even_moments
 from video.recipe import VideoTrainRecipe
@@ -130,7 +130,7 @@ class ViewBatches:
             given = known.drawn([self.recipe.known_share] * things, count, draw).to(self.device)
         camera = torch.stack(cameras)
         seen = [
-            f"{caption}, {view_word(*view)}" if caption else ""
+            view_prompts(caption)[view_word(*view)] if caption else ""
             for caption, around in zip(captions, camera.tolist(), strict=True)
             for view in around
         ]
